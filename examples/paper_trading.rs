@@ -17,8 +17,8 @@ use lanekeeper::broker::{OrderStatus, Trade};
 use lanekeeper::brokers::paper::Prices;
 use lanekeeper::rust_decimal::Decimal;
 use lanekeeper::{
-    Broker, BrokerError, BrokerProxy, Instrument, Limits, ManualClock, OrderGuard, OrderId,
-    OrderRequest, PaperBroker, Quota, Side,
+    Broker, BrokerError, BrokerProxy, Instrument, Limits, ManualClock, OrderId, OrderRequest,
+    PaperBroker, Quota, Side,
 };
 
 const PRICES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/nse_minute.csv");
@@ -89,8 +89,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .lane("quote", Quota::per_second(1))
         .lane("historical", Quota::per_second(3))
         .budget("orders", Quota::per_minute(400));
-    let proxy = BrokerProxy::builder(paper.build()?).limits(limits).clock(clock.clone()).build()?;
-    let broker = OrderGuard::builder(proxy).clock(clock.clone()).build()?;
+    let broker = BrokerProxy::builder(paper.build()?)
+        .limits(limits)
+        .clock(clock.clone())
+        .order_guard(|guard| guard)
+        .build()?;
 
     let mut strategy = Crossover::new(share.clone(), 1000, 15, 60);
     let mut placed = Vec::new();

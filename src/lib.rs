@@ -18,8 +18,9 @@
 //! | you want | start with |
 //! |---|---|
 //! | the trait of your strategies | [`Broker`], with [`OrderRequest`], [`OrderId`], [`Quote`], [`BrokerError`] |
-//! | rate limits, queues, retries | [`BrokerProxy`], in front of any `Broker` |
-//! | an order whose answer is lost | [`OrderGuard`] |
+//! | all layers in front of any `Broker` | `BrokerProxy::builder(..)`, as below, which ends in a [`Stack`] |
+//! | rate limits, queues, retries alone | [`BrokerProxy`] |
+//! | an order whose answer is lost | [`OrderGuard`], or `order_guard` on the proxy's builder |
 //! | one quote request for all strategies | [`QuoteCache`], or `quote_ttl` on the proxy's builder |
 //! | Zerodha's Kite Connect | `Kite` (feature `kite`, on by default) |
 //! | priorities, users, deadlines of a call | [`CallOptions`] |
@@ -29,9 +30,9 @@
 //! | unit tests without a network | `MockBroker` (feature `mock`), `PaperBroker` (feature `paper`), [`ManualClock`] |
 //!
 //! ```
-//! # #[cfg(all(feature = "mock", feature = "kite"))] {
+//! # #[cfg(all(feature = "mock", feature = "kite", feature = "journal"))] {
 //! use std::time::Duration;
-//! use lanekeeper::{Broker, BrokerError, BrokerProxy, Instrument, Kite, OrderRequest, Side};
+//! use lanekeeper::{Broker, BrokerError, BrokerProxy, Instrument, Kite, OrderRequest, PaceFile, Side};
 //! use lanekeeper::rust_decimal::Decimal;
 //!
 //! // Strategy code is written against the trait, and does not know what is behind it.
@@ -44,9 +45,21 @@
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // A plain adapter, and the proxy in front of it, with the limits that Kite documents.
+//! // A plain adapter: one request for each call, no pacing, no retries.
 //! let kite = Kite::builder().api_key("key").access_token("token").build()?;
-//! let broker = BrokerProxy::builder(kite).quote_ttl(Duration::from_secs(5)).build()?;
+//! // The layers in front of it, with the limits that Kite documents.
+//! let broker = BrokerProxy::builder(kite)
+//!     .pace_log(PaceFile::open("account.pace")?)      // What was sent, for the next process.
+//!     .quote_ttl(Duration::from_secs(5))              // One request fetches the quotes for all strategies.
+//!     .order_guard(|guard| guard.journal("orders.journal")) // An order whose answer is lost is looked up.
+//!     .build()?;
+//! for order in broker.recover() {
+//!     println!("an order of the previous process: {order:?}");
+//! }
+//! strategy(&broker)?;
+//! // For the code that closes positions: it is not held up by the other calls.
+//! let exits = broker.for_exits();
+//! # let _ = exits;
 //! # Ok(()) }
 //!
 //! // In a unit test, the same function takes a mock.
@@ -64,11 +77,14 @@
 //!                                         lanes: schedule, pace, retry, break
 //! ```
 //!
+//! A [`Stack`] has all of them. Each layer is a [`Broker`] in front of a [`Broker`], and can be built alone.
+//!
 //! | layer | module | types at the root |
 //! |---|---|---|
 //! | orders | [`broker`] | [`OrderRequest`], [`OrderChange`], [`OrderCancel`], [`MarketProtection`], [`Side`] |
 //! | answers | [`broker`] | [`Order`], [`OrderStatus`], [`OrderId`], [`SlicedOrder`], [`Quote`], [`Partial`] |
 //! | errors | [`broker`] | [`BrokerError`], [`ErrorDetail`], [`LookupResult`], [`Absence`], [`LaneError`], [`Sent`] |
+//! | all layers | [`stack`] | [`Stack`], [`StackBuildError`] |
 //! | order safety | [`order_guard`] | [`OrderGuard`] |
 //! | quotes | [`cache`] | [`QuoteCache`], [`Instrument`] |
 //! | calls | [`lane`] | [`CallOptions`], [`Priority`], [`Ticket`], [`Observer`] |
@@ -130,6 +146,7 @@ pub mod quota;
 pub mod resilience;
 mod sent;
 mod session;
+pub mod stack;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub mod telemetry;
 
@@ -177,6 +194,8 @@ pub use resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 pub use sent::Sent;
 #[doc(inline)]
 pub use session::Session;
+#[doc(inline)]
+pub use stack::{Stack, StackBuildError};
 // Their types are in the public interface. Named through here, they have the same versions. jiff uses the time zones of
 // the system, or else its bundled copy.
 #[doc(no_inline)]

@@ -6,14 +6,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lanekeeper::Stack;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, Candle, CandleRequest, ErrorDetail, Exchange, Holding,
     Instrument, InstrumentInfo, Margins, MarketProtection, Order, OrderCancel, OrderChange,
     OrderId, OrderRequest, Partial, Positions, Profile, Quotes, Rows, Side, Slice, SlicedOrder,
     Trade, lanes,
 };
-use lanekeeper::cache::QuoteCache;
-use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::quota::{Limits, Quota};
 
 /// An adapter that implements only the required methods, and records its calls.
@@ -92,12 +91,12 @@ impl Broker for Plain {
 }
 
 /// Returns an adapter with all the layers in front of it.
-fn stack<B: Broker + 'static>(adapter: B) -> OrderGuard<QuoteCache<BrokerProxy<B>>> {
+fn stack<B: Broker + 'static>(adapter: B) -> Stack<B> {
     let unlimited = |limits: Limits, lane| limits.lane(lane, Quota::unlimited());
     let limits = lanes::ALL.into_iter().fold(Limits::new(), unlimited);
     let limits = limits.budget(lanes::ORDERS, Quota::unlimited());
-    let broker = BrokerProxy::builder(adapter).limits(limits);
-    OrderGuard::builder(broker.quote_ttl(Duration::from_secs(1)).build().unwrap()).build().unwrap()
+    let broker = BrokerProxy::builder(adapter).limits(limits).quote_ttl(Duration::from_secs(1));
+    broker.order_guard(|guard| guard).build().unwrap()
 }
 
 fn market() -> OrderRequest {

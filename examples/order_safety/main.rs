@@ -18,23 +18,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use lanekeeper::CallOptions;
 use lanekeeper::Sent;
+use lanekeeper::Stack;
 use lanekeeper::broker::{Broker, BrokerError, BrokerProxy, Instrument, OrderRequest, Side};
 use lanekeeper::brokers::Kite;
-use lanekeeper::cache::QuoteCache;
-use lanekeeper::lane::{LaneConfig, Priority};
-use lanekeeper::order_guard::{OrderGuard, RecoveredOutcome};
+use lanekeeper::lane::LaneConfig;
+use lanekeeper::order_guard::RecoveredOutcome;
 use lanekeeper::quota::{PriorUsage, Quota};
 use lanekeeper::resilience::{BreakerPolicy, ThrottlePolicy};
-
-type Stack = OrderGuard<QuoteCache<BrokerProxy<Kite>>>;
 
 const CALLERS: usize = 8;
 /// The timeout of a call.
 const TIMEOUT: Duration = Duration::from_millis(150);
 /// Longer than a call may take, and longer than an order may take to reach the order book.
 const SETTLE: Duration = Duration::from_millis(700);
+const QUOTE_TTL: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -55,7 +53,7 @@ fn main() -> ExitCode {
 }
 
 /// Builds the whole stack, in which only the broker is slow.
-fn stack(url: &str, journal: &str) -> Result<Stack, Box<dyn Error>> {
+fn stack(url: &str, journal: &str) -> Result<Stack<Kite>, Box<dyn Error>> {
     // A third of all writes fail. A breaker or a throttle would stop the traffic that the test needs.
     let lane = || {
         LaneConfig::new(Quota::per_second(10_000))
@@ -64,22 +62,20 @@ fn stack(url: &str, journal: &str) -> Result<Stack, Box<dyn Error>> {
             .throttle(ThrottlePolicy::default().keep_percent(100))
     };
     let kite = Kite::builder().api_key("key").access_token("token").base_url(url);
-    let proxy = BrokerProxy::builder(kite.timeout(TIMEOUT).build()?)
+    let stack = BrokerProxy::builder(kite.timeout(TIMEOUT).build()?)
         // The program is restarted often, and the exchange has no limits that count, so prior usage does not matter.
         .prior_usage(PriorUsage::None)
         .transactional(lane())
         .quote(lane())
         .historical(lane())
         .orders(Quota::unlimited())
-        .build()?;
-    let urgent = proxy.with(CallOptions::new().priority(Priority::URGENT));
-    let guard =
-        OrderGuard::builder(QuoteCache::new(proxy)).lookup_broker(urgent).settle_time(SETTLE);
-    Ok(guard.journal(journal).build()?)
+        .quote_ttl(QUOTE_TTL)
+        .order_guard(|guard| guard.settle_time(SETTLE).journal(journal));
+    Ok(stack.build()?)
 }
 
 /// Places orders. Every second order has a unique tag, which begins with `prefix`.
-fn place(broker: &Stack, prefix: &str) -> Result<(), Box<dyn Error>> {
+fn place(broker: &Stack<Kite>, prefix: &str) -> Result<(), Box<dyn Error>> {
     say("ready")?;
     let next = AtomicU64::new(1);
     thread::scope(|scope| {
@@ -118,7 +114,7 @@ fn outcome_name(error: &BrokerError) -> &'static str {
     }
 }
 
-fn recover(broker: &Stack) -> Result<(), Box<dyn Error>> {
+fn recover(broker: &Stack<Kite>) -> Result<(), Box<dyn Error>> {
     say("ready")?;
     for recovery in broker.recover() {
         let (outcome, id) = match recovery.outcome {
@@ -133,9 +129,9 @@ fn recover(broker: &Stack) -> Result<(), Box<dyn Error>> {
 }
 
 /// Sends orders without an answer again, which the journal exists to prevent.
-fn resend(broker: &Stack) -> Result<(), Box<dyn Error>> {
+fn resend(broker: &Stack<Kite>) -> Result<(), Box<dyn Error>> {
     for recovery in broker.recover() {
-        drop(broker.inner().place_order(&recovery.order));
+        drop(broker.proxy().place_order(&recovery.order));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::broker::{Broker, BrokerProxyBuilder};
 use crate::cache::{BatchConfig, CachedProxyBuilder, QuoteCacheBuilder};
 use crate::order_guard::OrderGuardBuilder;
 use crate::proxy::ProxyConfig;
+use crate::stack::StackBuilder;
 
 /// The settings of lanes and budgets, for the method `config` of any proxy's builder.
 impl From<&Config> for ProxyConfig {
@@ -25,6 +26,47 @@ impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
             None => cached,
         }
     }
+
+    /// Makes the whole [`Stack`](crate::Stack) of a file: the lanes and budgets, a quote cache, and an order guard. A
+    /// table that the file leaves out has its defaults.
+    ///
+    /// A setter of the lanes before this call is overridden by what the file sets. What a file cannot set, such as a
+    /// callback, is set before or after it.
+    ///
+    /// ```
+    /// # #[cfg(feature = "paper")] {
+    /// use lanekeeper::{BrokerProxy, Config, PaperBroker};
+    ///
+    /// let config = Config::from_toml(r#"
+    ///     preset = "kite"
+    ///     [cache]
+    ///     ttl = "2s"
+    ///     [guard]
+    ///     settle_time = "30s"
+    ///     [users.alpha]
+    ///     deadline = "2s"
+    /// "#)?;
+    /// let broker = BrokerProxy::builder(PaperBroker::builder().build()?)
+    ///     .stack(&config)
+    ///     .order_guard(|guard| guard.on_turned_up(|late| eprintln!("{} is in the market", late.tag)))
+    ///     .build()?;
+    /// let alpha = broker.with(config.user("alpha")?);
+    /// # let _ = alpha;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn stack(self, config: &Config) -> StackBuilder<CachedProxyBuilder<T>> {
+        let proxy = self.config(config);
+        proxy.quote_cache(config).order_guard(|guard| guard.config(config))
+    }
+}
+
+impl<T: Broker + 'static> StackBuilder<BrokerProxyBuilder<T>> {
+    /// Puts a [`QuoteCache`](crate::QuoteCache) between the guard and the proxy, as
+    /// [`BrokerProxyBuilder::quote_cache`] does in front of the proxy.
+    pub fn quote_cache(self, config: &Config) -> StackBuilder<CachedProxyBuilder<T>> {
+        self.map(|proxy| proxy.quote_cache(config))
+    }
 }
 
 impl<B: Broker + 'static> QuoteCacheBuilder<B> {
@@ -35,7 +77,7 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
     }
 }
 
-impl<B: Broker> OrderGuardBuilder<B> {
+impl<B> OrderGuardBuilder<B> {
     /// Applies the table `guard` of a file.
     pub fn config(self, config: &Config) -> Self {
         let changes = &config.guard;

@@ -1,8 +1,8 @@
 //! Configuration from a file, in TOML or YAML.
 //!
 //! ```
-//! # #[cfg(feature = "mock")] {
-//! use lanekeeper::{BrokerProxy, Config, MockBroker};
+//! # #[cfg(feature = "paper")] {
+//! use lanekeeper::{BrokerProxy, Config, PaperBroker};
 //!
 //! let config = Config::from_toml(r#"
 //!     preset = "alpaca"
@@ -17,10 +17,7 @@
 //!     [cache]
 //!     ttl = "5s"
 //! "#)?;
-//! let broker = BrokerProxy::builder(MockBroker::new())
-//!     .config(&config)        // [lanes] and [budgets]
-//!     .quote_cache(&config)   // [cache]
-//!     .build()?;
+//! let broker = BrokerProxy::builder(PaperBroker::builder().build()?).stack(&config).build()?;
 //! assert_eq!(broker.status().proxy.lanes[1].quota, "100/min");
 //!
 //! // All problems are reported together, each with the path of its key.
@@ -36,7 +33,8 @@
 //!
 //! A file has no secrets: keys such as `api_key` are refused.
 //!
-//! Each layer takes its own tables of a [`Config`], so pass it to every builder. `Config` implements serde's
+//! [`BrokerProxyBuilder::stack`](crate::broker::BrokerProxyBuilder::stack) builds every layer. The builder of a layer
+//! alone takes its own tables, by `config` and `quote_cache`. `Config` implements serde's
 //! `Deserialize`, so it can be a part of a file of your own.
 //!
 //! # Implementation

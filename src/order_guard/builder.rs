@@ -18,6 +18,10 @@ use crate::broker::{Broker, OrderTags, TagSupport};
 use crate::clock::Clock;
 
 /// Settings of an [`OrderGuard`], from [`OrderGuard::builder`].
+///
+/// An `OrderGuardBuilder<()>` has no broker yet: it is what the closure of
+/// [`BrokerProxyBuilder::order_guard`](crate::broker::BrokerProxyBuilder::order_guard) changes. The builder of the stack
+/// adds the broker, its clock, and its handle for lookups.
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct OrderGuardBuilder<B> {
@@ -70,8 +74,8 @@ pub enum GuardBuildError {
     Journal(#[from] super::JournalError),
 }
 
-impl<B: Broker> OrderGuardBuilder<B> {
-    pub(super) fn new(inner: B) -> Self {
+impl<B> OrderGuardBuilder<B> {
+    pub(crate) fn new(inner: B) -> Self {
         Self {
             inner,
             lookup_broker: None,
@@ -84,13 +88,6 @@ impl<B: Broker> OrderGuardBuilder<B> {
         }
     }
 
-    /// Sets another handle of the same broker for reads of the order book, usually the same proxy with urgent
-    /// priority. Without one, reads use the guard's own handle.
-    pub fn lookup_broker(mut self, broker: impl Broker + 'static) -> Self {
-        self.lookup_broker = Some(LookupBroker(Arc::new(broker)));
-        self
-    }
-
     /// Sets how long after a call was given up its order may still appear in the order book; see [the
     /// module](super#the-settle-time). A caller whose order is lost waits for this long. 20 s by default.
     pub fn settle_time(mut self, settle_time: Duration) -> Self {
@@ -101,12 +98,6 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// Sets how a tag that the caller set is used.
     pub fn caller_tags(mut self, caller_tags: CallerTags) -> Self {
         self.caller_tags = caller_tags;
-        self
-    }
-
-    /// Sets the clock; use that of the broker's proxy.
-    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
-        self.clock = clock.into();
         self
     }
 
@@ -172,6 +163,37 @@ impl<B: Broker> OrderGuardBuilder<B> {
     #[cfg(feature = "journal")]
     pub fn journal(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.journal = Some(path.into());
+        self
+    }
+}
+
+impl OrderGuardBuilder<()> {
+    /// Returns the same settings for a guard in front of `broker`.
+    pub(crate) fn in_front_of<B: Broker>(self, broker: B) -> OrderGuardBuilder<B> {
+        OrderGuardBuilder {
+            inner: broker,
+            lookup_broker: self.lookup_broker,
+            settle_time: self.settle_time,
+            caller_tags: self.caller_tags,
+            clock: self.clock,
+            hooks: self.hooks,
+            #[cfg(feature = "journal")]
+            journal: self.journal,
+        }
+    }
+}
+
+impl<B: Broker> OrderGuardBuilder<B> {
+    /// Sets another handle of the same broker for reads of the order book, usually the same proxy with urgent
+    /// priority. Without one, reads use the guard's own handle.
+    pub fn lookup_broker(mut self, broker: impl Broker + 'static) -> Self {
+        self.lookup_broker = Some(LookupBroker(Arc::new(broker)));
+        self
+    }
+
+    /// Sets the clock; use that of the broker's proxy.
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = clock.into();
         self
     }
 

@@ -50,7 +50,8 @@ use crate::quota::Moment;
 /// # Ok::<(), lanekeeper::order_guard::GuardBuildError>(())
 /// ```
 ///
-/// Reads of the order book pass through the lanes like any other call. Give them priority:
+/// `BrokerProxy::builder(..).order_guard(..)` builds the guard with the lanes, as a [`Stack`](crate::Stack). A guard
+/// that is built alone reads the order book like any other call. Give it a handle with priority for that:
 ///
 /// ```
 /// # #[cfg(feature = "paper")] {

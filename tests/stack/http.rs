@@ -1,19 +1,16 @@
-//! Every layer of a call, for every method of `Broker`: cache, proxy, lanes, Kite, HTTP, and the simulator at the
-//! other end.
-#![cfg(feature = "kite")]
-#![allow(clippy::unwrap_used)]
+//! Every layer of a call, for every method of `Broker`: guard, cache, proxy, lanes, Kite, HTTP, and the simulator at
+//! the other end.
 
 use std::time::Duration;
 
-use lanekeeper::Sent;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, CandleRequest, Exchange as Market, Instrument, Interval,
     OrderChange, OrderRequest, OrderStatus, OrderType, Product, Side,
 };
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::paper::Prices;
-use lanekeeper::cache::QuoteCache;
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
+use lanekeeper::{Sent, Stack};
 use lanekeeper_simulator::SimulatedExchange;
 use rust_decimal::Decimal;
 
@@ -30,13 +27,14 @@ fn kite(exchange: &SimulatedExchange) -> Kite {
 }
 
 /// Returns a simulator with wide limits, on which orders may rest far from the market, and the stack in front of it.
-fn stack() -> (SimulatedExchange, QuoteCache<BrokerProxy<Kite>>) {
+fn stack() -> (SimulatedExchange, Stack<Kite>) {
     let exchange = SimulatedExchange::builder().limits(fast()).circuit_limits(false);
     let exchange = exchange.start().unwrap();
     let broker = BrokerProxy::builder(kite(&exchange))
         .prior_usage(PriorUsage::None)
         .limits(fast())
         .quote_ttl(Duration::from_secs(60))
+        .order_guard(|guard| guard)
         .build()
         .unwrap();
     (exchange, broker)
@@ -159,7 +157,8 @@ fn a_bad_order_never_leaves() {
     let order = OrderRequest::market(yesbank(), Side::Buy, 1).tag("not a tag, by Kite's rules");
     let error = broker.place_order(&order).unwrap_err();
     assert_eq!(error.was_sent(), Sent::No, "{error:?}");
-    assert!(exchange.arrivals().is_empty());
+    // The guard read the order book, because the order has a tag of its caller.
+    assert!(exchange.arrivals().iter().all(|arrival| arrival.method == "GET"));
 }
 
 #[test]
@@ -183,6 +182,6 @@ fn a_thousand_instruments_are_divided_to_fit_the_address() {
     let arrivals = exchange.arrivals();
     assert!(arrivals.iter().all(|arrival| arrival.status == Some(200)), "{arrivals:?}");
     let bytes: usize =
-        instruments.iter().map(|i| Kite::quote_batch_limit(broker.inner().inner()).cost(i)).sum();
+        instruments.iter().map(|i| broker.adapter().quote_batch_limit().cost(i)).sum();
     assert_eq!(arrivals.len(), bytes.div_ceil(7500).max(3), "{bytes} bytes");
 }
