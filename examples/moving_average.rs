@@ -82,7 +82,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             let broker = &broker;
             scope.spawn(move || follow(broker, &Instrument::new("NSE", symbol), until))
         });
-        threads.map(|thread| thread.join().unwrap_or_else(|_| Err(BrokerError::not_sent("panicked"))))
+        threads
+            .map(|thread| thread.join().unwrap_or_else(|_| Err(BrokerError::not_sent("panicked"))))
     });
     let took = began.elapsed();
 

@@ -1,5 +1,6 @@
 //! Counters of a guard: how its orders ended.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
@@ -31,6 +32,25 @@ pub struct GuardStats {
     /// Orders that are absent or of unknown outcome at present, and that [`recover`](OrderGuard::recover) would search
     /// for. Those that an earlier process left in the journal count too.
     pub pending: usize,
+}
+
+/// One line: the counts, those that need attention last.
+///
+/// ```
+/// let stats = lanekeeper::order_guard::GuardStats::default();
+/// assert_eq!(stats.to_string(), "placed 0  rejected 0  not sent 0  absent 0  unknown 0  late 0  pending 0");
+/// ```
+impl fmt::Display for GuardStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { placed, partly_placed, rejected, not_sent, .. } = self;
+        write!(f, "placed {placed}")?;
+        if *partly_placed > 0 {
+            write!(f, "  in part {partly_placed}")?;
+        }
+        let Self { absent, unknown, turned_up, pending, .. } = self;
+        write!(f, "  rejected {rejected}  not sent {not_sent}  absent {absent}")?;
+        write!(f, "  unknown {unknown}  late {turned_up}  pending {pending}")
+    }
 }
 
 /// Counts how orders ended.

@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::paced::PacedBroker;
 use crate::broker::{Broker, BrokerProxy, Order, delegate_broker};
 use crate::cache::{CacheStats, QuoteCache};
-use crate::lane::{CallOptions, Priority, Shutdown, ShutdownSummary, Status};
-use crate::order_guard::{OrderGuard, RecoveredOrder};
+use crate::lane::{CallOptions, Priority, Shutdown, ShutdownSummary, Status, StatusText};
+use crate::order_guard::{GuardStats, OrderGuard, RecoveredOrder};
 use crate::proxy::Lanes;
 
 /// All layers in front of an adapter: an [`OrderGuard`], a [`QuoteCache`] if one was built, and the lanes of a
@@ -60,6 +60,20 @@ pub struct StackStatus {
     /// The counters of the quote cache, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quotes: Option<CacheStats>,
+    /// How the orders ended.
+    pub orders: GuardStats,
+}
+
+/// The lines of the [`Status`], then one for the cache, if there is one, and one for the orders.
+impl fmt::Display for StackStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = StatusText::new(&self.proxy);
+        if let Some(quotes) = &self.quotes {
+            text.push("quote cache", quotes.to_string());
+        }
+        text.push("order guard", self.orders.to_string());
+        text.fmt(f)
+    }
 }
 
 impl<T: Broker + 'static> Stack<T> {
@@ -181,15 +195,22 @@ impl<T: Broker + 'static> Stack<T> {
         self.proxy().lanes()
     }
 
-    /// Returns a point-in-time snapshot of the lanes, the budgets and the cache.
+    /// Returns a point-in-time snapshot of the lanes, the budgets, the cache and the orders. It prints one aligned line
+    /// for each.
     #[must_use]
     pub fn status(&self) -> StackStatus {
-        StackStatus { proxy: self.proxy().status(), quotes: self.quote_stats() }
+        let (quotes, orders) = (self.quote_stats(), self.order_stats());
+        StackStatus { proxy: self.proxy().status(), quotes, orders }
     }
 
     /// Returns the counters of the quote cache. `None` if the stack was built without one.
     pub fn quote_stats(&self) -> Option<CacheStats> {
         self.cache().map(QuoteCache::stats)
+    }
+
+    /// Returns how the orders of all handles of this stack ended so far.
+    pub fn order_stats(&self) -> GuardStats {
+        self.guard.stats()
     }
 
     /// Shuts down the lanes, for every handle of the stack. Callers that wait are answered.

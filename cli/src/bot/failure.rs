@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use lanekeeper::StackBuildError;
 use lanekeeper::broker::BrokerError;
-use lanekeeper::order_guard::GuardBuildError;
-use lanekeeper::proxy::BuildError;
 
 /// Why the bot cannot go on, as one line.
 #[derive(Debug)]
@@ -24,14 +23,8 @@ impl fmt::Display for Failure {
     }
 }
 
-impl From<BuildError> for Failure {
-    fn from(error: BuildError) -> Self {
-        Self::new(error.to_string())
-    }
-}
-
-impl From<GuardBuildError> for Failure {
-    fn from(error: GuardBuildError) -> Self {
+impl From<StackBuildError> for Failure {
+    fn from(error: StackBuildError) -> Self {
         Self::new(error.to_string())
     }
 }

@@ -37,10 +37,7 @@ use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument};
 use lanekeeper::brokers::Kite;
-use lanekeeper::cache::QuoteCache;
-use lanekeeper::lane::Priority;
-use lanekeeper::order_guard::OrderGuard;
-use lanekeeper::{CallOptions, PaceFile, PriorUsage};
+use lanekeeper::{PaceFile, PriorUsage, Stack};
 
 use args::BotArgs;
 use crowd::Crowd;
@@ -108,9 +105,7 @@ fn end_by_signal(stop: Arc<AtomicBool>) -> Result<(), Failure> {
         .map_err(|error| Failure::new(format!("no signal can be caught: {error}")))
 }
 
-/// The usual layers: an order guard, a quote cache, and the lanes of the proxy.
-type Stack<B> = OrderGuard<QuoteCache<BrokerProxy<B>>>;
-
+/// Builds the layers: an order guard, a quote cache, and the lanes of the proxy.
 fn stack<B: Broker + 'static>(
     args: &BotArgs,
     broker: B,
@@ -118,8 +113,8 @@ fn stack<B: Broker + 'static>(
     late: &Arc<LateOrders>,
 ) -> Result<Stack<B>, Failure> {
     let late = Arc::clone(late);
-    let proxy =
-        BrokerProxy::builder(broker).observer(Arc::clone(queue) as Arc<dyn lanekeeper::Observer>);
+    let queue: Arc<dyn lanekeeper::Observer> = Arc::<QueueMeter>::clone(queue);
+    let proxy = BrokerProxy::builder(broker).observer(queue);
     // The own exchange has just started, so it has counted no calls.
     let proxy = if args.fresh || args.base_url.is_none() {
         proxy.prior_usage(PriorUsage::None)
@@ -130,16 +125,15 @@ fn stack<B: Broker + 'static>(
         Some(pace) => proxy.pace_log(PaceFile::open(pace)?),
         None => proxy,
     };
-    let cache = proxy.quote_ttl(QUOTE_TTL).build()?;
-    // Lookups of lost orders are urgent: they are sent before all other calls.
-    let urgent = cache.inner().with(CallOptions::new().priority(Priority::URGENT));
-    let guard = OrderGuard::builder(cache).lookup_broker(urgent).settle_time(args.settle());
-    let guard = guard.on_turned_up(move |order| late.turned_up(order));
-    let guard = match &args.journal {
-        Some(journal) => guard.journal(journal),
-        None => guard,
-    };
-    Ok(guard.build()?)
+    let stack = proxy.quote_ttl(QUOTE_TTL).order_guard(|guard| {
+        let guard = guard.settle_time(args.settle());
+        let guard = guard.on_turned_up(move |order| late.turned_up(order));
+        match &args.journal {
+            Some(journal) => guard.journal(journal),
+            None => guard,
+        }
+    });
+    Ok(stack.build()?)
 }
 
 /// Runs the crowd behind the whole stack.
@@ -165,14 +159,14 @@ fn paced(args: &BotArgs, target: &Target, stop: &AtomicBool) -> Result<Report, F
         let _ = stack.inner().orders();
     }
 
-    let cache = stack.inner().inner().stats();
+    let cache = stack.inner().quote_stats();
     Ok(Report {
         took,
         limits: Kite::limits(),
         strategies,
         wire: wire.summary(),
         queue: queue.summary(),
-        cache: Some(cache),
+        cache,
         recovered,
         turned_up: late.summary(),
         refused: target.refused(),
