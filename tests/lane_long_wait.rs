@@ -49,6 +49,9 @@ impl Reports {
 }
 
 impl Observer for Reports {
+    fn wants_long_waits(&self) -> bool {
+        true
+    }
     fn long_wait(&self, wait: &LongWait<'_>) {
         self.0.lock().unwrap().push(Report {
             user: wait.call.user.unwrap_or_default().to_owned(),

@@ -172,9 +172,9 @@ impl<R, E> Ticket<R, E> {
 }
 
 /// Waits until the wait is long, and then reports the call if it is still queued. Returns the answer if it comes
-/// sooner. Does not wait at all if a report would reach no observer, or if the deadline passes first.
+/// sooner. Does not wait at all if no observer wants the report, or if the deadline passes first.
 fn wait_until_long<R>(call: &Arc<dyn CallHandle<R>>, lane: &LaneCore) -> Option<Answer<R>> {
-    if !lane.observer.is_listening() {
+    if !lane.observer.wants_long_waits() {
         return None;
     }
     let long_at = lane.clock.now() + LONG_WAIT;

@@ -78,4 +78,4 @@ pub use self::metrics::Metrics;
 #[cfg(feature = "metrics")]
 pub use self::sampler::Sampler;
 #[cfg(feature = "tracing")]
-pub(crate) use self::tracer::{AttemptSpan, CallerSpan, Tracer, is_traced};
+pub(crate) use self::tracer::{AttemptSpan, CallerSpan, Tracer, is_traced, is_traced_at_info};

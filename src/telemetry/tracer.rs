@@ -22,6 +22,11 @@ pub(crate) fn is_traced() -> bool {
     LevelFilter::current() != LevelFilter::OFF
 }
 
+/// Returns whether there is a subscriber for level info. Costs one relaxed load.
+pub(crate) fn is_traced_at_info() -> bool {
+    LevelFilter::current() >= LevelFilter::INFO
+}
+
 /// The span in which a call was made. It stays open as long as the call may need it.
 #[derive(Debug)]
 pub(crate) struct CallerSpan(Span);

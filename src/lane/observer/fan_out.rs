@@ -51,6 +51,11 @@ macro_rules! fan_out {
                 let $this = self;
                 $all.into_iter().any(|observer| catch_panic(|| observer.wants_estimates()).unwrap_or_default())
             }
+
+            fn wants_long_waits(&self) -> bool {
+                let $this = self;
+                $all.into_iter().any(|observer| catch_panic(|| observer.wants_long_waits()).unwrap_or_default())
+            }
         }
     };
 }
@@ -75,6 +80,9 @@ mod tests {
         fn wants_estimates(&self) -> bool {
             true
         }
+        fn wants_long_waits(&self) -> bool {
+            true
+        }
     }
 
     struct Panics;
@@ -93,7 +101,8 @@ mod tests {
         let both = (Panics, (all, counts.clone()));
         both.throttled("test", Duration::ZERO);
         assert_eq!(counts.0.load(Ordering::Relaxed), 3);
-        assert!(both.wants_estimates());
-        assert!(!(Panics, Panics).wants_estimates());
+        assert!(both.wants_estimates() && both.wants_long_waits());
+        let neither = (Panics, Panics);
+        assert!(!neither.wants_estimates() && !neither.wants_long_waits());
     }
 }

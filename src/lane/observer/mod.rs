@@ -53,9 +53,10 @@ pub trait Observer: Send + Sync {
     fn dispatched(&self, call: &CallInfo<'_>, queued: Duration) {
         let _ = (call, queued);
     }
-    /// The caller of a queued call has blocked for a second, and goes on waiting. Each [`Ticket::wait`](super::Ticket)
-    /// reports this at most once, on the thread of the caller. A call that is awaited on an executor, or that no
-    /// thread waits for, is not reported: [`Ticket::position`](super::Ticket::position) shows where it is.
+    /// The caller of a queued call has blocked for a second, and goes on waiting. Reported only if the observer
+    /// [wants it](Self::wants_long_waits), at most once by each [`Ticket::wait`](super::Ticket::wait), on the thread of
+    /// the caller. A call that is awaited on an executor, or that no thread waits for, is not reported:
+    /// [`Ticket::position`](super::Ticket::position) shows where it is.
     fn long_wait(&self, wait: &LongWait<'_>) {
         let _ = wait;
     }
@@ -116,6 +117,11 @@ pub trait Observer: Send + Sync {
     /// the queue's statistics. Called once, when the proxy is built. A call with a deadline is always estimated, unless
     /// it is urgent.
     fn wants_estimates(&self) -> bool {
+        false
+    }
+    /// Returns whether to report [`long_wait`](Self::long_wait). A caller then sleeps with a timeout, which costs each
+    /// call about half a microsecond. Called once, when the proxy is built.
+    fn wants_long_waits(&self) -> bool {
         false
     }
 }
@@ -236,13 +242,18 @@ impl CallMeta {
 pub(crate) struct ObserverHandle {
     observer: Option<Arc<dyn Observer>>,
     wants_estimates: bool,
+    wants_long_waits: bool,
 }
 
 impl ObserverHandle {
     pub(crate) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
-        let ask_observer = || observer.as_ref().is_some_and(|observer| observer.wants_estimates());
-        let wants_estimates = catch_panic(ask_observer).unwrap_or_default();
-        Self { observer, wants_estimates }
+        let ask = |question: fn(&dyn Observer) -> bool| {
+            let answer = || observer.as_ref().is_some_and(|observer| question(&**observer));
+            catch_panic(answer).unwrap_or_default()
+        };
+        let wants_estimates = ask(|observer| observer.wants_estimates());
+        let wants_long_waits = ask(|observer| observer.wants_long_waits());
+        Self { observer, wants_estimates, wants_long_waits }
     }
 
     pub(crate) fn notify(&self, event: impl Fn(&dyn Observer)) {
@@ -256,13 +267,13 @@ impl ObserverHandle {
         }
     }
 
-    /// Returns whether an event would be received. Costs a relaxed load and a comparison.
-    pub(super) fn is_listening(&self) -> bool {
+    /// Returns whether a long wait would be received. Costs a relaxed load and a comparison.
+    pub(super) fn wants_long_waits(&self) -> bool {
         #[cfg(feature = "tracing")]
-        if crate::telemetry::is_traced() {
+        if crate::telemetry::is_traced_at_info() {
             return true;
         }
-        self.observer.is_some()
+        self.wants_long_waits
     }
 
     pub(super) fn wants_estimates(&self) -> bool {
