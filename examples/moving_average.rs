@@ -82,18 +82,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             let broker = &broker;
             scope.spawn(move || follow(broker, &Instrument::new("NSE", symbol), until))
         });
-        threads
-            .map(|thread| thread.join().unwrap_or_else(|_| Err(BrokerError::not_sent("panicked"))))
+        threads.map(thread::ScopedJoinHandle::join)
     });
     let took = began.elapsed();
 
     let mut orders = 0;
     for (symbol, summary) in SYMBOLS.iter().zip(summaries) {
-        let summary = summary?;
+        let summary = summary.map_err(|_| "a strategy panicked")??;
         println!("{symbol:<10} {:>3} quotes, {:>2} orders", summary.quotes, summary.orders);
         orders += summary.orders;
     }
-    let requests = broker.stats().batches;
+    let requests = broker.quote_stats().map_or(0, |stats| stats.batches);
     println!("{requests} requests for quotes, {orders} orders, in {:.1} s", took.as_secs_f64());
     // One request for each second that has begun, whatever the number of strategies.
     if requests > took.as_secs() + 2 {

@@ -33,6 +33,14 @@ fn async_tickets() {
     assert!(printed("async_tickets", &[]).contains("19 of 21 were sent"));
 }
 
+/// The example fails if there are more requests for quotes than one a second, or if it uses more than 2 % of a core.
+#[test]
+fn moving_average() {
+    let printed = printed("moving_average", &[]);
+    assert!(printed.contains("requests for quotes"), "{printed}");
+    assert_eq!(printed.contains("of a core"), cfg!(target_os = "linux"), "{printed}");
+}
+
 #[test]
 fn paper_trading() {
     assert!(printed("paper_trading", &[]).contains("profit and loss"));

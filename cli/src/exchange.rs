@@ -1,5 +1,6 @@
 //! `lanekeeper exchange`: runs a simulated exchange on loopback until a signal or `--for` ends it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use lanekeeper::brokers::paper::Prices;
 use lanekeeper::quota::{Limits, ParseQuotaError, Quota};
 use lanekeeper_simulator::{Algorithm, Faults, Rule, SimulatedExchange};
 use rust_decimal::Decimal;
+use serde_json::json;
 
 use crate::command::INTERRUPTED;
 use crate::exchange_log;
@@ -67,6 +69,9 @@ pub struct ExchangeArgs {
     /// route at the end
     #[arg(long, short)]
     verbose: bool,
+    /// Print the counts at the end as one line of JSON
+    #[arg(long)]
+    json: bool,
     /// Stop after this time
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     run_for: Option<Duration>,
@@ -116,15 +121,24 @@ pub fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
         Some(time) => stopped.recv_timeout(time).ok(),
         None => stopped.recv().ok(),
     };
-    for lane in lanes::ALL {
-        let counts = exchange.counts(lane);
+    let counts = lanes::ALL.map(|lane| (lane, exchange.counts(lane)));
+    let faulty = exchange.arrivals().iter().filter(|arrival| arrival.fault.is_some()).count();
+    let booked = exchange.orders().len();
+    if args.json {
+        let counts = counts.map(|(lane, counts)| {
+            (lane, json!({ "admitted": counts.admitted, "refused": counts.refused }))
+        });
+        let lanes = BTreeMap::from(counts);
+        writeln!(out, "{}", json!({ "lanes": lanes, "faults": faulty, "orders": booked }))?;
+        return Ok(());
+    }
+    for (lane, counts) in counts {
         writeln!(out, "{lane}: {} admitted, {} refused", counts.admitted, counts.refused)?;
     }
     if args.verbose {
         exchange_log::write_routes(&mut out, &exchange.arrivals())?;
     }
-    let faulty = exchange.arrivals().iter().filter(|arrival| arrival.fault.is_some()).count();
-    writeln!(out, "{faulty} met a fault; {} orders booked", exchange.orders().len())?;
+    writeln!(out, "{faulty} met a fault; {booked} orders booked")?;
     Ok(())
 }
 

@@ -292,3 +292,14 @@ fn a_taken_port_is_reported_too() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains(&format!("cannot listen on {address}")), "{error}");
 }
+
+#[test]
+fn its_counts_are_json_on_request() {
+    let args = ["--listen", "127.0.0.1:0", "--for", "10ms", "--json"];
+    let output = command(&args).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let last = printed.lines().last().unwrap();
+    let counts: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(counts["lanes"]["quote"]["admitted"], 0);
+    assert_eq!(counts["orders"], 0);
+}
