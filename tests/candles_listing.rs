@@ -16,7 +16,9 @@ use lanekeeper::broker::{
 };
 use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::Timestamp;
-use lanekeeper::lane::{CallOptions, LaneConfig, LaneStatus, Shutdown};
+use lanekeeper::lane::{
+    CallInfo, CallOptions, LaneConfig, LaneStatus, Observer, Priority, Shutdown,
+};
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::{BreakerState, RetryPolicy};
 use lanekeeper::{BrokerProxy, PaperBroker, Sent, delegate_broker};
@@ -78,8 +80,20 @@ fn day(of: Instrument) -> CandleRequest {
     CandleRequest::new(of, Interval::Day, day, day)
 }
 
+/// Records each call that was queued: its method, user and priority.
+#[derive(Default)]
+struct Queued(Mutex<Vec<(&'static str, Option<String>, u8)>>);
+
+impl Observer for Queued {
+    fn submitted(&self, call: &CallInfo<'_>) {
+        let user = call.user.map(str::to_owned);
+        self.0.lock().unwrap().push((call.method, user, call.priority.get()));
+    }
+}
+
 struct Fixture {
     broker: BrokerProxy<Adapter>,
+    queued: Arc<Queued>,
     clock: ManualClock,
     calls: Arc<Mutex<Vec<String>>>,
     ends: Sender<bool>,
@@ -90,6 +104,7 @@ impl Fixture {
     fn new(held: bool) -> Self {
         let (calls, clock) = (Arc::<Mutex<Vec<String>>>::default(), ManualClock::new());
         let (ends, waits) = mpsc::channel();
+        let queued = Arc::new(Queued::default());
         let adapter = Adapter {
             paper: PaperBroker::builder().build().unwrap(),
             known: Mutex::default(),
@@ -106,9 +121,10 @@ impl Fixture {
             .orders(Quota::unlimited())
             .prior_usage(PriorUsage::None)
             .clock(clock.clone())
+            .observer(Arc::clone(&queued) as _)
             .build()
             .unwrap();
-        Self { broker, clock, calls, ends }
+        Self { broker, queued, clock, calls, ends }
     }
 
     fn counts(&self, begins: &str) -> usize {
@@ -228,6 +244,15 @@ fn a_fetch_that_no_caller_waits_for_is_joined_by_the_next() {
         it.broker.candles(&day(share(0))).unwrap();
         assert_eq!((it.counts("instruments"), it.counts("candles")), (1, 1));
     });
+}
+
+#[test]
+fn the_fetch_has_neither_the_user_nor_the_priority_of_its_first_caller() {
+    let it = Fixture::new(false);
+    let options = CallOptions::new().user("alpha").priority(Priority::new(9).unwrap());
+    it.broker.with(options).candles(&day(share(0))).unwrap();
+    let queued = it.queued.0.lock().unwrap().clone();
+    assert_eq!(queued, [("instruments", None, 5), ("candles", Some("alpha".to_owned()), 9)]);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use std::time::Duration;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::Timestamp;
 use lanekeeper::lane::{
-    CallOptions, FinishedCall, LaneConfig, LaneError, Observer, PaceLog, RecordedCall,
-    RecordedUsage,
+    CallOptions, FinishedCall, LaneConfig, LaneError, Observer, OpenBreakerPolicy, PaceLog,
+    RecordedCall, RecordedUsage,
 };
 use lanekeeper::proxy::{CallSpec, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, PaceSnapshot, PriorUsage, Quota, RttCredit};
@@ -145,6 +145,7 @@ fn a_local_error_is_attempted_once() {
 fn local_errors_count_neither_for_nor_against_a_breaker() {
     let policy = BreakerPolicy::default().failures_in_a_row(Some(3));
     let config = unlimited(1).retry(RetryPolicy::none()).breaker(policy);
+    let config = config.when_down(OpenBreakerPolicy::Refuse);
     let lanes = one(config, ManualClock::new());
     let fail = |with: Failure| {
         let work = move || Err::<(), _>(Failed::Adapter(with));
@@ -194,9 +195,9 @@ fn local_errors_are_not_among_the_calls_that_a_rate_cut_is_measured_by() {
         (0..local_errors).for_each(|_| fail(Failure::local()));
         (0..4).for_each(|_| fail(ErrorClass::Rejected.into()));
         fail(ErrorClass::Throttled { retry_after: None }.into());
-        status(&lanes).rate
+        status(&lanes).rate_percent
     };
-    assert_eq!(percent_after(5), percent_after(0));
+    assert_eq!((percent_after(0), percent_after(5)), (35, 35));
 }
 
 #[derive(Default)]
@@ -280,9 +281,12 @@ fn the_record_of_a_local_error_is_taken_back_and_an_urgent_one_is_not_made() {
             let work = move || Err::<(), _>(Failed::Adapter(with));
             lanes.call(WRITE, &options, work, failure).unwrap_err();
         }
-        // The ends are recorded after the answers.
+        // The ends are recorded after the answers, maybe by another worker than the next call.
         drop(lanes);
-        let lines = diary.lines.lock().unwrap().clone();
-        assert_eq!(lines, ["taken 0", last, "taken 2", "finished 2"]);
+        let mut lines = diary.lines.lock().unwrap().clone();
+        lines.sort_unstable();
+        let mut expected = ["taken 0", last, "taken 2", "finished 2"];
+        expected.sort_unstable();
+        assert_eq!(lines, expected);
     }
 }

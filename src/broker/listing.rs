@@ -49,7 +49,7 @@ use crate::quota::Moment;
 /// # let adapter = Adapter { known: Mutex::default(), missing: MissingListings::new() };
 /// # let day: lanekeeper::jiff::Timestamp = "2026-01-05T00:00:00Z".parse()?;
 /// # let infy = Instrument::new("NSE", "INFY");
-/// # let request = CandleRequest::new(infy.clone(), lanekeeper::Interval::Day, day, day);
+/// # let request = CandleRequest::new(infy.clone(), lanekeeper::broker::Interval::Day, day, day);
 /// # assert_eq!(adapter.missing_listing(&request).unwrap().exchange(), &Exchange::Nse);
 /// # let known = Adapter { known: Mutex::new([infy].into()), missing: MissingListings::new() };
 /// # assert!(known.missing_listing(&request).is_none());

@@ -81,6 +81,10 @@ pub trait Classify {
     /// Returns everything that a lane can use. Implement it if the error knows more than its class: for example that
     /// an answer arrived although the outcome of the call is unknown, or that the answer reported that calls come too
     /// fast.
+    ///
+    /// An error that the implementation raises itself, before it has tried anything, returns [`Failure::local`]: its
+    /// call is not retried, and its slots are free again at once. By default an error of the class
+    /// [`ErrorClass::NotSent`] counts as a connection that failed, whose call keeps its slots.
     fn failure(&self) -> Failure {
         self.class().into()
     }

@@ -91,7 +91,7 @@ impl Pacer {
         self.0.next_release(now)
     }
 
-    /// Returns an unused permit. Its slots are free at once.
+    /// Returns the permit of a call of which surely nothing was sent. Its slots are free at once.
     pub fn give_back(&mut self, permit: Permit) {
         self.0.give_back(permit);
     }

@@ -296,13 +296,18 @@ impl PacingState {
             lane.max_round_trip = lane.max_round_trip.max(round_trip);
             lane.credit = nanos(lane.round_trip.credit(lane.credit_policy));
         }
-        self.finish_unsent(permit, now);
+        self.stamp(permit, now);
     }
 
     /// Ends a call that apparently never left this process. Its duration is no sample of the round trip. Its slots
     /// are held for a window nevertheless: if that judgement is wrong, a free slot would mean one call too many, and
     /// a broker that refuses connections should not be hammered.
     pub fn finish_unsent(&mut self, permit: Permit, now: Moment) {
+        self.stamp(permit, now);
+    }
+
+    /// Stamps the slots of a call: they are free one window after `now`, less the credit.
+    fn stamp(&mut self, permit: Permit, now: Moment) {
         let (now, wall_clock) = (self.advance_to(now), self.wall_clock);
         let Permit { taken_at: taken, cost, .. } = permit;
         self.for_each_quota(cost, |quota| quota.finish(cost.slots(), taken, now, wall_clock));
@@ -333,7 +338,7 @@ impl PacingState {
         self.unanswered_calls.peek().map(|Reverse(unanswered)| unanswered.release_at)
     }
 
-    /// Returns an unused permit. Its slots are free at once.
+    /// Returns the permit of a call of which surely nothing was sent. Its slots are free at once.
     pub fn give_back(&mut self, permit: Permit) {
         let Permit { taken_at: taken, cost, .. } = permit;
         self.for_each_quota(cost, |quota| quota.give_back(cost.slots(), taken));

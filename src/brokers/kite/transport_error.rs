@@ -88,6 +88,7 @@ fn is_local(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Reachability;
 
     fn class(error: &Error, effect: Effect, form_left: Option<bool>) -> &'static str {
         match transport_error(error, effect, form_left) {
@@ -149,7 +150,8 @@ mod tests {
         let bad_header = Error::Http(bad_header.into());
         for error in [bad_header, Error::BadUri("no host".to_owned())] {
             assert!(is_local(&error, None) && is_local(&error, Some(false)), "{error}");
-            assert!(!is_local(&error, Some(true)), "{error}");
+            let left = transport_error(&error, Effect::Write, Some(true)).failure();
+            assert_eq!(left.reachability, Reachability::Unreachable, "{error}");
         }
         // A connection was tried.
         for error in [
