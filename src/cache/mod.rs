@@ -15,4 +15,6 @@ pub use batch::{
     Batch, BatchBuilder, BatchCache, BatchConfig, BatchResult, BatchSubscription, CacheFull,
     CacheStats, Cached, FetchError, GetOptions, Key, Origin, Shared,
 };
-pub use quote::{CachedProxyBuilder, CachedStatus, QuoteCache, QuoteCacheBuilder};
+pub use quote::{
+    CachedProxyBuilder, CachedStatus, QuoteCache, QuoteCacheBuilder, QuoteSubscription,
+};
