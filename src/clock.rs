@@ -8,6 +8,7 @@ mod manual;
 mod timed_condvar;
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -72,16 +73,6 @@ impl Clock {
         }
     }
 
-    /// Returns the machine's `Instant` for a moment, if this is the machine's clock.
-    pub(crate) fn instant_of(&self, moment: Moment) -> Option<Instant> {
-        match &self.0 {
-            ClockSource::System { origin } => {
-                origin.checked_add(moment.since(Moment::ORIGIN + HISTORY))
-            }
-            ClockSource::Manual(_) => None,
-        }
-    }
-
     /// Returns how long a thread that waits until `until` without a parker may sleep before it re-reads this clock. A
     /// manual clock does not wake such a thread. It is used only in tests, so a poll every millisecond suffices.
     pub(crate) fn max_wait(&self, until: Moment) -> Duration {
@@ -126,6 +117,18 @@ impl Clock {
             clock.0.lock().active += 1;
         }
         ActiveGuard(self.clone())
+    }
+
+    /// Makes the present thread a participant until the guard is dropped, if it is not one already. For a thread of the
+    /// user that waits until a time: an auto-advancing clock advances to that time if no other participant is active.
+    pub(crate) fn participate(&self) -> Participation {
+        let before = match &self.0 {
+            ClockSource::Manual(clock) if !self.is_participant() => {
+                Some((self.active_guard(), PARTICIPATES_IN.replace(Some(clock.clone()))))
+            }
+            _ => None,
+        };
+        Participation { before, _on_this_thread: PhantomData }
     }
 
     /// Returns whether the present thread participates in this clock.
@@ -198,6 +201,22 @@ impl Drop for ActiveGuard {
     fn drop(&mut self) {
         if let ClockSource::Manual(clock) = &self.0.0 {
             clock.0.lock().mark_idle();
+        }
+    }
+}
+
+/// The participation of the present thread in a manual clock, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Participation {
+    /// The count of the thread, and the clock in which it participated before.
+    before: Option<(ActiveGuard, Option<ManualClock>)>,
+    _on_this_thread: PhantomData<*const ()>,
+}
+
+impl Drop for Participation {
+    fn drop(&mut self) {
+        if let Some((_, clock)) = &mut self.before {
+            PARTICIPATES_IN.set(clock.take());
         }
     }
 }

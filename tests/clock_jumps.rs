@@ -314,13 +314,24 @@ fn a_caller_with_an_answer_is_active_at_once() {
     }
 }
 
-/// The fetcher of a cache does not participate in the clock: while it works, the time of its waiters stands still.
+/// Returns limits of one quote call a second, and no others.
+#[cfg(feature = "mock")]
+fn one_quote_a_second() -> Limits {
+    use lanekeeper::broker::lanes;
+
+    lanes::ALL
+        .into_iter()
+        .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()))
+        .lane(lanes::QUOTE, Quota::per_second(1))
+        .budget(lanes::ORDERS, Quota::unlimited())
+}
+
+/// The fetcher of a cache participates in the clock: while it works, time stands still.
 #[cfg(feature = "mock")]
 #[test]
 fn the_clock_does_not_advance_past_a_fetch_to_the_deadline_of_its_waiter() {
-    use lanekeeper::broker::{Broker, BrokerProxy, MockBroker, Quote, lanes};
+    use lanekeeper::broker::{Broker, BrokerProxy, MockBroker, Quote};
     use lanekeeper::cache::GetOptions;
-    use lanekeeper::quota::{Limits, Quota};
     use lanekeeper::{Instrument, QuoteCache};
 
     let clock = ManualClock::auto_advancing();
@@ -333,14 +344,37 @@ fn the_clock_does_not_advance_past_a_fetch_to_the_deadline_of_its_waiter() {
     let within = Duration::from_secs(1);
     let cache = QuoteCache::builder(mock).clock(clock.clone()).build();
     let cache = cache.with_options(GetOptions::new().deadline(within));
-    let unlimited = lanes::ALL
-        .into_iter()
-        .fold(Limits::new(), |limits, lane| limits.lane(lane, Quota::unlimited()))
-        .budget(lanes::ORDERS, Quota::unlimited());
-    let broker =
-        BrokerProxy::builder(cache).limits(unlimited).clock(clock.clone()).build().unwrap();
+    let broker = BrokerProxy::builder(cache).limits(one_quote_a_second()).clock(clock.clone());
+    let broker = broker.build().unwrap();
     let before = clock.now();
     let quotes = broker.quotes(&[Instrument::new("NSE", "INFY")]).unwrap();
     assert_eq!(quotes.rows.len(), 1);
     assert!(clock.now().since(before) < within);
+}
+
+/// The worker of one lane waits for the fetcher of a cache, and that for another lane, which waits for its permit.
+#[cfg(feature = "mock")]
+#[test]
+fn a_call_that_waits_for_a_cache_in_front_of_a_lane_does_not_stop_time() {
+    use lanekeeper::broker::{Broker, BrokerProxy, MockBroker, Quote};
+    use lanekeeper::{Instrument, QuoteCache};
+
+    within_reason(|| {
+        let clock = ManualClock::auto_advancing();
+        let mut mock = MockBroker::new();
+        mock.expect_quotes().returning(|instruments| {
+            Ok(instruments.iter().map(|i| (i.clone(), Quote::new(i.clone(), 1500))).collect())
+        });
+        let inner = BrokerProxy::builder(mock).limits(one_quote_a_second()).clock(clock.clone());
+        let cache = QuoteCache::builder(inner.build().unwrap()).clock(clock.clone()).build();
+        let (began, fetched) = (clock.now(), cache.clone());
+        let outer = two_lanes(&clock, |config| config);
+        let call = submit(&outer, WRITE, &options(), move || {
+            for symbol in ["A", "B", "C"] {
+                fetched.quote(&Instrument::new("NSE", symbol)).unwrap();
+            }
+        });
+        call.wait().unwrap();
+        assert_eq!((clock.now().since(began), cache.stats().batches), (ms(2000), 3));
+    });
 }

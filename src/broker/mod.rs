@@ -64,7 +64,7 @@ pub use time::{BrokerTime, ParseBrokerTimeError};
 /// | [`Malformed`](BrokerError::Malformed) | an answer arrived that cannot be decoded | never |
 /// | [`OutcomeUnknown`](BrokerError::OutcomeUnknown) | never | it may have been executed |
 /// | [`Absent`](BrokerError::Absent) | never | only from an `OrderGuard`: the order book does not show the order |
-/// | [`NoQuote`](BrokerError::NoQuote) | only from `quote`, `ltp` and `ohlc` | never |
+/// | [`NoQuote`](BrokerError::NoQuote) | only from `quote`, `quote_after`, `ltp` and `ohlc` | never |
 ///
 /// Answers of many rows are [`Partial`]: a row that cannot be read is listed among their problems, and does not fail
 /// the call.
@@ -80,8 +80,8 @@ pub use time::{BrokerTime, ParseBrokerTimeError};
 /// [`delegate_broker!`](crate::delegate_broker) writes all methods that the decorator does not, so a method that
 /// is added to the trait later is forwarded too. A provided method that is built on a method of the decorator must
 /// be excepted as well, or it is forwarded past the decorator: `place_sliced` with `place_order`, `cancel_order_with`
-/// with `cancel_order`, `order_trades` with `trades`, `order` with `order_history`, and `quotes_of`, `quote`, `ltp` and
-/// `ohlc` with `quotes`. It then keeps its default body, which calls the method of the decorator.
+/// with `cancel_order`, `order_trades` with `trades`, `order` with `order_history`, and `quotes_of`, `quote`,
+/// `quote_after`, `ltp` and `ohlc` with `quotes`. It then keeps its default body, which calls the method of the decorator.
 ///
 /// ```
 /// use lanekeeper::broker::{Broker, BrokerError, OrderId, OrderRequest};
@@ -273,6 +273,55 @@ pub trait Broker: Send + Sync {
         // An unreadable quote is an error of its own, not a missing quote.
         quotes.complete()?;
         Err(BrokerError::NoQuote { instrument: instrument.clone() })
+    }
+
+    /// Waits for a quote that is newer than the one that the caller has, and returns it. `seen` is the
+    /// [`fetched_at`](Quote::fetched_at) of that quote. With `None` the call returns what
+    /// [`quote`](Self::quote) does.
+    ///
+    /// A strategy that follows a price loops over this call. A loop over [`ltp`](Self::ltp) at a
+    /// [`QuoteCache`](crate::QuoteCache) keeps a core busy, because a fresh price is returned at once.
+    ///
+    /// ```
+    /// use lanekeeper::{Broker, BrokerError, Instrument};
+    ///
+    /// fn follow(broker: &dyn Broker, rounds: usize) -> Result<(), BrokerError> {
+    ///     let infy = Instrument::new("NSE", "INFY");
+    ///     let mut seen = None;
+    ///     for _ in 0..rounds {
+    ///         let quote = broker.quote_after(&infy, seen)?;
+    ///         seen = quote.fetched_at;
+    ///         println!("{}", quote.last_price);
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let _ = follow;
+    /// ```
+    ///
+    /// - A **`QuoteCache`** waits until the quote in the cache is due, or until the request of another
+    ///   caller brings a newer one. Then it requests the instrument. So there is one request in each
+    ///   `ttl`, whatever the number of callers. The wait ends at the
+    ///   [deadline](crate::CallOptions::deadline) of the handle, if it has one.
+    /// - A **broker without a cache** fetches a quote for each call, as in `quote`. If a
+    ///   [`BrokerProxy`] is in front, the call waits for its turn in the quote lane.
+    ///
+    /// In a cache the order of the requests decides which quote is newer, and not the wall clock. The
+    /// next quote is returned even if its `fetched_at` is not later than `seen`, because the wall clock
+    /// stepped back or `seen` is in the future. A caller that was between two calls when the clock
+    /// stepped back may miss one quote.
+    ///
+    /// # Errors
+    /// Fails like `quote`. A request that fails is answered once to each caller that waits for it. In
+    /// a cache, the next call then waits for one `ttl` before it requests again, so that a loop over
+    /// errors is no busy loop.
+    fn quote_after(
+        &self,
+        instrument: &Instrument,
+        seen: Option<crate::jiff::Timestamp>,
+    ) -> Result<Quote, BrokerError> {
+        // Without a cache each quote is a new one.
+        let _ = seen;
+        self.quote(instrument)
     }
 
     /// Returns the last traded price, or [`BrokerError::NoQuote`].

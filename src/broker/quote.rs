@@ -86,7 +86,8 @@ pub struct Quote {
     pub at: Option<Zoned>,
     /// When this process sent the request for the quote, by this machine's wall clock. The quote is
     /// no older than that. `None` if it did not come from a
-    /// [`QuoteCache`](crate::cache::QuoteCache).
+    /// [`QuoteCache`](crate::cache::QuoteCache). The wall clock can be set, so a newer quote may have
+    /// an earlier time; see [`Broker::quote_after`](super::Broker::quote_after).
     #[serde(default)]
     pub fetched_at: Option<Timestamp>,
     /// Whether the quote came from the cache, without its own request.

@@ -12,7 +12,9 @@ mod batch;
 mod quote;
 
 pub use batch::{
-    Batch, BatchBuilder, BatchCache, BatchConfig, BatchResult, CacheFull, CacheStats, Cached,
-    FetchError, GetOptions, Key, Origin, Shared,
+    Batch, BatchBuilder, BatchCache, BatchConfig, BatchResult, BatchSubscription, CacheFull,
+    CacheStats, Cached, FetchError, GetOptions, Key, Origin, Shared,
 };
-pub use quote::{CachedProxyBuilder, CachedStatus, QuoteCache, QuoteCacheBuilder};
+pub use quote::{
+    CachedProxyBuilder, CachedStatus, QuoteCache, QuoteCacheBuilder, QuoteSubscription,
+};

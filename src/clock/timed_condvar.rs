@@ -73,6 +73,11 @@ impl TimedCondvar {
         has_ended
     }
 
+    /// Blocks until a notification. May return early.
+    pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>, clock: &Clock) {
+        self.wait_while(guard, clock, None, once());
+    }
+
     /// Blocks until a notification or until `deadline`, and counts as active; see
     /// [`wait_while_active`](Self::wait_while_active). May return early.
     pub(crate) fn wait_active<T>(
@@ -81,10 +86,7 @@ impl TimedCondvar {
         clock: &Clock,
         deadline: Moment,
     ) {
-        let mut has_waited = false;
-        self.wait_while_active(guard, clock, Some(deadline), |_| {
-            !std::mem::replace(&mut has_waited, true)
-        });
+        self.wait_while_active(guard, clock, Some(deadline), once());
     }
 
     /// Releases the mutex, and wakes one waiting thread.
@@ -107,6 +109,12 @@ impl TimedCondvar {
         drop(guard);
         self.condvar.notify_all();
     }
+}
+
+/// Returns a condition that holds once: a wait for it ends with the first wakeup.
+fn once<T>() -> impl FnMut(&mut T) -> bool {
+    let mut has_waited = false;
+    move |_| !std::mem::replace(&mut has_waited, true)
 }
 
 #[cfg(test)]

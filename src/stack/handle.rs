@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::paced::PacedBroker;
-use crate::broker::{Broker, BrokerProxy, Order, delegate_broker};
-use crate::cache::{CacheStats, QuoteCache};
+use crate::broker::{Broker, BrokerProxy, Instrument, Order, delegate_broker};
+use crate::cache::{CacheStats, QuoteCache, QuoteSubscription};
 use crate::lane::{CallOptions, Priority, Shutdown, ShutdownSummary, Status, StatusText};
 use crate::order_guard::{GuardStats, OrderGuard, RecoveredOrder};
 use crate::proxy::Lanes;
@@ -206,6 +206,29 @@ impl<T: Broker + 'static> Stack<T> {
     /// Returns the counters of the quote cache. `None` if the stack was built without one.
     pub fn quote_stats(&self) -> Option<CacheStats> {
         self.cache().map(QuoteCache::stats)
+    }
+
+    /// Returns a subscription to the quotes of `instruments`, an iterator that waits for new ones; see
+    /// [`QuoteCache::subscribe`]. `None` if the stack was built without a cache.
+    ///
+    /// ```
+    /// # #[cfg(feature = "paper")] {
+    /// use std::time::Duration;
+    /// use lanekeeper::{BrokerProxy, Instrument, PaperBroker};
+    ///
+    /// let broker = BrokerProxy::builder(PaperBroker::builder().build()?)
+    ///     .quote_ttl(Duration::from_secs(1))
+    ///     .order_guard(|guard| guard)
+    ///     .build()?;
+    /// let updates = broker.subscribe(&[Instrument::new("NSE", "YESBANK")]);
+    /// for quotes in updates.into_iter().flatten().take(2) {
+    ///     println!("{} quotes", quotes?.len());
+    /// }
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribe(&self, instruments: &[Instrument]) -> Option<QuoteSubscription> {
+        self.cache().map(|cache| cache.subscribe(instruments))
     }
 
     /// Returns how the orders of all handles of this stack ended so far.

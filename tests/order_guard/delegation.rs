@@ -81,6 +81,7 @@ fn every_other_call_goes_through() {
         quotes(std::slice::from_ref(&infy)) as |_| refuse("quotes"), expect_quotes;
         candles(&candles) as |_| refuse("candles"), expect_candles;
         quote(&infy) as |_| refuse("quote"), expect_quote;
+        quote_after(&infy, None) as |_, _| refuse("quote_after"), expect_quote_after;
         ltp(&infy) as |_| refuse("ltp"), expect_ltp;
         ohlc(&infy) as |_| refuse("ohlc"), expect_ohlc;
         order(&id) as |_| refuse("order"), expect_order;

@@ -6,8 +6,9 @@ use std::time::Instant;
 use lanekeeper::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, Partial, Positions, Profile,
-    Quotes, Rows, SlicedOrder, Trade,
+    Quote, Quotes, Rows, SlicedOrder, Trade,
 };
+use lanekeeper::jiff::Timestamp;
 use rust_decimal::Decimal;
 
 /// Callbacks for the calls that go through a [`Tap`].
@@ -68,8 +69,8 @@ impl<B: Broker, L: CallListener> Broker for Tap<B, L> {
     lanekeeper::delegate_broker! {
         to self.inner;
         except place_order, place_sliced, modify_order, cancel_order, cancel_order_with, order_history, orders,
-            trades, order_trades, positions, holdings, margins, profile, instruments, quotes, quotes_of, quote, ltp,
-            ohlc, candles, order
+            trades, order_trades, positions, holdings, margins, profile, instruments, quotes, quotes_of, quote,
+            quote_after, ltp, ohlc, candles, order
     }
 
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
@@ -122,6 +123,13 @@ impl<B: Broker, L: CallListener> Broker for Tap<B, L> {
     }
     fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
         self.call("quote", |broker| broker.quotes(instruments))
+    }
+    fn quote_after(
+        &self,
+        instrument: &Instrument,
+        seen: Option<Timestamp>,
+    ) -> Result<Quote, BrokerError> {
+        self.call("quote", |broker| broker.quote_after(instrument, seen))
     }
     fn ltp(&self, instrument: &Instrument) -> Result<Decimal, BrokerError> {
         self.call("quote", |broker| broker.ltp(instrument))

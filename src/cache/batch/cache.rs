@@ -3,22 +3,18 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use super::bounds::{Key, Shared};
 use super::builder::BatchBuilder;
 use super::config::{BatchConfig, Freshness};
 use super::core::Core;
-use super::fetcher;
 use super::lookup::{BatchResult, Cached, FetchError, GetOptions, Origin};
-use super::pending::Refresh;
 use super::stats::CacheStats;
-use super::store::{CacheEntry, CacheFull, Snapshot};
+use super::store::{CacheEntry, CacheFull};
+use super::subscription::BatchSubscription;
 use super::wait::{FoundEntry, Query};
-use crate::quota::Moment;
+use super::watch::{Watch, WatchOutcome};
 
 /// A read-through cache that fetches in batches.
 ///
@@ -62,7 +58,6 @@ use crate::quota::Moment;
 /// ```
 pub struct BatchCache<K: Key, V: Shared, E: Shared> {
     core: Arc<Core<K, V, E>>,
-    fetcher: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
@@ -76,7 +71,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     }
 
     pub(super) fn from_core(core: Core<K, V, E>) -> Self {
-        Self { core: Arc::new(core), fetcher: Mutex::default() }
+        Self { core: Arc::new(core) }
     }
 
     /// Returns the value of a key, or `None` if the source has none.
@@ -129,7 +124,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
             let snapshot = self.core.store.snapshot();
             for key in keys {
                 let make = |entry: &Arc<_>, _, origin| FoundEntry::from_memory(entry, origin);
-                match self.read_snapshot(&snapshot, key, now, options, make) {
+                match self.core.read_snapshot(&snapshot, key, now, options, make) {
                     Some(found_entry) => drop(found.insert(key.clone(), found_entry)),
                     None => missing.push(key.clone()),
                 }
@@ -139,7 +134,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         let mut outgrown = HashMap::new();
         let mut first_pass = true;
         while !missing.is_empty() {
-            let stopped = match self.ensure_fetcher_running() {
+            let stopped = match self.core.ensure_fetcher_running() {
                 Ok(()) => self.core.await_missing(&missing, &mut found, &mut query),
                 Err(error) => Some(error),
             };
@@ -150,7 +145,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
                 for (key, found_entry) in outgrown {
                     found.entry(key).or_insert(found_entry);
                 }
-                found.retain(|_, found_entry| !self.exceeds_hard_limit(found_entry, now));
+                found.retain(|_, found_entry| !self.core.exceeds_hard_limit(found_entry, now));
                 let unanswered = keys.iter().filter(|key| !found.contains_key(*key));
                 failed.extend(unanswered.map(|key| (key.clone(), error.clone())));
                 break;
@@ -165,37 +160,131 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
                     && found_entry.entry.freshness(age, age_policy, options) == Freshness::TooOld;
                 let outgrew_limit = first_pass
                     && found_entry.arrived_in_time
-                    && self.exceeds_hard_limit(found_entry, now);
+                    && self.core.exceeds_hard_limit(found_entry, now);
                 (is_too_old || outgrew_limit).then(|| key.clone())
             };
             missing = found.iter().filter_map(too_old).collect();
             outgrown.extend(missing.iter().filter_map(|key| found.remove_entry(key)));
             first_pass = false;
         }
-        let mut values = HashMap::with_capacity(found.len());
-        for (key, found_entry) in found {
-            let FoundEntry { entry, origin, .. } = &found_entry;
-            let age = now.since(entry.sent);
-            let answer = match self.exceeds_hard_limit(&found_entry, now) {
-                true => Err(FetchError::TooOld { age }),
-                false => Cached::from_entry(entry, age, *origin),
-            };
-            if *origin == Origin::Fetched && answer.is_ok() {
-                self.core.counters.record_answer(*origin, age);
-            }
-            match answer {
-                Ok(answer) => values.extend(answer.map(|answer| (key, answer))),
-                Err(error) => drop(failed.insert(key, error)),
-            }
-        }
-        BatchResult { values, failed }
+        self.core.to_result(found, failed, now)
     }
 
-    /// Returns whether a value exceeds the hard limit and must not be returned to any caller. An
-    /// error of the source has no such limit.
-    fn exceeds_hard_limit(&self, found_entry: &FoundEntry<V, E>, now: Moment) -> bool {
-        found_entry.entry.value().is_ok()
-            && now.since(found_entry.entry.sent) > self.core.age_policy.hard_limit()
+    /// Waits for a value of `key` that is newer than one that the caller has, and returns it.
+    ///
+    /// `seen` is the [`batch`](Cached::batch) of that value. With `None` the call returns what
+    /// [`get`](Self::get) does. Otherwise it waits until the value that the cache holds is due: its
+    /// `ttl` is over, or the caller's `max_age` if that is less. Then the key is requested as by a
+    /// lookup that misses. So any number of callers make one request in each `ttl`. A value that
+    /// another caller's request brings meanwhile ends the wait.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use lanekeeper::cache::{BatchCache, BatchConfig};
+    /// use lanekeeper::clock::ManualClock;
+    ///
+    /// let mut settings = BatchConfig::default();
+    /// // In virtual time. It advances as soon as all callers wait.
+    /// settings.clock = ManualClock::auto_advancing().into();
+    /// let cache = BatchCache::new(settings, |keys: &[&str]| {
+    ///     Ok::<_, String>(keys.iter().map(|key| (*key, 7)).collect())
+    /// });
+    /// let mut seen = None;
+    /// for _ in 0..3 {
+    ///     let value = cache.get_after(&"a", seen)?.expect("the source has it");
+    ///     seen = Some(value.batch);
+    /// }
+    /// assert_eq!((cache.stats().requests(), cache.stats().batches), (3, 3));
+    /// # Ok::<(), lanekeeper::cache::FetchError<String>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Fails like [`get`](Self::get). A loop over a key that fails is no busy loop either. After a
+    /// request that failed as a whole, such calls wait for one `ttl` before they request again: at
+    /// least 1 s, and no longer than [`negative_ttl`](BatchConfig::negative_ttl) if that is more. An
+    /// error that the cache holds for the key, or that the source has nothing for it, is returned
+    /// after the same pause.
+    pub fn get_after(
+        &self,
+        key: &K,
+        seen: Option<u64>,
+    ) -> Result<Option<Cached<V>>, FetchError<E>> {
+        self.get_after_with(key, seen, &GetOptions::new())
+    }
+
+    /// Waits for a newer value like [`get_after`](Self::get_after), with options.
+    ///
+    /// # Errors
+    /// Fails like [`get_after`](Self::get_after), or if the deadline passed.
+    pub fn get_after_with(
+        &self,
+        key: &K,
+        seen: Option<u64>,
+        options: &GetOptions,
+    ) -> Result<Option<Cached<V>>, FetchError<E>> {
+        let started_at = self.core.now();
+        let deadline = options.deadline.map(|limit| started_at + limit);
+        let mut watch = Watch::new(&self.core, std::slice::from_ref(key), *options);
+        watch.mark_seen(seen.unwrap_or(0));
+        // The caller may have got an error that the cache holds, by a call that it repeats at once.
+        let repeats_at = watch.mark_errors_seen().then(|| started_at + self.core.retry_pause());
+        let mut outcome = watch.wait(repeats_at.into_iter().chain(deadline).min());
+        if repeats_at.is_some() && matches!(outcome, WatchOutcome::TimedOut) {
+            let make = |entry: &Arc<_>, age, origin| Cached::from_entry(entry, age, origin);
+            // If the error was due in the meantime, the key was requested again.
+            let known = if watch.has_joined() { None } else { self.get_cached(key, options, make) };
+            match known {
+                Some(known) => return known,
+                None => outcome = watch.wait(deadline),
+            }
+        }
+        match outcome {
+            WatchOutcome::Answered(result) => Ok(result.complete()?.remove(key)),
+            WatchOutcome::TimedOut | WatchOutcome::Closed => Err(watch.time_out(started_at)),
+        }
+    }
+
+    /// Returns the number of the request that brought the value of `key`, if the cache holds one for
+    /// which `is_seen` holds.
+    pub(in crate::cache) fn batch_of(
+        &self,
+        key: &K,
+        is_seen: impl FnOnce(&V) -> bool,
+    ) -> Option<u64> {
+        let snapshot = self.core.store.snapshot();
+        let entry = snapshot.get(key)?;
+        entry.value().ok().flatten().is_some_and(|value| is_seen(value)).then_some(entry.batch)
+    }
+
+    /// Returns a subscription to the values of `keys`: an iterator that waits, and yields the values
+    /// that are new since its last item.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use lanekeeper::cache::{BatchCache, BatchConfig};
+    /// use lanekeeper::clock::ManualClock;
+    ///
+    /// let mut settings = BatchConfig::default();
+    /// // In virtual time. It advances as soon as all callers wait.
+    /// settings.clock = ManualClock::auto_advancing().into();
+    /// let cache = BatchCache::new(settings, |keys: &[&str]| {
+    ///     Ok::<_, String>(keys.iter().map(|key| (*key, 7)).collect())
+    /// });
+    /// for news in cache.subscribe(&["a", "b"]).take(3) {
+    ///     assert_eq!(news.values.len(), 2);
+    /// }
+    /// assert_eq!(cache.stats().batches, 3);
+    /// ```
+    pub fn subscribe(&self, keys: &[K]) -> BatchSubscription<K, V, E> {
+        self.subscribe_with(keys, &GetOptions::new())
+    }
+
+    /// Returns a subscription like [`subscribe`](Self::subscribe), with options. Keys are requested
+    /// at the rate of `max_age` if that is less than the `ttl`. If nothing is new by the deadline,
+    /// which counts from each call of [`next`](Iterator::next), the item has
+    /// [`TimedOut`](FetchError::TimedOut) for each key.
+    pub fn subscribe_with(&self, keys: &[K], options: &GetOptions) -> BatchSubscription<K, V, E> {
+        BatchSubscription::new(Watch::new(&self.core, keys, *options), options.deadline)
     }
 
     /// Returns the result of `make` for the entry of `key`, if the cache holds one that satisfies
@@ -207,46 +296,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         make: impl FnOnce(&Arc<CacheEntry<V, E>>, Duration, Origin) -> R,
     ) -> Option<R> {
         let now = self.core.now();
-        self.read_snapshot(&self.core.store.snapshot(), key, now, options, make)
-    }
-
-    fn read_snapshot<R>(
-        &self,
-        snapshot: &Snapshot<K, V, E>,
-        key: &K,
-        now: Moment,
-        options: &GetOptions,
-        make: impl FnOnce(&Arc<CacheEntry<V, E>>, Duration, Origin) -> R,
-    ) -> Option<R> {
-        let entry = snapshot.get(key)?;
-        let age = now.since(entry.sent);
-        let origin = match entry.freshness(age, &self.core.age_policy, options) {
-            Freshness::Fresh => Origin::Memory,
-            Freshness::RefreshAhead => {
-                self.core.request_refresh(key, now, Refresh::Ahead);
-                Origin::Memory
-            }
-            Freshness::Stale => {
-                self.core.request_refresh(key, now, Refresh::Stale);
-                Origin::Stale
-            }
-            Freshness::TooOld => return None,
-        };
-        entry.touch(now);
-        self.core.counters.record_answer(origin, entry.value_age(now));
-        Some(make(entry, age, origin))
-    }
-
-    /// Starts the fetcher thread, if none is running.
-    fn ensure_fetcher_running(&self) -> Result<(), FetchError<E>> {
-        let mut fetcher = self.fetcher.lock();
-        if fetcher.as_ref().is_none_or(JoinHandle::is_finished) {
-            let started = fetcher::spawn(&self.core);
-            let thread =
-                started.map_err(|error| FetchError::NoThread { error: error.to_string() })?;
-            *fetcher = Some(thread);
-        }
-        Ok(())
+        self.core.read_snapshot(&self.core.store.snapshot(), key, now, options, make)
     }
 
     /// Adds `keys` to every later request that has capacity left, even if no caller asks for them.
@@ -280,19 +330,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
 
 impl<K: Key, V: Shared, E: Shared> Drop for BatchCache<K, V, E> {
     fn drop(&mut self) {
-        let fetching = {
-            let mut pending = self.core.pending.lock();
-            pending.closed = true;
-            pending.fetching
-        };
-        self.core.work_available.notify_all();
-        // Do not wait for a request in flight: the thread ends after it.
-        if let Some(fetcher) = self.fetcher.get_mut().take().filter(|_| !fetching) {
-            if fetcher.thread().id() != std::thread::current().id() {
-                // The thread ends on its own, and has caught any panic.
-                let _ = fetcher.join();
-            }
-        }
+        self.core.close();
     }
 }
 

@@ -7,21 +7,27 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::bounds::{Key, Shared};
 use super::config::{AgePolicy, BatchConfig, Freshness, fraction_of};
 use super::fetch::{Fetch, KeySource};
 use super::keys::{BatchLimit, BatchQueue};
-use super::lookup::{FetchError, GetOptions};
-use super::pending::{InFlightBatch, PendingRequests, Refresh};
+use super::lookup::{FetchError, GetOptions, Origin};
+use super::pending::{PendingRequests, Refresh};
 use super::quarantine::next_backoff;
 use super::request::{PendingRequest, RequestOutcome};
 use super::stats::Counters;
 use super::store::{CacheEntry, CacheFull, EntryContent, Snapshot, Store};
+use crate::clock::TimedCondvar;
 use crate::quota::Moment;
+
+/// The minimum pause after a failed request, for callers that wait for newer values. A caller that loops over its errors
+/// would send requests without end.
+const MIN_RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// User hooks: the weight of a key, the errors that split a request, and idle capacity of the
 /// source.
@@ -39,7 +45,11 @@ pub(super) struct Core<K, V, E> {
     pub(super) store: Store<K, V, E>,
     pub(super) pending: Mutex<PendingRequests<K, V, E>>,
     /// Wakes the fetcher when a request or a refresh is pending.
-    pub(super) work_available: Condvar,
+    pub(super) work_available: TimedCondvar,
+    /// Wakes the callers that wait for newer values when a fetch ends. Used with `pending`.
+    pub(super) fetch_ended: TimedCondvar,
+    /// The fetcher thread, if one was started.
+    pub(super) fetcher: Mutex<Option<JoinHandle<()>>>,
     pub(super) counters: Counters,
     /// The moment, in nanoseconds, before which no further refresh request is accepted.
     next_refresh_request: AtomicU64,
@@ -73,7 +83,9 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             fetch,
             store,
             pending: Mutex::new(PendingRequests::new()),
-            work_available: Condvar::new(),
+            work_available: TimedCondvar::default(),
+            fetch_ended: TimedCondvar::default(),
+            fetcher: Mutex::default(),
             counters: Counters::default(),
             next_refresh_request: AtomicU64::new(0),
             seed: std::hash::RandomState::new(),
@@ -88,14 +100,46 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         BatchLimit { keys: self.config.max_batch_keys, weight: self.config.max_batch_weight }
     }
 
+    /// Returns the result of `make` for the entry of `key`, if `snapshot` holds one that satisfies
+    /// `options`, and counts a lookup. On a fresh hit it does not allocate or lock, and copies only
+    /// what `make` copies.
+    pub(super) fn read_snapshot<R>(
+        &self,
+        snapshot: &Snapshot<K, V, E>,
+        key: &K,
+        now: Moment,
+        options: &GetOptions,
+        make: impl FnOnce(&Arc<CacheEntry<V, E>>, Duration, Origin) -> R,
+    ) -> Option<R> {
+        let entry = snapshot.get(key)?;
+        let age = now.since(entry.sent);
+        let origin = match entry.freshness(age, &self.age_policy, options) {
+            Freshness::Fresh => Origin::Memory,
+            Freshness::RefreshAhead => {
+                self.request_refresh(key, now, Refresh::Ahead);
+                Origin::Memory
+            }
+            Freshness::Stale => {
+                self.request_refresh(key, now, Refresh::Stale);
+                Origin::Stale
+            }
+            Freshness::TooOld => return None,
+        };
+        entry.touch(now);
+        self.counters.record_answer(origin, entry.value_age(now));
+        Some(make(entry, age, origin))
+    }
+
     /// Returns a cached entry or joins a request for each key, under one lock, so that the keys
     /// share a request if they fit into one. `piggyback` names the keys that the caller would like
-    /// in the same request, each with its weight.
+    /// in the same request, each with its weight. `seen` returns, for the index of a key, the number
+    /// of the last request whose entry the caller has: that entry is no hit.
     pub(super) fn hit_or_join(
         &self,
         keys: &[K],
         piggyback: Vec<(K, usize)>,
         options: &GetOptions,
+        seen: impl Fn(usize) -> u64,
     ) -> Vec<KeyLookup<K, V, E>> {
         let limit = self.batch_limit();
         // Run the weigher before locking: it is user code, which may be slow or query the cache.
@@ -105,9 +149,9 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         // A request may have completed since the caller read the snapshot.
         let snapshot = self.store.snapshot();
         pending.quarantine.expire(now);
-        let find = |(key, weight): (&K, usize)| {
+        let find = |(index, (key, weight)): (usize, (&K, usize))| {
             let entry = snapshot.get(key);
-            let fresh = entry.filter(|entry| {
+            let fresh = entry.filter(|entry| entry.batch > seen(index)).filter(|entry| {
                 let freshness = entry.freshness(now.since(entry.sent), &self.age_policy, options);
                 matches!(freshness, Freshness::Fresh | Freshness::RefreshAhead)
             });
@@ -127,7 +171,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             counter.fetch_add(1, Ordering::Relaxed);
             KeyLookup::Pending(Waiter { key: key.clone(), request })
         };
-        let found: Vec<_> = keys.iter().zip(weights).map(find).collect();
+        let found: Vec<_> = keys.iter().zip(weights).enumerate().map(find).collect();
         let first = found.iter().find_map(|found| match found {
             KeyLookup::Pending(waiter) => Some(Arc::clone(&waiter.request)),
             KeyLookup::Hit(_) => None,
@@ -135,8 +179,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         if let Some(first) = first.filter(|_| !piggyback.is_empty()) {
             pending.add_piggyback(&first, piggyback);
         }
-        drop(pending);
-        self.work_available.notify_one();
+        self.work_available.notify_one(pending);
         found
     }
 
@@ -156,8 +199,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         if refresh == Refresh::Stale {
             *known = refresh;
         }
-        drop(pending);
-        self.work_available.notify_one();
+        self.work_available.notify_one(pending);
     }
 
     /// Invalidates the entry of `key`, and its value in the request in flight.
@@ -219,6 +261,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             error => error,
         };
         let mut pending = self.pending.lock();
+        pending.retry_at = self.now() + self.retry_pause();
         let in_flight = pending.in_flight.take();
         match &in_flight {
             Some(in_flight) => {
@@ -231,6 +274,12 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             None => pending.fail_next(error),
         }
         drop(pending);
+    }
+
+    /// Returns how long after a failed request the next one is sent that only callers ask for that
+    /// wait for newer values.
+    pub(super) fn retry_pause(&self) -> Duration {
+        self.config.ttl.min(self.config.negative_ttl).max(MIN_RETRY_PAUSE)
     }
 
     /// Handles the refusal of the request in flight: splits the request, or stores the refusal if
@@ -265,11 +314,10 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     /// Stores the results of the request in flight and completes it. Returns `false` if there is
     /// none. A key that is not in `contents` is absent.
     fn store_results(&self, mut contents: HashMap<K, EntryContent<V, E>>) -> bool {
-        let keys_of = |in_flight: &InFlightBatch<K, V, E>| {
-            (in_flight.batch_keys.keys().to_vec(), in_flight.sent)
-        };
-        let Some((keys, sent)) = self.pending.lock().in_flight.as_ref().map(keys_of) else {
-            return false;
+        let (keys, batch, sent) = {
+            let pending = self.pending.lock();
+            let Some(in_flight) = &pending.in_flight else { return false };
+            (in_flight.batch_keys.keys().to_vec(), pending.generation, in_flight.sent)
         };
         let now = self.now();
         let is_refusal =
@@ -278,7 +326,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             let content = contents.remove(&key).unwrap_or(EntryContent::Absent);
             let ttl = self.ttl_of(&key, &content, sent);
             let weight = (self.hooks.weigher)(&key);
-            (key, Arc::new(CacheEntry::new(content, sent, ttl, weight, now)))
+            (key, Arc::new(CacheEntry::new(content, (batch, sent), ttl, weight, now)))
         };
         let entries: Snapshot<K, V, E> = keys.into_iter().map(entry_of).collect();
         // A caller that misses a key reads the store again under this lock. So it finds either the
@@ -301,7 +349,10 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
                 .complete(RequestOutcome::Completed { entries, received_at: now });
             match is_refusal {
                 true => pending.on_single_refused(in_flight),
-                false => pending.on_answered(in_flight),
+                false => {
+                    pending.on_answered(in_flight);
+                    pending.retry_at = Moment::ORIGIN;
+                }
             }
         }
         // Drop user values without holding a lock.
@@ -343,6 +394,37 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
     /// Removes a waiter from its request. Returns whether the request may have been sent.
     pub(super) fn remove_waiter(&self, waiter: &Waiter<K, V, E>) -> bool {
         self.pending.lock().remove_waiter(&waiter.request, &waiter.key)
+    }
+
+    /// Returns whether the request of a waiter may have been sent.
+    pub(super) fn may_be_sent(&self, waiter: &Waiter<K, V, E>) -> bool {
+        self.pending.lock().may_be_sent(&waiter.request)
+    }
+
+    /// Wakes the callers that wait for newer values, after a fetch.
+    pub(super) fn announce_fetch_end(&self, mut pending: MutexGuard<'_, PendingRequests<K, V, E>>) {
+        pending.fetches_ended += 1;
+        self.fetch_ended.notify_all(pending);
+    }
+
+    /// Ends the cache: the fetcher thread, and the wait of callers for newer values.
+    pub(super) fn close(&self) {
+        let is_fetching = {
+            let mut pending = self.pending.lock();
+            pending.closed = true;
+            let is_fetching = pending.fetching;
+            self.work_available.notify_all(pending);
+            is_fetching
+        };
+        self.fetch_ended.notify_all(self.pending.lock());
+        // Do not wait for a request in flight: the thread ends after it.
+        let fetcher = self.fetcher.lock().take();
+        if let Some(fetcher) = fetcher.filter(|_| !is_fetching) {
+            if fetcher.thread().id() != std::thread::current().id() {
+                // The thread ends on its own, and has caught any panic.
+                let _ = fetcher.join();
+            }
+        }
     }
 }
 

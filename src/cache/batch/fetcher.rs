@@ -13,12 +13,16 @@ use super::lookup::FetchError;
 use super::pending::{PendingRequests, Refresh};
 use crate::panic::catch_panic;
 
-/// Starts the fetcher thread.
-pub(super) fn spawn<K: Key, V: Shared, E: Shared + Clone>(
+/// Starts the fetcher thread. It participates in a manual clock: an auto-advancing one does not advance while a request
+/// that is to be sent is not yet in its lane.
+fn spawn<K: Key, V: Shared, E: Shared + Clone>(
     core: &Arc<Core<K, V, E>>,
 ) -> std::io::Result<JoinHandle<()>> {
     let core = Arc::clone(core);
+    let active_guard = core.config.clock.active_guard();
     thread::Builder::new().name("batch-cache".to_owned()).spawn(move || {
+        let active_guard = active_guard;
+        active_guard.bind_to_thread();
         let _fail_pending = FailPendingOnExit(&core);
         loop {
             match catch_panic(|| core.next_fetch()) {
@@ -37,10 +41,23 @@ impl<K: Key, V: Shared, E: Shared> Drop for FailPendingOnExit<'_, K, V, E> {
     fn drop(&mut self) {
         let requests = self.0.pending.lock().take_all();
         let _ = catch_panic(|| drop(requests));
+        self.0.announce_fetch_end(self.0.pending.lock());
     }
 }
 
 impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
+    /// Starts the fetcher thread, if none is running.
+    pub(super) fn ensure_fetcher_running(self: &Arc<Self>) -> Result<(), FetchError<E>> {
+        let mut fetcher = self.fetcher.lock();
+        if fetcher.as_ref().is_none_or(JoinHandle::is_finished) {
+            let started = spawn(self);
+            let thread =
+                started.map_err(|error| FetchError::NoThread { error: error.to_string() })?;
+            *fetcher = Some(thread);
+        }
+        Ok(())
+    }
+
     /// Recovers after a key's `Eq` or `Drop` panicked while the fetcher searched for work. Drops
     /// the refresh requests that it was checking, so that they do not panic again. A later lookup
     /// requests the refresh again.
@@ -51,6 +68,10 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             (std::mem::take(&mut pending.to_refresh), std::mem::take(&mut pending.refreshing))
         };
         let _ = catch_panic(|| drop(refreshes));
+        // Requests may have been lost.
+        let mut pending = self.pending.lock();
+        pending.retry_at = self.now() + self.retry_pause();
+        self.announce_fetch_end(pending);
     }
 
     /// Waits until there is something to fetch, and returns the generation of the fetch. Returns
@@ -74,7 +95,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
                 break;
             }
             if pending.to_refresh.is_empty() {
-                self.work_available.wait(&mut pending);
+                self.work_available.wait(&mut pending, &self.config.clock);
                 continue;
             }
             // Unlock first: `refresh_if` is user code, which may take other locks.
@@ -86,11 +107,10 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             }
             pending.to_refresh.retain(|_, refresh| *refresh == Refresh::Stale);
         }
-        let linger_until = self.config.clock.instant_of(self.now() + self.config.linger);
-        if let Some(until) = linger_until.filter(|_| !self.config.linger.is_zero()) {
-            while !pending.closed
-                && !self.work_available.wait_until(&mut pending, until).timed_out()
-            {}
+        if self.config.clock.is_system() && !self.config.linger.is_zero() {
+            let until = Some(self.now() + self.config.linger);
+            let clock = &self.config.clock;
+            self.work_available.wait_while(&mut pending, clock, until, |pending| !pending.closed);
         }
         pending.generation += 1;
         pending.keys_taken = false;
@@ -116,5 +136,6 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         if let Err(message) = catch_panic(|| self.complete_fetch(outcome)) {
             let _ = catch_panic(|| self.complete_fetch(Err(FetchError::Panicked { message })));
         }
+        self.announce_fetch_end(self.pending.lock());
     }
 }

@@ -64,6 +64,9 @@ pub enum Origin {
 pub struct Cached<V> {
     /// The value, shared with the cache and other callers.
     pub value: Arc<V>,
+    /// The number of the request that brought the value. A later request has a higher number. See
+    /// [`BatchCache::get_after`](crate::cache::BatchCache::get_after).
+    pub batch: u64,
     /// The moment just before the request was sent.
     pub sent: Moment,
     /// The age of the value when it was returned: the time since `sent`.
@@ -80,22 +83,24 @@ impl<V> Cached<V> {
         origin: Origin,
     ) -> Result<Option<Self>, FetchError<E>> {
         let value = entry.value().map_err(|error| FetchError::KeyFailed(error.clone()))?;
-        let answer = |value| Self { value: Arc::clone(value), sent: entry.sent, age, origin };
+        let CacheEntry { batch, sent, .. } = *entry;
+        let answer = |value| Self { value: Arc::clone(value), batch, sent, age, origin };
         Ok(value.map(answer))
     }
 }
 
 impl<V> Clone for Cached<V> {
     fn clone(&self) -> Self {
-        let Self { value, sent, age, origin } = self;
-        Self { value: Arc::clone(value), sent: *sent, age: *age, origin: *origin }
+        let Self { value, batch, sent, age, origin } = self;
+        let value = Arc::clone(value);
+        Self { value, batch: *batch, sent: *sent, age: *age, origin: *origin }
     }
 }
 
 impl<V: PartialEq> PartialEq for Cached<V> {
     fn eq(&self, other: &Self) -> bool {
-        (&self.value, self.sent, self.age, self.origin)
-            == (&other.value, other.sent, other.age, other.origin)
+        (&self.value, self.batch, self.sent, self.age, self.origin)
+            == (&other.value, other.batch, other.sent, other.age, other.origin)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! - `cache.rs` is the public API, `wait.rs` the wait of a caller, `lookup.rs` the options and
 //!   results.
+//! - `watch.rs` is the wait for values newer than those that the caller has, `subscription.rs` an
+//!   iterator over them.
 //! - `core.rs` joins the parts below. `fetcher.rs` is the thread that sends the requests,
 //!   `fetch.rs` what it shares with the source.
 //! - `store.rs` holds the entries: one snapshot, read without a lock.
@@ -24,7 +26,9 @@ mod quarantine;
 mod request;
 pub(super) mod stats;
 pub(super) mod store;
+pub(super) mod subscription;
 mod wait;
+mod watch;
 
 pub use bounds::{Key, Shared};
 pub use builder::BatchBuilder;
@@ -34,3 +38,4 @@ pub use fetch::Batch;
 pub use lookup::{BatchResult, Cached, FetchError, GetOptions, Origin};
 pub use stats::CacheStats;
 pub use store::CacheFull;
+pub use subscription::BatchSubscription;

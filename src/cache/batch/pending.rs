@@ -60,6 +60,10 @@ pub(super) struct PendingRequests<K, V, E> {
     /// The number of the current fetch. A [`Batch`](super::fetch::Batch) is valid for one
     /// generation.
     pub(super) generation: u64,
+    /// How many fetches have ended. A caller that waits for newer values looks again when one ends.
+    pub(super) fetches_ended: u64,
+    /// The moment before which a caller that waits for newer values requests none: a request failed shortly before.
+    pub(super) retry_at: Moment,
     /// The fetch function is running, so its request may still be sent.
     pub(super) fetching: bool,
     /// The fetch function has taken the keys of this generation.
@@ -77,6 +81,8 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
             refreshing: Vec::new(),
             quarantine: Quarantine::new(),
             generation: 0,
+            fetches_ended: 0,
+            retry_at: Moment::ORIGIN,
             fetching: false,
             keys_taken: false,
             closed: false,
@@ -142,6 +148,11 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
         if let Some(open) = self.find_open_batch(request) {
             open.batch_keys.piggyback.extend(keys);
         }
+    }
+
+    /// Returns whether the request may already have been sent.
+    pub(super) fn may_be_sent(&mut self, request: &Arc<PendingRequest<K, V, E>>) -> bool {
+        self.find_open_batch(request).is_none()
     }
 
     /// Removes one waiter for `key`. Returns whether the request may already have been sent.

@@ -84,8 +84,7 @@ impl<K, V, E> PendingRequest<K, V, E> {
         if self.outcome.get().is_none() {
             let mut guard = self.wait_lock.lock();
             let is_pending = |(): &mut ()| self.outcome.get().is_none();
-            // The fetcher thread does not participate in the clock.
-            self.completed.wait_while_active(&mut guard, clock, deadline, is_pending);
+            self.completed.wait_while(&mut guard, clock, deadline, is_pending);
         }
         self.outcome.get()
     }

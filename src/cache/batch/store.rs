@@ -34,6 +34,8 @@ pub(super) enum EntryContent<V, E> {
 #[derive(Debug)]
 pub(in crate::cache) struct CacheEntry<V, E> {
     pub(super) content: EntryContent<V, E>,
+    /// The number of the request that brought it.
+    pub(super) batch: u64,
     /// The moment just before the request was sent.
     pub(super) sent: Moment,
     /// How long the entry is fresh.
@@ -47,12 +49,13 @@ pub(in crate::cache) struct CacheEntry<V, E> {
 impl<V, E> CacheEntry<V, E> {
     pub(super) fn new(
         content: EntryContent<V, E>,
-        sent: Moment,
+        (batch, sent): (u64, Moment),
         ttl: Duration,
         weight: usize,
         last_use: Moment,
     ) -> Self {
-        Self { content, sent, ttl, weight, last_used: AtomicU64::new(last_use.as_nanos()) }
+        let last_used = AtomicU64::new(last_use.as_nanos());
+        Self { content, batch, sent, ttl, weight, last_used }
     }
 
     /// Returns the value, `None` if there is none, or why the source did not answer for the key.
@@ -81,8 +84,8 @@ impl<V, E> CacheEntry<V, E> {
     fn expired_refusal(&self) -> Option<Self> {
         let EntryContent::Refused(error) = &self.content else { return None };
         let content = EntryContent::Refused(Arc::clone(error));
-        let Self { sent, weight, .. } = *self;
-        Some(Self::new(content, sent, Duration::ZERO, weight, self.last_used()))
+        let Self { batch, sent, weight, .. } = *self;
+        Some(Self::new(content, (batch, sent), Duration::ZERO, weight, self.last_used()))
     }
 
     /// Returns whether an entry of this `age` satisfies `options`. A refusal is kept for its own
@@ -101,6 +104,16 @@ impl<V, E> CacheEntry<V, E> {
             }
             (_, freshness) => freshness,
         }
+    }
+
+    /// Returns when a caller that has this entry, and waits for a newer one, requests that.
+    pub(super) fn renewed_at(&self, age_policy: &AgePolicy, options: &GetOptions) -> Moment {
+        let limit = if self.is_refused() {
+            self.ttl
+        } else {
+            age_policy.max_age_for(self.ttl, options).min(self.ttl)
+        };
+        self.sent + limit
     }
 
     /// Records a use. Writes only every 100 ms, because threads that write to the same location

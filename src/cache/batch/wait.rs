@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::bounds::{Key, Shared};
 use super::core::{Core, KeyLookup, Waiter};
-use super::lookup::{FetchError, GetOptions, Origin};
+use super::lookup::{BatchResult, Cached, FetchError, GetOptions, Origin};
 use super::request::{PendingRequest, RequestOutcome};
 use super::store::CacheEntry;
 use crate::quota::Moment;
@@ -29,7 +29,7 @@ impl<V: Shared, E: Shared + Clone> FoundEntry<V, E> {
     }
 
     /// Wraps an entry of a response that arrived at `received_at`.
-    fn from_response<K: Key>(
+    pub(super) fn from_response<K: Key>(
         entry: &Arc<CacheEntry<V, E>>,
         received_at: Moment,
         core: &Core<K, V, E>,
@@ -87,7 +87,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             with_values.map(|(key, found_entry)| (key.clone(), found_entry.entry.weight)).collect();
         let mut waiters = WaiterGuard { core: self, waiting: Vec::new(), unanswered: Vec::new() };
         for (key, lookup) in
-            missing.iter().zip(self.hit_or_join(missing, others.clone(), query.options))
+            missing.iter().zip(self.hit_or_join(missing, others.clone(), query.options, |_| 0))
         {
             match lookup {
                 KeyLookup::Pending(waiter) => waiters.waiting.push(waiter),
@@ -154,5 +154,38 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             let waited = self.now().since(query.started_at);
             FetchError::TimedOut { waited, maybe_sent }
         }))
+    }
+
+    /// Returns whether a value exceeds the hard limit and must not be returned to any caller. An
+    /// error of the source has no such limit.
+    pub(super) fn exceeds_hard_limit(&self, found_entry: &FoundEntry<V, E>, now: Moment) -> bool {
+        found_entry.entry.value().is_ok()
+            && now.since(found_entry.entry.sent) > self.age_policy.hard_limit()
+    }
+
+    /// Returns what a query found, with the ages at `now`.
+    pub(super) fn to_result(
+        &self,
+        found: FoundEntries<K, V, E>,
+        mut failed: HashMap<K, FetchError<E>>,
+        now: Moment,
+    ) -> BatchResult<K, V, E> {
+        let mut values = HashMap::with_capacity(found.len());
+        for (key, found_entry) in found {
+            let FoundEntry { entry, origin, .. } = &found_entry;
+            let age = now.since(entry.sent);
+            let answer = match self.exceeds_hard_limit(&found_entry, now) {
+                true => Err(FetchError::TooOld { age }),
+                false => Cached::from_entry(entry, age, *origin),
+            };
+            if *origin == Origin::Fetched && answer.is_ok() {
+                self.counters.record_answer(*origin, age);
+            }
+            match answer {
+                Ok(answer) => values.extend(answer.map(|answer| (key, answer))),
+                Err(error) => drop(failed.insert(key, error)),
+            }
+        }
+        BatchResult { values, failed }
     }
 }

@@ -1,10 +1,13 @@
 //! The quote cache: a [`BatchCache`] in front of a [`Broker`].
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::fetch::{QuoteFetchError, fetch_quotes};
+use super::subscription::QuoteSubscription;
 use crate::broker::{Broker, BrokerError, ErrorDetail, Instrument, Quote, Quotes, RowProblem};
 use crate::cache::batch::BatchCache;
 use crate::cache::batch::builder::BatchBuilder;
@@ -25,6 +28,11 @@ use crate::clock::Clock;
 /// finds the bad instrument. That delays the other quotes by some seconds once. `quotes` returns
 /// the quotes that arrived. An instrument that was refused, or whose quote cannot be read, is among
 /// the [problems](crate::broker::Partial::problems) of the result.
+///
+/// A lookup returns at once while a quote is fresh, so a loop over `ltp` keeps a core busy and sees
+/// the same price again and again. A strategy waits for the next quote with
+/// [`quote_after`](Broker::quote_after), or for those of many instruments with
+/// [`subscribe`](Self::subscribe).
 ///
 /// ```
 /// # #[cfg(feature = "mock")] {
@@ -94,6 +102,40 @@ impl<B> QuoteCache<B> {
         self.cache.untrack(instruments);
     }
 
+    /// Returns a subscription to the quotes of `instruments`: an iterator that waits, and yields the
+    /// quotes that are new since its last item. Any number of subscriptions and other callers share
+    /// one request in each `ttl`.
+    ///
+    /// The options of this handle apply: its `max_age`, if that is less than the `ttl`, is the rate
+    /// of the requests, and its deadline bounds each [`next`](Iterator::next). An item is `Err` if
+    /// nothing is new by then.
+    ///
+    /// ```
+    /// # #[cfg(feature = "paper")] {
+    /// use std::time::Duration;
+    /// use lanekeeper::{BrokerProxy, Instrument, ManualClock, PaperBroker};
+    ///
+    /// // In virtual time. It advances as soon as all callers wait.
+    /// let clock = ManualClock::auto_advancing();
+    /// let paper = PaperBroker::builder().clock(clock.clone()).build()?;
+    /// let broker = BrokerProxy::builder(paper)
+    ///     .clock(clock.clone())
+    ///     .quote_ttl(Duration::from_secs(5))
+    ///     .build()?;
+    /// let watched = ["YESBANK", "JUNIORBEES"].map(|symbol| Instrument::new("NSE", symbol));
+    /// let began = clock.now();
+    /// for quotes in broker.subscribe(&watched).take(3) {
+    ///     assert_eq!(quotes?.len(), 2);
+    /// }
+    /// assert_eq!(clock.now().since(began), Duration::from_secs(10));
+    /// assert_eq!(broker.stats().batches, 3);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribe(&self, instruments: &[Instrument]) -> QuoteSubscription {
+        QuoteSubscription::new(instruments, self.cache.subscribe_with(instruments, &self.options))
+    }
+
     /// Invalidates a quote. The next lookup waits for a request that is sent after this call.
     pub fn invalidate(&self, instrument: &Instrument) {
         self.cache.invalidate(instrument);
@@ -126,35 +168,83 @@ impl<B> QuoteCache<B> {
     /// # Errors
     /// Fails if a request failed, or if every instrument was refused or had no quote in time.
     pub(super) fn read_quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
-        let BatchResult { values, mut failed } =
-            self.cache.get_many_with(instruments, &self.options);
-        let mut nothing_came = !failed.is_empty() && failed.len() >= count_distinct(instruments);
-        let mut first = None;
-        let mut problems = Vec::new();
-        for (index, instrument) in instruments.iter().enumerate() {
-            let Some(error) = failed.remove(instrument) else { continue };
-            let problem = match error {
-                FetchError::KeyFailed(QuoteFetchError::UnreadableRow(problem)) => {
-                    nothing_came = false;
-                    problem
-                }
-                FetchError::KeyFailed(_)
-                | FetchError::TimedOut { .. }
-                | FetchError::TooOld { .. } => {
-                    let error = to_broker_error(error);
-                    first.get_or_insert(error.clone());
-                    RowProblem::from_error(index, error).name(instrument.as_str())
-                }
-                error => return Err(to_broker_error(error)),
-            };
-            problems.push(problem);
+        let BatchResult { values, failed } = self.cache.get_many_with(instruments, &self.options);
+        match lost_request(instruments, &failed) {
+            Some(error) => Err(error),
+            None => collect_quotes(instruments, values, failed),
         }
-        if let Some(error) = first.filter(|_| nothing_came) {
-            return Err(error);
-        }
-        let own = |(instrument, answer)| (instrument, QuoteRef::from(&answer).to_quote());
-        Ok(values.into_iter().map(own).collect::<Quotes>().with_problems(problems))
     }
+
+    /// Waits for a quote that is newer than the one that was fetched at `seen`.
+    pub(super) fn read_quote_after(
+        &self,
+        instrument: &Instrument,
+        seen: Option<Timestamp>,
+    ) -> Result<Quote, BrokerError> {
+        // Which of two quotes is newer is decided by the numbers of their requests. The time only tells
+        // whether the caller has the quote in the cache. A later `seen` counts as that quote as well:
+        // the wall clock stepped back, or the time is of no quote of this cache.
+        let is_seen = |quote: &Quote| seen.is_some() && quote.fetched_at <= seen;
+        let seen = self.cache.batch_of(instrument, is_seen);
+        let newer = self.cache.get_after_with(instrument, seen, &self.options);
+        match newer.map_err(to_broker_error)? {
+            Some(newer) => Ok(QuoteRef::from(&newer).to_quote()),
+            None => Err(BrokerError::NoQuote { instrument: instrument.clone() }),
+        }
+    }
+}
+
+/// The quotes that arrived.
+type CachedQuotes = HashMap<Instrument, Cached<Quote>>;
+
+/// The instruments without a quote, and why.
+type FailedQuotes = HashMap<Instrument, FetchError<QuoteFetchError>>;
+
+/// Returns the error of a request that failed as a whole, if one did.
+pub(super) fn lost_request(
+    instruments: &[Instrument],
+    failed: &FailedQuotes,
+) -> Option<BrokerError> {
+    let is_of_one = |error: &FetchError<_>| {
+        use FetchError::{KeyFailed, TimedOut, TooOld};
+        matches!(error, KeyFailed(_) | TimedOut { .. } | TooOld { .. })
+    };
+    let errors = instruments.iter().filter_map(|instrument| failed.get(instrument));
+    errors.into_iter().find(|error| !is_of_one(error)).cloned().map(to_broker_error)
+}
+
+/// Returns the quotes, and a problem for each instrument that failed.
+///
+/// # Errors
+/// Fails if every instrument was refused or had no quote in time.
+pub(super) fn collect_quotes(
+    instruments: &[Instrument],
+    values: CachedQuotes,
+    mut failed: FailedQuotes,
+) -> Result<Quotes, BrokerError> {
+    let mut nothing_came = !failed.is_empty() && failed.len() >= count_distinct(instruments);
+    let mut first = None;
+    let mut problems = Vec::new();
+    for (index, instrument) in instruments.iter().enumerate() {
+        let problem = match failed.remove(instrument) {
+            None => continue,
+            Some(FetchError::KeyFailed(QuoteFetchError::UnreadableRow(problem))) => {
+                nothing_came = false;
+                problem
+            }
+            Some(error) => {
+                let error = to_broker_error(error);
+                first.get_or_insert(error.clone());
+                RowProblem::from_error(index, error).name(instrument.as_str())
+            }
+        };
+        problems.push(problem);
+    }
+    if let Some(error) = first.filter(|_| nothing_came) {
+        return Err(error);
+    }
+    let own = |(instrument, answer)| (instrument, QuoteRef::from(&answer).to_quote());
+    Ok(values.into_iter().map(own).collect::<Quotes>().with_problems(problems))
 }
 
 /// Returns the number of distinct instruments.

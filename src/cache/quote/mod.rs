@@ -2,12 +2,15 @@
 //!
 //! - `cache.rs` is the cache, `broker_impl.rs` its implementation of `Broker`.
 //! - `fetch.rs` is one request to the inner broker.
+//! - `subscription.rs` is an iterator over new quotes.
 //! - `proxied.rs` builds a cache together with the paced proxy behind it.
 
 mod broker_impl;
 mod cache;
 mod fetch;
 mod proxied;
+mod subscription;
 
 pub use cache::{QuoteCache, QuoteCacheBuilder};
 pub use proxied::{CachedProxyBuilder, CachedStatus};
+pub use subscription::QuoteSubscription;
