@@ -114,7 +114,7 @@ fn all_callers_that_wait_for_a_key_share_one_request_in_each_ttl() {
             assert_eq!(own.into_inner().unwrap(), each, "each value once, and none missed");
         }
         let stats = cache.stats();
-        assert_eq!(stats.requests(), THREADS as u64 * ROUNDS, "one lookup a round: {stats:?}");
+        assert_eq!(stats.lookups(), THREADS as u64 * ROUNDS, "one lookup a round: {stats:?}");
     });
 }
 
@@ -130,7 +130,7 @@ fn a_loop_over_new_values_goes_at_the_pace_of_the_ttl() {
         assert_eq!(clock.now().since(began), TTL * round);
         assert_eq!(new.age, Duration::ZERO);
     }
-    assert_eq!((cache.stats().requests(), cache.stats().batches), (10, 10));
+    assert_eq!((cache.stats().lookups(), cache.stats().batches), (10, 10));
 }
 
 /// By the real clock: only a notification can end this wait before the `ttl` of an hour.
@@ -261,7 +261,7 @@ fn a_failed_request_is_answered_once_to_each_caller_and_not_repeated_at_once() {
                 });
             }
             for round in 1..=ROUNDS {
-                until(|| cache.stats().requests() == THREADS * round);
+                until(|| cache.stats().lookups() == THREADS * round);
                 let_go.send(()).unwrap();
                 until(|| errors.load(Ordering::SeqCst) == THREADS * round);
                 clock.advance(TTL - NANO);
@@ -312,7 +312,7 @@ fn a_loop_over_a_key_that_the_source_does_not_have_is_no_busy_loop() {
         [0, 5, 10, 15, 20, 25, 30, 35],
         "a lookup each, from memory but for two"
     );
-    assert_eq!((source.asked().len(), cache.stats().requests()), (2, 8));
+    assert_eq!((source.asked().len(), cache.stats().lookups()), (2, 8));
     let error = cache.get_after_with(&5000, None, &within(secs(1)));
     assert_eq!(error, Ok(None), "what is known, and no error");
 }
@@ -416,7 +416,7 @@ fn a_subscription_yields_the_values_of_each_request_once() {
         assert_eq!(clock.now().since(began), TTL * (round as u32 - 1));
     }
     assert_eq!(source.asked(), [[1, 2]; 5]);
-    assert_eq!(cache.stats().requests(), 10, "a lookup of each key in each round");
+    assert_eq!(cache.stats().lookups(), 10, "a lookup of each key in each round");
 }
 
 #[test]

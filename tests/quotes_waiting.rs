@@ -125,7 +125,7 @@ fn each_strategy_gets_each_quote_once_and_all_of_them_cost_one_call_in_each_ttl(
             assert_eq!(own.into_inner().unwrap(), each);
         }
         let stats = cache.stats();
-        assert_eq!(stats.requests(), (STRATEGIES * ROUNDS) as u64, "{stats:?}");
+        assert_eq!(stats.lookups(), (STRATEGIES * ROUNDS) as u64, "{stats:?}");
     });
 }
 

@@ -149,7 +149,8 @@ fn paced(args: &BotArgs, target: &Target, stop: &AtomicBool) -> Result<Report, F
     let strategies = Arc::new(StrategyMeter::new(target.may_trade()));
     let stack = Tap::new(broker, Arc::clone(&strategies));
 
-    let screen = Screen::start(args, &target.describe(), &wire);
+    let updates = stack.inner().subscribe(instruments.get(..1).unwrap_or_default());
+    let mut screen = Screen::start(args, &target.describe(), &wire, updates);
     let crowd = Crowd { strategies: args.strategies, length: args.length(), instruments };
     let took = crowd.run(&stack, stop, || screen.tick());
     screen.end();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use lanekeeper::cache::CacheStats;
+use lanekeeper::cache::{CacheStats, QuoteSubscription};
 
 use super::args::BotArgs;
 use super::meter::WireMeter;
@@ -17,13 +17,22 @@ pub struct Screen {
     lines: MultiProgress,
     time: ProgressBar,
     lanes: Vec<(&'static str, ProgressBar)>,
+    price: ProgressBar,
+    /// The new prices of one instrument. `None` without a quote cache.
+    updates: Option<QuoteSubscription>,
     wire: Arc<WireMeter>,
     began: Instant,
     length: Duration,
 }
 
 impl Screen {
-    pub fn start(args: &BotArgs, target: &str, wire: &Arc<WireMeter>) -> Self {
+    /// Shows the lines. `updates` brings the price of one instrument.
+    pub fn start(
+        args: &BotArgs,
+        target: &str,
+        wire: &Arc<WireMeter>,
+        updates: Option<QuoteSubscription>,
+    ) -> Self {
         if !args.json {
             let BotArgs { strategies, seconds, .. } = args;
             print_text(&format!("{strategies} strategies for {seconds} s on {target}\n"));
@@ -40,17 +49,27 @@ impl Screen {
             line.set_prefix(lane);
             (lane, line)
         });
+        let price = lines.add(ProgressBar::new_spinner());
+        price.set_style(style("  {prefix:<14} {msg}"));
+        price.set_prefix("price");
         Self {
             lines,
             time,
             lanes: lanes.into(),
+            price,
+            updates,
             wire: Arc::clone(wire),
             began: Instant::now(),
             length: args.length(),
         }
     }
 
-    pub fn tick(&self) {
+    pub fn tick(&mut self) {
+        // Only what is new, and without waiting. A loop of its own would call `next`, which waits.
+        let updated = self.updates.as_mut().and_then(QuoteSubscription::try_next);
+        for (instrument, quote) in updated.and_then(Result::ok).iter().flat_map(|new| new.iter()) {
+            self.price.set_message(format!("{instrument} {}", quote.last_price));
+        }
         let elapsed = self.began.elapsed().min(self.length);
         self.time.set_position(elapsed.as_millis() as u64);
         self.time.set_message(format!("{:.1} s", elapsed.as_secs_f64()));
