@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, Candle, CandleRequest, ErrorDetail, Exchange, Holding,
-    Instrument, InstrumentInfo, Interval, Margins, Order, OrderCancel, OrderChange, OrderId,
-    OrderRequest, OrderTags, Partial, Positions, Profile, QuoteBatch, QuoteBatchLimit, Quotes,
-    Rows, Side, SlicedOrder, Trade, lanes,
+    Instrument, InstrumentInfo, Interval, Margins, MissingListing, MissingListings, Order,
+    OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags, Partial, Positions, Profile,
+    QuoteBatch, QuoteBatchLimit, Quotes, Rows, Side, SlicedOrder, Trade, lanes,
 };
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::{Session, Stack};
@@ -17,6 +17,7 @@ use lanekeeper::{Session, Stack};
 struct Recorder {
     calls: Arc<Mutex<Vec<&'static str>>>,
     session: Session,
+    missing: MissingListings,
 }
 
 impl Recorder {
@@ -45,6 +46,12 @@ macro_rules! adapter {
                 let unlimited = |limits: Limits, lane| limits.lane(lane, Quota::unlimited());
                 let limits = lanes::ALL.into_iter().fold(Limits::new(), unlimited);
                 limits.budget(lanes::ORDERS, Quota::unlimited())
+            }
+
+            /// Lacks the listing of BSE.
+            fn missing_listing(&self, request: &CandleRequest) -> Option<MissingListing> {
+                let exchange = Exchange::from(request.instrument.exchange());
+                self.missing.get(&exchange, || exchange == Exchange::from("BSE"))
             }
 
             fn session(&self) -> Option<Session> {
@@ -83,11 +90,17 @@ adapter! {
 }
 
 /// The methods that have a default body, which the proxy keeps: what each of them calls.
-const DERIVED: [(&str, &str); 4] =
-    [("quote", "quotes"), ("ltp", "quotes"), ("ohlc", "quotes"), ("order", "order_history")];
+const DERIVED: [(&str, &str); 5] = [
+    ("quote", "quotes"),
+    ("quote_after", "quotes"),
+    ("ltp", "quotes"),
+    ("ohlc", "quotes"),
+    ("order", "order_history"),
+];
 
 /// The methods that are no calls of the broker.
-const DIRECT: [&str; 4] = ["documented_limits", "session", "order_tags", "quote_batch_limit"];
+const DIRECT: [&str; 5] =
+    ["documented_limits", "missing_listing", "session", "order_tags", "quote_batch_limit"];
 
 /// Returns the methods of the trait, by its source.
 fn methods() -> Vec<&'static str> {
@@ -166,6 +179,7 @@ fn every_call_reaches_the_adapter() {
         reaches! {
             quote(&fresh("A"));
             ltp(&fresh("B"));
+            quote_after(&fresh("D"), None);
             ohlc(&fresh("C"));
             order(&id);
         }
@@ -184,6 +198,12 @@ fn what_the_adapter_says_of_itself_goes_through() {
         assert_eq!(stack.documented_limits(), adapter.documented_limits());
         assert_eq!(stack.order_tags(), OrderTags::echoed(17));
         assert!(stack.session().is_some());
+        let day = "2026-01-05".parse::<lanekeeper::jiff::civil::Date>().unwrap();
+        let of = |exchange| {
+            let sbin = Instrument::new(exchange, "SBIN");
+            stack.missing_listing(&CandleRequest::new(sbin, Interval::Day, day, day))
+        };
+        assert_eq!((of("BSE").is_some(), of("NSE").is_some()), (true, false));
         // A cache divides any number of instruments into batches, and has no limit.
         let expected = if stack.cache().is_some() { usize::MAX } else { 77 };
         assert_eq!(stack.quote_batch_limit().count, expected);
