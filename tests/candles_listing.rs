@@ -16,9 +16,7 @@ use lanekeeper::broker::{
 };
 use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::Timestamp;
-use lanekeeper::lane::{
-    CallInfo, CallOptions, LaneConfig, LaneStatus, Observer, Priority, Shutdown,
-};
+use lanekeeper::lane::{CallInfo, CallOptions, LaneConfig, LaneStatus, Observer, Priority};
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::resilience::{BreakerState, RetryPolicy};
 use lanekeeper::{BrokerProxy, PaperBroker, Sent, delegate_broker};
@@ -272,37 +270,5 @@ fn the_deadline_of_a_call_spans_its_listing() {
             assert_eq!(call.join().unwrap().unwrap_err().was_sent(), Sent::No);
         });
         assert_eq!(it.clock.now().since(began), SECOND);
-    });
-}
-
-#[test]
-fn a_ticket_is_there_at_once_and_its_call_waits_for_the_listing() {
-    within_reason(|| {
-        let it = Fixture::new(true);
-        let tickets: Vec<_> =
-            (0..3).map(|number| it.broker.submit().candles(&day(share(number)))).collect();
-        it.wait_for_listing(1);
-        assert_eq!(it.counts("candles"), 0);
-        it.ends.send(true).unwrap();
-        tickets.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
-        assert_eq!((it.counts("instruments"), it.counts("candles")), (1, 3));
-    });
-}
-
-#[test]
-fn a_ticket_whose_listing_fails_has_used_no_slot() {
-    within_reason(|| {
-        let it = Fixture::new(true);
-        let ticket = it.broker.submit().candles(&day(share(0)));
-        it.ends.send(false).unwrap();
-        // A retry would wait for the clock.
-        let error = ticket.wait().unwrap_err();
-        assert!(matches!(&error, BrokerError::Transient(_)), "{error}");
-        let historical = it.historical();
-        assert_eq!((historical.windows[0].used, historical.breaker), (0, BreakerState::Closed));
-        it.ends.send(true).unwrap();
-        it.broker.submit().candles(&day(share(0))).wait().unwrap();
-        assert_eq!((it.counts("instruments"), it.counts("candles")), (2, 1));
-        it.broker.shutdown(Shutdown::Drain(SECOND));
     });
 }

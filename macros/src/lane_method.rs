@@ -25,8 +25,10 @@ pub(crate) fn body(
         method.arguments.iter().map(Argument::pack),
         method.arguments.iter().map(|argument| argument.unpack(keys.retries)),
     );
+    // A call for a ticket must not block its caller, so it waits for no other call.
+    let first = keys.first.as_ref().filter(|_| how == "call");
     let how = match keys {
-        LaneKeys { first: Some(_), .. } => format!("{how}_after"),
+        _ if first.is_some() => format!("{how}_after"),
         // Work that may be repeated keeps its arguments.
         LaneKeys { retries: true, .. } => format!("{how}_repeatable"),
         LaneKeys { retries: false, .. } => how.to_owned(),
@@ -37,7 +39,7 @@ pub(crate) fn body(
     let how = Ident::new(&how, span);
     let target = quote_spanned!(Span::mixed_site()=> __lk_inner);
     let spec = call_spec(model, method, keys);
-    let first = keys.first.as_ref().map(|first| {
+    let first = first.map(|first| {
         let arguments = method.arguments.iter().map(Argument::lend);
         let begun = quote!(::lanekeeper::proxy::Lanes::clock(&#proxy.lanes).now());
         quote!((#begun, #proxy.#first(#(#arguments),*)))

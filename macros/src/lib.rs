@@ -119,7 +119,8 @@ use syn::Item;
 ///   does not stop the calls of another. The default is `reads` or `writes`.
 /// - `first = METHOD`: a method of the proxy itself, which you write in an `impl` of it beside the trait. It takes the
 ///   arguments of the call, owned ones by reference. It must not block. It returns an `Option` of a
-///   `lanekeeper::proxy::Prerequisite`: another call that must succeed before this one is sent, or `None`.
+///   `lanekeeper::proxy::Prerequisite`: another call that must succeed before this one is queued, or `None`. A call
+///   that is submitted for a ticket waits for nothing.
 /// - `retry = never`: the lane never repeats the call, and its arguments are not cloned.
 ///
 /// # Keys of the attribute

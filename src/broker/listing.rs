@@ -1,28 +1,41 @@
 //! Listings of instruments that an adapter lacks, each fetched once for all calls that need it.
 //!
 //! A [`BrokerProxy`] asks its adapter before each call of `candles` which listing is missing, and fetches it through its
-//! own lanes. The fetch is shared, so it has neither the user, the priority nor the deadline of a single caller. Its
-//! ticket is held by one waiting caller at a time. A caller that leaves at its deadline hands the ticket to another
-//! one, or leaves it for the next.
+//! own lanes, before the call is queued. The fetch is shared, so it has neither the user, the priority nor the deadline
+//! of a single caller. Its ticket is held by one waiting caller at a time. A caller that leaves at its deadline hands
+//! the ticket to another one, or leaves it for the next.
+//!
+//! # What is not shared
+//!
+//! - An urgent call fetches the listing by itself, urgently. A shared fetch may be held up by what an urgent call
+//!   passes, such as an expired session.
+//! - So does a call from within another call, because it holds a worker that the shared fetch may need. As a call of its
+//!   own thread, its fetch is refused if it can never be sent.
 //!
 //! # One fetch at a time
 //!
-//! The adapter has learned the listing before its ticket is answered, and a fetch is forgotten after that. A caller that
-//! finds no fetch asks the adapter once more under the lock of the fetches. So a listing that has just come is not
-//! fetched again.
+//! The adapter has learned the listing before its ticket is answered. The end of each fetch begins a new generation. A
+//! caller that was told of a missing listing in an earlier generation starts no fetch, so a listing that has just come is
+//! not fetched again. A listing that the broker refuses, or that cannot be read, is not fetched again for a minute.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::{Broker, BrokerError, BrokerProxy, CandleRequest, Exchange, InstrumentInfo, Rows};
+use crate::ErrorClass;
 use crate::clock::{Clock, TimedCondvar};
-use crate::lane::{CallOptions, Ticket};
+use crate::lane::{CallOptions, Priority, Ticket, is_within_call};
+use crate::panic::catch_panic;
 use crate::proxy::Prerequisite;
 use crate::quota::Moment;
+
+/// How long a listing that was refused, or could not be read, is not fetched again. A listing may have 10 MB.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
 
 /// The listings that an adapter lacks and that are being fetched for it. An adapter that implements
 /// [`Broker::missing_listing`] keeps one. Cheap to clone, and clones are the same.
@@ -56,7 +69,17 @@ use crate::quota::Moment;
 /// # Ok::<(), lanekeeper::jiff::Error>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct MissingListings(Arc<Mutex<HashMap<Exchange, Arc<Fetch>>>>);
+pub struct MissingListings(Arc<Mutex<Listings>>);
+
+#[derive(Default)]
+struct Listings {
+    /// The fetches that are under way.
+    fetches: HashMap<Exchange, Arc<Fetch>>,
+    /// The listings that the broker refused, with its error, and until when it is the answer.
+    refused: HashMap<Exchange, (BrokerError, Moment)>,
+    /// How many fetches have ended.
+    generation: u64,
+}
 
 impl MissingListings {
     /// Creates a set without fetches.
@@ -64,7 +87,7 @@ impl MissingListings {
         Self::default()
     }
 
-    /// Returns the fetch of the listing of `exchange`: the one that is under way, or a new one if `is_missing`.
+    /// Returns the listing of `exchange`, to be fetched by the lanes in front, if `is_missing`.
     ///
     /// `is_missing` is called with a lock held that every caller needs, so it must be quick.
     pub fn get(
@@ -72,26 +95,67 @@ impl MissingListings {
         exchange: &Exchange,
         is_missing: impl FnOnce() -> bool,
     ) -> Option<MissingListing> {
-        let mut fetches = self.0.lock();
-        if !fetches.contains_key(exchange) && !is_missing() {
+        let listings = self.0.lock();
+        let generation = listings.generation;
+        is_missing().then(|| MissingListing {
+            exchange: exchange.clone(),
+            all: self.clone(),
+            generation,
+            fetch: None,
+        })
+    }
+}
+
+impl Listings {
+    /// Returns the fetch to wait for, and whether it is a new one, to be started. `None` if a fetch has ended since
+    /// `generation`.
+    fn join(&mut self, exchange: &Exchange, generation: u64, now: Moment) -> Option<Arc<Fetch>> {
+        if let Some((error, until)) = self.refused.get(exchange) {
+            if now < *until {
+                return Some(Arc::new(Fetch::ended(Err(error.clone()))));
+            }
+            self.refused.remove(exchange);
+        }
+        if let Some(fetch) = self.fetches.get(exchange) {
+            if !fetch.is_stale() {
+                return Some(Arc::clone(fetch));
+            }
+            // No caller waited for its end, so its result may be old.
+            self.fetches.remove(exchange);
+            self.generation += 1;
+        } else if generation != self.generation {
             return None;
         }
-        let fetch = Arc::clone(fetches.entry(exchange.clone()).or_default());
-        Some(MissingListing { exchange: exchange.clone(), fetch, all: self.clone() })
+        let fetch = Arc::<Fetch>::default();
+        self.fetches.insert(exchange.clone(), Arc::clone(&fetch));
+        Some(fetch)
     }
 
-    /// Forgets a fetch that has ended.
-    fn remove(&self, exchange: &Exchange, fetch: &Arc<Fetch>) {
-        let mut fetches = self.0.lock();
-        if fetches.get(exchange).is_some_and(|known| Arc::ptr_eq(known, fetch)) {
-            fetches.remove(exchange);
+    /// Forgets a fetch that has ended, and keeps its error if it is a refusal.
+    fn end(
+        &mut self,
+        exchange: &Exchange,
+        fetch: &Arc<Fetch>,
+        result: &Result<(), BrokerError>,
+        now: Moment,
+    ) {
+        if !self.fetches.get(exchange).is_some_and(|known| Arc::ptr_eq(known, fetch)) {
+            return;
+        }
+        self.fetches.remove(exchange);
+        self.generation += 1;
+        if let Err(error) = result {
+            let class = error.class();
+            if matches!(class, ErrorClass::Rejected | ErrorClass::Malformed) {
+                self.refused.insert(exchange.clone(), (error.clone(), now + REFUSED_FOR));
+            }
         }
     }
 }
 
 impl fmt::Debug for MissingListings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.lock().keys()).finish()
+        f.debug_set().entries(self.0.lock().fetches.keys()).finish()
     }
 }
 
@@ -99,8 +163,11 @@ impl fmt::Debug for MissingListings {
 #[derive(Clone)]
 pub struct MissingListing {
     exchange: Exchange,
-    fetch: Arc<Fetch>,
     all: MissingListings,
+    /// How many fetches had ended when the listing was missing.
+    generation: u64,
+    /// The fetch to wait for, once it is started.
+    fetch: Option<Arc<Fetch>>,
 }
 
 type ListingTicket = Ticket<Rows<InstrumentInfo>, BrokerError>;
@@ -122,16 +189,43 @@ enum FetchState {
     Ended(Result<(), BrokerError>),
 }
 
+impl Fetch {
+    fn ended(result: Result<(), BrokerError>) -> Self {
+        Self { state: Mutex::new(FetchState::Ended(result)), changed: TimedCondvar::default() }
+    }
+
+    /// Returns whether the fetch has ended while no caller waited for it.
+    fn is_stale(&self) -> bool {
+        let mut state = self.state.lock();
+        let FetchState::Undriven(ticket) = &mut *state else { return false };
+        let Some(listed) = ticket.try_wait() else { return false };
+        // A caller that has joined it, and does not wait yet, finds the result.
+        *state = FetchState::Ended(listed.map(drop));
+        true
+    }
+}
+
 impl MissingListing {
     /// Returns the exchange whose listing is missing.
     pub fn exchange(&self) -> &Exchange {
         &self.exchange
     }
 
-    /// Starts the fetch, unless it is under way.
-    fn start(&self, submit: impl FnOnce(&Exchange) -> ListingTicket) {
+    /// Chooses the fetch to wait for, and starts it unless it is under way. One that is not shared is always new.
+    fn start(
+        &mut self,
+        is_shared: bool,
+        clock: &Clock,
+        submit: impl FnOnce(&Exchange) -> ListingTicket,
+    ) {
+        let fetch = match is_shared {
+            true => self.all.0.lock().join(&self.exchange, self.generation, clock.now()),
+            false => Some(Arc::default()),
+        };
+        let Some(fetch) = fetch else { return };
+        self.fetch = Some(Arc::clone(&fetch));
         {
-            let mut state = self.fetch.state.lock();
+            let mut state = fetch.state.lock();
             if !matches!(*state, FetchState::NotStarted) {
                 return;
             }
@@ -139,15 +233,17 @@ impl MissingListing {
         }
         // With no lock held, because it notifies observers.
         let ticket = submit(&self.exchange);
-        let mut state = self.fetch.state.lock();
+        let mut state = fetch.state.lock();
         *state = FetchState::Undriven(ticket);
-        self.fetch.changed.notify_one(state);
+        fetch.changed.notify_one(state);
     }
 }
 
 impl Prerequisite<BrokerError> for MissingListing {
     fn wait(&self, clock: &Clock, deadline: Option<Moment>) -> Option<Result<(), BrokerError>> {
-        let Fetch { state, changed } = &*self.fetch;
+        // A listing has come since it was missing.
+        let Some(fetch) = &self.fetch else { return Some(Ok(())) };
+        let Fetch { state, changed } = &**fetch;
         let mut guard = state.lock();
         let is_busy =
             |state: &mut FetchState| matches!(state, FetchState::NotStarted | FetchState::Driven);
@@ -173,7 +269,7 @@ impl Prerequisite<BrokerError> for MissingListing {
         match answer {
             Ok(listed) => {
                 let result = listed.map(drop);
-                self.all.remove(&self.exchange, &self.fetch);
+                self.all.0.lock().end(&self.exchange, fetch, &result, clock.now());
                 let mut guard = state.lock();
                 *guard = FetchState::Ended(result.clone());
                 changed.notify_all(guard);
@@ -198,9 +294,16 @@ impl fmt::Debug for MissingListing {
 impl<T: Broker + Send + Sync + 'static> BrokerProxy<T> {
     /// Starts the fetch of the listing that the adapter lacks for `request`, if it lacks one.
     pub(super) fn fetch_missing_listing(&self, request: &CandleRequest) -> Option<MissingListing> {
-        let missing = self.inner.missing_listing(request)?;
-        missing
-            .start(|exchange| self.with(CallOptions::new()).submit().instruments(Some(exchange)));
+        // A panic in the adapter must not end its caller. The call itself then shows what is wrong.
+        let mut missing = catch_panic(|| self.inner.missing_listing(request)).ok()??;
+        let is_urgent = self.options.priority == Some(Priority::URGENT);
+        let priority = is_urgent.then_some(Priority::URGENT);
+        // A full queue must not block it: its callers have deadlines, and are not queued themselves.
+        let options = CallOptions { priority, is_over_limit: true, ..CallOptions::new() };
+        let is_shared = !is_urgent && !is_within_call();
+        missing.start(is_shared, self.lanes.clock(), |exchange| {
+            self.with(options).submit().instruments(Some(exchange))
+        });
         Some(missing)
     }
 }

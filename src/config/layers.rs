@@ -134,7 +134,7 @@ pub(super) fn call_options(name: &str, mut table: Table<'_>) -> CallOptions {
     let deadline = table.time_at_least("deadline", Duration::from_millis(1));
     let max_age = table.time_at_least("max_age", Duration::ZERO);
     table.finish();
-    CallOptions { user: Some(name.into()), priority, deadline, max_age }
+    CallOptions { user: Some(name.into()), priority, deadline, max_age, ..CallOptions::new() }
 }
 
 #[cfg(test)]

@@ -323,7 +323,8 @@ impl Lane {
             #[cfg(feature = "tracing")]
             caller_span: crate::telemetry::CallerSpan::current(),
         };
-        match admission::admit(core, &meta, self.overflow_policy) {
+        let overflow_policy = (!options.is_over_limit).then_some(self.overflow_policy);
+        match admission::admit(core, &meta, overflow_policy) {
             Ok((slot, estimated_wait)) => {
                 meta.estimated_wait = estimated_wait;
                 let task = Arc::new(Task::new(meta, slot, work, failure));

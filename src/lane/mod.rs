@@ -47,6 +47,7 @@ pub use call::priority::{Priority, PriorityError};
 pub(crate) use call::{MethodSpec, OnceWork, RepeatableWork, Work};
 pub use capacity::OverflowPolicy;
 pub use config::{ExpiredSessionPolicy, LaneConfig};
+pub(crate) use core::reentrancy::is_within_call;
 pub use error::{LaneError, LaneErrorKind};
 pub(crate) use handle::DROP_TIMEOUT;
 pub use handle::Lane;

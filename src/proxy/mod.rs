@@ -20,8 +20,6 @@ pub use classify::{Classified, Classify, ErrorProbe, Unclassified};
 pub use config::ProxyConfig;
 pub use prerequisite::Prerequisite;
 
-use self::prerequisite::{PrecededWork, PrerequisiteFailed};
-
 use crate::clock::Clock;
 use crate::lane::{
     BudgetStatus, CallOptions, DROP_TIMEOUT, Lane, LaneError, LaneErrorKind, MethodSpec, OnceWork,
@@ -216,34 +214,6 @@ impl Lanes {
         let waited = self.0.clock.now().since(begun);
         let deadline = options.deadline.map(|deadline| deadline.saturating_sub(waited));
         self.call_repeatable(call, &CallOptions { deadline, ..options.clone() }, work, failure)
-    }
-
-    /// Queues a call like [`submit_repeatable`](Self::submit_repeatable). Once it is dispatched, it waits for the other
-    /// call in `first`, on a worker of its lane. If that fails, the call has used no slots, and is not repeated.
-    pub fn submit_after<R, E, F, P>(
-        &self,
-        call: CallSpec,
-        options: &CallOptions,
-        (_, first): (Moment, Option<P>),
-        work: impl FnMut() -> Result<R, E> + Send + 'static,
-        failure: fn(&E) -> Option<F>,
-    ) -> Ticket<R, E>
-    where
-        R: Send + 'static,
-        E: From<LaneError> + Send + 'static,
-        F: Into<Failure> + 'static,
-        P: Prerequisite<E>,
-    {
-        let Some(first) = first else {
-            return self.submit_repeatable(call, options, work, failure);
-        };
-        let has_failed = PrerequisiteFailed::default();
-        let clock = self.0.clock.clone();
-        let work = PrecededWork::new(first, RepeatableWork(work), clock, has_failed.clone());
-        self.enqueue(call, options, work, move |error| match has_failed.get() {
-            true => Some(Failure::local()),
-            false => failure(error).map(Into::into),
-        })
     }
 
     fn enqueue<R, E, F>(

@@ -262,7 +262,8 @@ impl Broker for Kite {
             TokenLookup::Unknown => {
                 return Err(not_sent_error(format!(
                     "Kite's number of {instrument} is not known, and candles are asked for by it: \
-                     call `instruments` or `quotes` first, or call through a `BrokerProxy`, which does"
+                     call `instruments` or `quotes` first, or `candles` of a `BrokerProxy` without a \
+                     ticket, which does"
                 )));
             }
         };

@@ -23,6 +23,8 @@ pub struct CallOptions {
     pub(crate) priority: Option<Priority>,
     pub(crate) deadline: Option<Duration>,
     pub(crate) max_age: Option<Duration>,
+    /// Queues the call beyond the limit of a full queue, for a call of the library's own that must not block.
+    pub(crate) is_over_limit: bool,
 }
 
 impl CallOptions {

@@ -13,11 +13,12 @@ use crate::lane::error::LaneErrorKind;
 use crate::lane::workers::route_breakers::BlockedRoute;
 use crate::quota::{Moment, NotYet};
 
-/// Admits a call. Returns its queue slot, and its estimated wait if that is wanted.
+/// Admits a call. Returns its queue slot, and its estimated wait if that is wanted. Without an overflow policy, a call
+/// that finds the queue full is queued beyond the limit.
 pub(in crate::lane) fn admit(
     lane: &LaneCore,
     meta: &CallMeta,
-    overflow_policy: OverflowPolicy,
+    overflow_policy: Option<OverflowPolicy>,
 ) -> Result<(QueueSlot, Option<Duration>), LaneErrorKind> {
     if !lane.state().is_open() {
         return Err(LaneErrorKind::Closed);
@@ -41,7 +42,10 @@ pub(in crate::lane) fn admit(
     };
     let slot = match lane.queue_capacity.try_acquire() {
         Some(slot) => slot,
-        None => handle_full(lane, meta, overflow_policy)?,
+        None => match overflow_policy {
+            Some(overflow_policy) => handle_full(lane, meta, overflow_policy)?,
+            None => lane.queue_capacity.acquire_over_limit(),
+        },
     };
     Ok((slot, turn.map(|turn| turn.since(meta.submitted_at))))
 }

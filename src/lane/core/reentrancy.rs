@@ -44,6 +44,11 @@ pub(in crate::lane) fn current_chain() -> Option<Arc<CallerChain>> {
     })
 }
 
+/// Returns whether this thread executes a call of some lane.
+pub(crate) fn is_within_call() -> bool {
+    CURRENT.with_borrow(Option::is_some)
+}
+
 impl CallerChain {
     /// Returns the number of the call of `lane` in the chain.
     fn call_number_in(&self, lane: usize) -> Option<u64> {
