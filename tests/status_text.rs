@@ -100,7 +100,23 @@ fn a_cache_has_a_line_of_its_own() {
     let lines: Vec<_> = text.lines().skip(3).collect();
     let expected = [
         "budget orders  no quota",
-        "quote cache    lookups 4  from memory 75 %  requests 1  keys requested 1  failed 0  keys in memory 1",
+        "quote cache    lookups 4  from memory 75 %  shared 0  requests 1  keys requested 1  failed 0  keys in memory 1",
     ];
     assert_eq!(lines, expected);
+}
+
+/// A process that does not know what was sent before it holds its quota, although all of it is left.
+#[test]
+fn a_quota_that_is_held_at_the_start_is_shown_as_held() {
+    let lane = Quota::per_second(10).and(Quota::per_minute(400));
+    let lanes = lanekeeper::proxy::LanesBuilder::new("Test", &["only"], &[]);
+    let lanes = {
+        let mut builder = lanes;
+        builder.lane(0, LaneConfig::new(lane));
+        builder.clock(ManualClock::new().into());
+        builder.prior_usage(lanekeeper::PriorUsage::UNKNOWN);
+        builder.build(lanekeeper::Limits::new()).unwrap()
+    };
+    let text = lanes.status().to_string();
+    assert!(text.ends_with("left 10 of 10/s, 400 of 400/min  held for 1m 1s"), "{text}");
 }

@@ -74,7 +74,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints what is wrong with the arguments in one line, for people and logs alike.
+/// Prints what is wrong with the arguments in one line, for people and logs alike: what clap says before its usage.
 fn usage_error(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp
@@ -82,7 +82,9 @@ fn usage_error(error: &clap::Error) -> ExitCode {
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
         _ => {
             let text = error.render().to_string();
-            eprintln!("{}", text.lines().next().unwrap_or("error: wrong arguments"));
+            let said = text.split("Usage:").next().unwrap_or(&text);
+            let said: Vec<_> = said.split_whitespace().collect();
+            eprintln!("{}", said.join(" "));
             ExitCode::from(2)
         }
     }

@@ -40,6 +40,7 @@ mock! {
     /// - The proxy's `quote`, `quote_after`, `ltp` and `ohlc` call `quotes`, and its `order` calls
     ///   `order_history`: expect those.
     /// - A mock documents no limits, so pass some to the proxy.
+    /// - An [`OrderGuard`](crate::OrderGuard) calls `order_tags` when it is built: expect it too.
     ///
     /// ```
     /// use lanekeeper::broker::{

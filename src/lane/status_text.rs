@@ -80,7 +80,8 @@ impl LaneStatus {
         let rate = (self.rate_percent < 100).then(|| format!("rate {} %", self.rate_percent));
         let pause = self.paused_for.map(|pause| format!("paused for {}", about(pause)));
         let retrying = (self.retrying > 0).then(|| format!("{} to retry", self.retrying));
-        let remarks: Vec<_> = [rate, pause, retrying].into_iter().flatten().collect();
+        let remarks = [rate, pause, retrying, held(&self.windows)];
+        let remarks: Vec<_> = remarks.into_iter().flatten().collect();
         if !remarks.is_empty() {
             row.push(remarks.join(", "));
         }
@@ -94,8 +95,17 @@ impl BudgetStatus {
         let next = spent.filter_map(|window| window.next_free).max();
         let next = next.map(|next| format!("next in {}", about(next)));
         let row = [format!("budget {}", self.budget), quota_left(&self.windows)];
-        row.into_iter().chain(next).collect()
+        row.into_iter().chain(next.or_else(|| held(&self.windows))).collect()
     }
+}
+
+/// Returns for how long a quota that has free slots is held, as after a start without knowledge of the process before.
+/// Urgent calls may use it.
+fn held(windows: &[WindowStatus]) -> Option<String> {
+    let held =
+        windows.iter().filter(|window| window.left > 0).filter_map(|window| window.next_free);
+    let held = held.max().filter(|held| !held.is_zero())?;
+    Some(format!("held for {}", about(held)))
 }
 
 fn quota_left(windows: &[WindowStatus]) -> String {

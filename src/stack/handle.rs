@@ -64,6 +64,15 @@ pub struct StackStatus {
     pub orders: GuardStats,
 }
 
+/// So that `status.lane(..)`, `status.budget(..)` and `status.session_expired` are those of the proxy.
+impl std::ops::Deref for StackStatus {
+    type Target = Status;
+
+    fn deref(&self) -> &Status {
+        &self.proxy
+    }
+}
+
 /// The lines of the [`Status`], then one for the cache, if there is one, and one for the orders.
 impl fmt::Display for StackStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -275,7 +275,9 @@ impl KiteBuilder {
             return Err(KiteBuildError::BaseUrl("it is no URL"));
         };
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(KiteBuildError::BaseUrl("write it as https://host"));
+            return Err(KiteBuildError::BaseUrl(
+                "write it as https://host, or as http://127.0.0.1:8080 for an exchange on this machine",
+            ));
         };
         if scheme != "http" && scheme != "https" {
             return Err(KiteBuildError::BaseUrl("its scheme is neither https nor http"));

@@ -71,9 +71,22 @@ fn is_before_sending(error: &Error) -> bool {
         | Error::TlsRequired
         | Error::Timeout(Timeout::Resolve | Timeout::Connect) => true,
         // An open connection is reset or aborted, never refused.
-        Error::Io(error) => error.kind() == ErrorKind::ConnectionRefused,
+        Error::Io(error) => {
+            error.kind() == ErrorKind::ConnectionRefused || is_lookup_failure(error)
+        }
         _ => false,
     }
+}
+
+/// Returns whether the host's name could not be looked up, so that no connection was made.
+///
+/// The standard library has no kind for this error. On Unix it has these words, which no error of a connection has. On
+/// Windows it has one of the codes of `getaddrinfo`, `WSAHOST_NOT_FOUND` to `WSANO_DATA`. If either changes, a write has
+/// an unknown outcome, which is safe.
+fn is_lookup_failure(error: &std::io::Error) -> bool {
+    let is_of_windows = || matches!(error.raw_os_error(), Some(11001..=11004));
+    error.to_string().starts_with("failed to lookup address information")
+        || (cfg!(windows) && is_of_windows())
 }
 
 /// Returns whether ureq makes this error before it looks up an address: the request cannot be written. A bad character
@@ -115,6 +128,17 @@ mod tests {
         for error in [io(ErrorKind::ConnectionRefused), Error::Timeout(Timeout::Connect)] {
             assert_eq!(class(&error, Effect::Write, Some(true)), "unknown", "{error}");
         }
+    }
+
+    /// No name has a part of 64 characters, so this needs no network.
+    #[test]
+    fn a_name_that_cannot_be_looked_up_was_not_sent_to() {
+        let host = format!("{}.invalid:443", "x".repeat(64));
+        let error = std::net::ToSocketAddrs::to_socket_addrs(&*host).map(drop).unwrap_err();
+        let error = Error::Io(error);
+        assert_eq!(class(&error, Effect::Write, None), "not sent", "{error}");
+        assert_eq!(class(&error, Effect::Read, None), "not sent", "{error}");
+        assert!(!is_local(&error), "a lookup was tried");
     }
 
     #[test]

@@ -194,7 +194,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     ///     let value = cache.get_after(&"a", seen)?.expect("the source has it");
     ///     seen = Some(value.batch);
     /// }
-    /// assert_eq!((cache.stats().requests(), cache.stats().batches), (3, 3));
+    /// assert_eq!((cache.stats().lookups(), cache.stats().batches), (3, 3));
     /// # Ok::<(), lanekeeper::cache::FetchError<String>>(())
     /// ```
     ///

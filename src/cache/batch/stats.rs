@@ -75,9 +75,10 @@ impl CacheStats {
 /// One line: the lookups, and the requests that they cost.
 impl fmt::Display for CacheStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { batches, fetched, failures, entries, .. } = *self;
+        let Self { joined, batches, fetched, failures, entries, .. } = *self;
         let percent = (100 * self.served()).checked_div(self.lookups()).unwrap_or(0);
-        write!(f, "lookups {}  from memory {percent} %  requests {batches}", self.lookups())?;
+        write!(f, "lookups {}  from memory {percent} %  shared {joined}", self.lookups())?;
+        write!(f, "  requests {batches}")?;
         write!(f, "  keys requested {fetched}  failed {failures}  keys in memory {entries}")
     }
 }
