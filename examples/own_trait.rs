@@ -5,7 +5,7 @@
 //! program ends with an error if any statement that it prints does not hold.
 //!
 //! ```text
-//! cargo run --no-default-features --example own_trait
+//! cargo run -p lanekeeper --no-default-features --example own_trait
 //! ```
 //!
 //! The file can be copied unchanged into a crate that depends on `lanekeeper` with `default-features = false`.

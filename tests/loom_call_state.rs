@@ -1,7 +1,7 @@
 //! Model checks the states of a call, in every interleaving.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --test loom_call_state --target-dir target/loom
+//! RUSTFLAGS="--cfg loom" cargo test --release -p lanekeeper --no-default-features --test loom_call_state --target-dir target/loom
 //! ```
 #![cfg(loom)]
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]

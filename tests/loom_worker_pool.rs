@@ -1,7 +1,7 @@
 //! Model checks the worker pool of a lane: no call is missed, in any interleaving with at most two preemptions.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test --release --no-default-features --test loom_worker_pool --target-dir target/loom
+//! RUSTFLAGS="--cfg loom" cargo test --release -p lanekeeper --no-default-features --test loom_worker_pool --target-dir target/loom
 //! ```
 #![cfg(loom)]
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]

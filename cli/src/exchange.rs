@@ -18,7 +18,7 @@ use lanekeeper_simulator::{Algorithm, Faults, Rule, SimulatedExchange};
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use crate::command::INTERRUPTED;
+use crate::command::{INTERRUPTED, print};
 use crate::exchange_log;
 
 /// The seed of the synthetic prices. It is fixed, so that the prices of a day are the same in every run.
@@ -129,17 +129,19 @@ pub fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
             (lane, json!({ "admitted": counts.admitted, "refused": counts.refused }))
         });
         let lanes = BTreeMap::from(counts);
-        writeln!(out, "{}", json!({ "lanes": lanes, "faults": faulty, "orders": booked }))?;
-        return Ok(());
+        let counts = json!({ "lanes": lanes, "faults": faulty, "orders": booked });
+        return Ok(print(format!("{counts}\n").as_bytes())?);
     }
+    // The reader of the first line may have closed the pipe.
+    let mut text = Vec::new();
     for (lane, counts) in counts {
-        writeln!(out, "{lane}: {} admitted, {} refused", counts.admitted, counts.refused)?;
+        writeln!(text, "{lane}: {} admitted, {} refused", counts.admitted, counts.refused)?;
     }
     if args.verbose {
-        exchange_log::write_routes(&mut out, &exchange.arrivals())?;
+        exchange_log::write_routes(&mut text, &exchange.arrivals())?;
     }
-    writeln!(out, "{faulty} met a fault; {booked} orders booked")?;
-    Ok(())
+    writeln!(text, "{faulty} met a fault; {booked} orders booked")?;
+    Ok(print(&text)?)
 }
 
 /// Returns a channel that receives a message at the first SIGINT, SIGTERM or SIGHUP. A second signal ends the process

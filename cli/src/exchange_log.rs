@@ -1,4 +1,4 @@
-//! What `lanekeeper exchange` tells of itself: what is listed, each request, and the requests by route.
+//! What `lanekeeper exchange` prints: what is listed, each request, and the requests by route.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

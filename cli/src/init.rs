@@ -1,6 +1,7 @@
 //! `lanekeeper init`: a commented configuration file for the documented limits of a broker.
 //!
-//! The file sets only the preset. Every other key is a comment with its default, to be changed by removing the `#`.
+//! The file sets only the preset. Every other key is a comment with its default or an example, to be
+//! used by removing the `#`.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -38,7 +39,7 @@ pub fn run(args: &InitArgs) -> io::Result<()> {
 fn configuration(preset: &str, limits: &Limits) -> String {
     let mut text = format!(
         "# The settings of a lanekeeper proxy. Check this file with `lanekeeper check-config`.\n\
-         # A line such as `#ttl = \"5s\"` shows a default. To change it, remove the `#`.\n\
+         # A line such as `#ttl = \"5s\"` shows a default or an example. To use it, remove the `#`.\n\
          # The chapter \"Configuration\" of the book describes every key.\n\
          # Keep secrets out of this file: the adapter takes keys and tokens from the environment.\n\n\
          # The limits that the broker documents. The tables below replace them one by one.\n\
@@ -84,7 +85,7 @@ const LAYERS: &str = "
 #time_to_idle = \"5min\"    # how long an unused instrument is still refreshed with others
 
 [guard]
-#settle_time = \"20s\"      # how long a lost order is searched for
+#settle_time = \"20s\"      # how long a lost order may take to appear in the order book
 #journal = \"/var/lib/lanekeeper/orders.journal\"  # orders are recorded here before they are sent
 
 # For `broker.with(config.user(\"alpha\")?)`.

@@ -8,7 +8,7 @@
 //! - `lanekeeper completions SHELL` and `lanekeeper man` print what a package installs beside the command.
 //!
 //! Errors go to standard error: one line, or one line for each problem of a configuration file. The exit code is 2 for
-//! wrong arguments and 1 for any other error.
+//! wrong arguments, 130 after a second signal, and 1 for any other error.
 //!
 //! ```text
 //! cargo install --locked --path cli

@@ -303,3 +303,15 @@ fn its_counts_are_json_on_request() {
     assert_eq!(counts["lanes"]["quote"]["admitted"], 0);
     assert_eq!(counts["orders"], 0);
 }
+
+/// A program that reads the address and closes the pipe.
+#[test]
+fn a_reader_that_leaves_after_the_first_line_does_not_make_it_fail() {
+    for more in [&[][..], &["--json"], &["--verbose"]] {
+        let mut child = command(&["--listen", "127.0.0.1:0", "--for", "300ms"]);
+        let mut child = child.args(more).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(child.wait().unwrap().success(), "{more:?}");
+    }
+}

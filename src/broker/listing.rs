@@ -10,13 +10,14 @@
 //! - An urgent call fetches the listing by itself, urgently. A shared fetch may be held up by what an urgent call
 //!   passes, such as an expired session.
 //! - So does a call from within another call, because it holds a worker that the shared fetch may need. As a call of its
-//!   own thread, its fetch is refused if it can never be sent.
+//!   own thread, its fetch is refused if it can never be sent, or ends at the deadline of the call.
 //!
 //! # One fetch at a time
 //!
-//! The adapter has learned the listing before its ticket is answered. The end of each fetch begins a new generation. A
-//! caller that was told of a missing listing in an earlier generation starts no fetch, so a listing that has just come is
-//! not fetched again. A listing that the broker refuses, or that cannot be read, is not fetched again for a minute.
+//! The adapter has learned the listing before its ticket is answered. The listings that have come are counted. A caller
+//! whose listing was missing before the last one came starts no fetch, so a listing that has just come is not fetched
+//! again. A listing that the broker refuses, or that cannot be read, is not fetched again for a minute, except by the
+//! calls that do not share.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -77,8 +78,8 @@ struct Listings {
     fetches: HashMap<Exchange, Arc<Fetch>>,
     /// The listings that the broker refused, with its error, and until when it is the answer.
     refused: HashMap<Exchange, (BrokerError, Moment)>,
-    /// How many fetches have ended.
-    generation: u64,
+    /// How many listings of each exchange have come.
+    came: HashMap<Exchange, u64>,
 }
 
 impl MissingListings {
@@ -96,20 +97,24 @@ impl MissingListings {
         is_missing: impl FnOnce() -> bool,
     ) -> Option<MissingListing> {
         let listings = self.0.lock();
-        let generation = listings.generation;
         is_missing().then(|| MissingListing {
             exchange: exchange.clone(),
             all: self.clone(),
-            generation,
+            came: listings.came_of(exchange),
             fetch: None,
         })
     }
 }
 
 impl Listings {
-    /// Returns the fetch to wait for, and whether it is a new one, to be started. `None` if a fetch has ended since
-    /// `generation`.
-    fn join(&mut self, exchange: &Exchange, generation: u64, now: Moment) -> Option<Arc<Fetch>> {
+    /// Returns how many listings of `exchange` have come.
+    fn came_of(&self, exchange: &Exchange) -> u64 {
+        self.came.get(exchange).copied().unwrap_or(0)
+    }
+
+    /// Returns the fetch to wait for, which may be a new one that is not started yet. `None` if a listing has come since
+    /// `came` had.
+    fn join(&mut self, exchange: &Exchange, came: u64, now: Moment) -> Option<Arc<Fetch>> {
         if let Some((error, until)) = self.refused.get(exchange) {
             if now < *until {
                 return Some(Arc::new(Fetch::ended(Err(error.clone()))));
@@ -117,13 +122,14 @@ impl Listings {
             self.refused.remove(exchange);
         }
         if let Some(fetch) = self.fetches.get(exchange) {
-            if !fetch.is_stale() {
-                return Some(Arc::clone(fetch));
-            }
-            // No caller waited for its end, so its result may be old.
+            let Some(is_success) = fetch.end_unnoticed() else { return Some(Arc::clone(fetch)) };
+            // No caller waited for its end, so an error may be old.
             self.fetches.remove(exchange);
-            self.generation += 1;
-        } else if generation != self.generation {
+            if is_success {
+                *self.came.entry(exchange.clone()).or_default() += 1;
+            }
+        }
+        if came != self.came_of(exchange) {
             return None;
         }
         let fetch = Arc::<Fetch>::default();
@@ -143,11 +149,13 @@ impl Listings {
             return;
         }
         self.fetches.remove(exchange);
-        self.generation += 1;
-        if let Err(error) = result {
-            let class = error.class();
-            if matches!(class, ErrorClass::Rejected | ErrorClass::Malformed) {
-                self.refused.insert(exchange.clone(), (error.clone(), now + REFUSED_FOR));
+        match result {
+            Ok(()) => *self.came.entry(exchange.clone()).or_default() += 1,
+            Err(error) => {
+                let class = error.class();
+                if matches!(class, ErrorClass::Rejected | ErrorClass::Malformed) {
+                    self.refused.insert(exchange.clone(), (error.clone(), now + REFUSED_FOR));
+                }
             }
         }
     }
@@ -164,8 +172,8 @@ impl fmt::Debug for MissingListings {
 pub struct MissingListing {
     exchange: Exchange,
     all: MissingListings,
-    /// How many fetches had ended when the listing was missing.
-    generation: u64,
+    /// How many listings of the exchange had come when this one was missing.
+    came: u64,
     /// The fetch to wait for, once it is started.
     fetch: Option<Arc<Fetch>>,
 }
@@ -194,14 +202,16 @@ impl Fetch {
         Self { state: Mutex::new(FetchState::Ended(result)), changed: TimedCondvar::default() }
     }
 
-    /// Returns whether the fetch has ended while no caller waited for it.
-    fn is_stale(&self) -> bool {
+    /// Ends a fetch whose answer came while no caller waited for it. Returns whether it succeeded, or `None` if it has
+    /// no answer yet, or a caller waits for it.
+    fn end_unnoticed(&self) -> Option<bool> {
         let mut state = self.state.lock();
-        let FetchState::Undriven(ticket) = &mut *state else { return false };
-        let Some(listed) = ticket.try_wait() else { return false };
+        let FetchState::Undriven(ticket) = &mut *state else { return None };
+        let result = ticket.try_wait()?.map(drop);
+        let is_success = result.is_ok();
         // A caller that has joined it, and does not wait yet, finds the result.
-        *state = FetchState::Ended(listed.map(drop));
-        true
+        *state = FetchState::Ended(result);
+        Some(is_success)
     }
 }
 
@@ -219,7 +229,7 @@ impl MissingListing {
         submit: impl FnOnce(&Exchange) -> ListingTicket,
     ) {
         let fetch = match is_shared {
-            true => self.all.0.lock().join(&self.exchange, self.generation, clock.now()),
+            true => self.all.0.lock().join(&self.exchange, self.came, clock.now()),
             false => Some(Arc::default()),
         };
         let Some(fetch) = fetch else { return };
@@ -305,5 +315,41 @@ impl<T: Broker + Send + Sync + 'static> BrokerProxy<T> {
             self.with(options).submit().instruments(Some(exchange))
         });
         Some(missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(all: &MissingListings, exchange: &Exchange) -> MissingListing {
+        all.get(exchange, || true).expect("it is missing")
+    }
+
+    /// Begins and ends a fetch.
+    fn fetch(all: &MissingListings, exchange: &Exchange, result: &Result<(), BrokerError>) {
+        let now = Moment::from_nanos(0);
+        let mut listings = all.0.lock();
+        let came = listings.came_of(exchange);
+        let fetch = listings.join(exchange, came, now).expect("a fetch");
+        listings.end(exchange, &fetch, result, now);
+    }
+
+    #[test]
+    fn only_a_listing_of_the_same_exchange_that_came_makes_a_fetch_unnecessary() {
+        let all = MissingListings::new();
+        let nse = missing(&all, &Exchange::Nse);
+        let is_fetched = || {
+            let mut listings = all.0.lock();
+            let fetch = listings.join(&Exchange::Nse, nse.came, Moment::from_nanos(0));
+            listings.fetches.clear();
+            fetch.is_some()
+        };
+        fetch(&all, &Exchange::Bse, &Ok(()));
+        assert!(is_fetched(), "that was another exchange");
+        fetch(&all, &Exchange::Nse, &Err(BrokerError::Transient("lost".into())));
+        assert!(is_fetched(), "that was no listing");
+        fetch(&all, &Exchange::Nse, &Ok(()));
+        assert!(!is_fetched(), "the listing has come");
     }
 }

@@ -258,7 +258,7 @@ pub trait Broker: Send + Sync {
     /// [`BrokerProxy`] then calls [`instruments`](Self::instruments) through its lane, once for all calls that need
     /// the same listing at that time. If that call fails, its error is the answer to all of them, and the next call
     /// tries again. A caller waits for the listing before its call is queued, and its deadline spans both. A
-    /// listing that the broker refuses is not fetched again for a minute. A call that is submitted for a ticket fetches
+    /// listing that the broker refuses is not fetched again for a minute, except for urgent calls. A call that is submitted for a ticket fetches
     /// no listing: call `instruments` first.
     ///
     /// An instrument that is not in the listing is [`NotSent`](BrokerError::NotSent).
@@ -313,7 +313,7 @@ pub trait Broker: Send + Sync {
     ///
     /// # Errors
     /// Fails like `quote`. A request that fails is answered once to each caller that waits for it. In
-    /// a cache, the next call then waits for one `ttl` before it requests again, so that a loop over
+    /// a cache, the next call then waits for one `ttl`, and 1 s at least, before it requests again, so that a loop over
     /// errors is no busy loop.
     fn quote_after(
         &self,

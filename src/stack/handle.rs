@@ -118,7 +118,8 @@ impl<T: Broker + 'static> Stack<T> {
         self.handle(options, self.is_for_exits)
     }
 
-    /// Returns a handle to the same stack for exits. Its calls have [`Priority::URGENT`], and an order is sent even if
+    /// Returns a handle to the same stack for exits. Its calls have [`Priority::URGENT`], except requests
+    /// for quotes, which a cache shares between all callers. An order is sent even if
     /// the journal cannot be written; see [`OrderGuard::for_exits`].
     ///
     /// The other options of this handle stay: an exit is refused at its deadline like any other call.

@@ -153,7 +153,7 @@ impl SyntheticSeries {
         (first..=last).flat_map(|day| self.bars_of(day))
     }
 
-    /// The tick size in paise: that of NSE for a share of this price, and the smallest one for an index.
+    /// The tick size in paise: that of NSE for a share of this price, and 5 paise for an index.
     fn tick(&self) -> i64 {
         match self.symbol.rupees {
             _ if self.is_index() => 5,

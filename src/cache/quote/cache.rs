@@ -78,7 +78,7 @@ impl<B> QuoteCache<B> {
     }
 
     /// Returns a handle to the same cache that applies these options to each quote.
-    #[must_use = "the cache itself keeps the demands it has"]
+    #[must_use = "the cache itself keeps the options it has"]
     pub fn with_options(&self, options: GetOptions) -> Self {
         Self { options, ..self.clone() }
     }

@@ -5,7 +5,7 @@
 //! the locks of the queue, the pacing state and the lane's health once, as
 //! [`Ticket::position`](crate::lane::Ticket::position) does.
 //!
-//! A sleep with a timeout reads the clock and arms a timer of the operating system, which is a tenth of a hop to an
+//! A sleep with a timeout reads the clock and arms a timer of the operating system, which takes a tenth of the time of a call to an
 //! idle lane. So it is done only if an observer asks for it, or a subscriber of `tracing` receives level info. Otherwise
 //! a wait is one sleep, as it would be without this.
 
