@@ -3,11 +3,11 @@
 //! The waiting caller does it: its first sleep ends after [`LONG_WAIT`], and it reports on its own thread. So no timer
 //! is needed, no worker wakes for it, and a call that is answered sooner takes no lock for it. The caller then takes
 //! the locks of the queue, the pacing state and the lane's health once, as
-//! [`Ticket::position`](crate::lane::Ticket::position) does.
+//! [`Ticket::estimated_wait`](crate::lane::Ticket::estimated_wait) does.
 //!
-//! A sleep with a timeout reads the clock and arms a timer of the operating system, which takes a tenth of the time of a call to an
-//! idle lane. So it is done only if an observer asks for it, or a subscriber of `tracing` receives level info. Otherwise
-//! a wait is one sleep, as it would be without this.
+//! A sleep with a timeout reads the clock and arms a timer of the operating system, which takes a tenth of the time of a
+//! call to an idle lane. So it is done only if an observer asks for it, or a subscriber of `tracing` receives level info.
+//! Otherwise a wait is one sleep, as it would be without this.
 
 use std::time::Duration;
 
