@@ -257,9 +257,9 @@ pub trait Broker: Send + Sync {
     /// Some adapters need the listing of the instrument's exchange first ([`Broker::missing_listing`]). A
     /// [`BrokerProxy`] then calls [`instruments`](Self::instruments) through its lane, once for all calls that need
     /// the same listing at that time. If that call fails, its error is the answer to all of them, and the next call
-    /// tries again. A caller waits for the listing before its call is queued, and its deadline spans both. A
-    /// listing that the broker refuses is not fetched again for a minute, except for urgent calls. A call that is submitted for a ticket fetches
-    /// no listing: call `instruments` first.
+    /// tries again. A caller waits for the listing before its call is queued, and its deadline spans both. A listing
+    /// that the broker refuses is not fetched again for a minute, except for urgent calls. A call that is submitted
+    /// for a ticket fetches no listing: call `instruments` first.
     ///
     /// An instrument that is not in the listing is [`NotSent`](BrokerError::NotSent).
     #[lane(historical, read, first = fetch_missing_listing)]
