@@ -3,6 +3,9 @@
 //! Needs a Python with `tests/python/requirements.txt`: `LANEKEEPER_PYTHON`, or `python3`. Without one the test is
 //! skipped, unless `CI=true` requires it.
 
+#[path = "support/python.rs"]
+mod python;
+
 use std::process::Command;
 
 use lanekeeper::broker::{Holding, Instrument};
@@ -11,28 +14,9 @@ use lanekeeper::quota::{Limits, Quota};
 use lanekeeper_simulator::SimulatedExchange;
 use rust_decimal::Decimal;
 
-fn python() -> Result<String, String> {
-    let python = std::env::var("LANEKEEPER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let output = Command::new(&python)
-        .args(["-c", "import kiteconnect"])
-        .output()
-        .map_err(|error| format!("`{python}` does not start: {error}"))?;
-    match output.status.success() {
-        true => Ok(python),
-        false => Err(format!("`{python}` has no package kiteconnect")),
-    }
-}
-
 #[test]
 fn the_official_python_client_trades_on_the_simulator() {
-    let python = match python() {
-        Ok(python) => python,
-        Err(why) => {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "must run in CI: {why}");
-            println!("skipped: {why}; see tests/python/requirements.txt");
-            return;
-        }
-    };
+    let Some(python) = python::with_client() else { return };
     let junior = Instrument::new("NSE", "JUNIORBEES");
     let broker = PaperBroker::builder()
         .holding(Holding::new(junior, Decimal::from(4), Decimal::new(2805, 1)))

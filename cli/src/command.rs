@@ -12,9 +12,6 @@ use crate::exchange::{self, ExchangeArgs};
 use crate::init::{self, InitArgs};
 use crate::shell::{self, CompletionsArgs, ManArgs};
 
-/// The exit code after a second signal: the code that shells report after an interrupt.
-pub const INTERRUPTED: i32 = 130;
-
 #[derive(Parser)]
 #[command(name = "lanekeeper", version, about = "Tools around the lanekeeper library")]
 pub struct Cli {
@@ -74,20 +71,24 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints what is wrong with the arguments in one line, for people and logs alike: what clap says before its usage.
+/// Prints what is wrong with the arguments, in one line.
 fn usage_error(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
         _ => {
-            let text = error.render().to_string();
-            let said = text.split("Usage:").next().unwrap_or(&text);
-            let said: Vec<_> = said.split_whitespace().collect();
-            eprintln!("{}", said.join(" "));
+            eprintln!("{}", one_line(error));
             ExitCode::from(2)
         }
     }
+}
+
+/// Returns what clap says before its usage, in one line: for people and logs alike.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let explanation = text.split("Usage:").next().unwrap_or(&text);
+    explanation.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Writes to standard output. A reader that has closed the pipe, such as `head`, has read what it wanted.

@@ -18,8 +18,8 @@ use lanekeeper_simulator::{Algorithm, Faults, Rule, SimulatedExchange};
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use crate::command::{INTERRUPTED, print};
-use crate::exchange_log;
+use crate::command::print;
+use crate::{exchange_log, signal};
 
 /// The seed of the synthetic prices. It is fixed, so that the prices of a day are the same in every run.
 const SYNTHETIC_SEED: u64 = 1;
@@ -144,16 +144,10 @@ pub fn run(args: ExchangeArgs) -> Result<(), Box<dyn std::error::Error>> {
     Ok(print(&text)?)
 }
 
-/// Returns a channel that receives a message at the first SIGINT, SIGTERM or SIGHUP. A second signal ends the process
-/// at once.
+/// Returns a channel that receives a message at the first signal.
 fn stop_signal() -> Result<Receiver<()>, ctrlc::Error> {
     let (stop, stopped) = mpsc::channel();
-    let mut signalled = false;
-    ctrlc::set_handler(move || {
-        if signalled {
-            std::process::exit(INTERRUPTED);
-        }
-        signalled = true;
+    signal::on_first(move || {
         // The receiver is gone if `--for` is ending the process.
         let _ = stop.send(());
     })?;

@@ -17,6 +17,7 @@ mod exchange;
 mod exchange_log;
 mod init;
 mod shell;
+mod signal;
 
 pub use bot::main as trading_bot;
 pub use command::main;

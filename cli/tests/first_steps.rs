@@ -5,20 +5,11 @@
 // clippy allows `unwrap` in test functions only, and the helpers are outside of them.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../tests/support/python.rs"]
+mod python;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-
-fn python() -> Result<String, String> {
-    let python = std::env::var("LANEKEEPER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let output = Command::new(&python)
-        .args(["-c", "import kiteconnect"])
-        .output()
-        .map_err(|error| format!("`{python}` does not start: {error}"))?;
-    match output.status.success() {
-        true => Ok(python),
-        false => Err(format!("`{python}` has no package kiteconnect")),
-    }
-}
 
 /// A running process, which is killed when the test ends for any reason.
 struct Running(Child);
@@ -32,14 +23,7 @@ impl Drop for Running {
 
 #[test]
 fn the_official_python_client_finds_infy_its_orders_and_the_last_thirty_days() {
-    let python = match python() {
-        Ok(python) => python,
-        Err(why) => {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "must run in CI: {why}");
-            println!("skipped: {why}; see tests/python/requirements.txt");
-            return;
-        }
-    };
+    let Some(python) = python::with_client() else { return };
     let mut exchange = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
     // Port 8080, the default, may be taken.
     let exchange = exchange.args(["exchange", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());

@@ -9,6 +9,7 @@ use clap::{Parser, value_parser};
 use lanekeeper::broker::Instrument;
 
 use super::failure::Failure;
+use crate::command::one_line;
 
 /// A crowd of strategies on one broker account, behind lanekeeper.
 #[derive(Debug, Parser)]
@@ -88,11 +89,7 @@ impl BotArgs {
                 print!("{error}");
                 Ok(None)
             }
-            Err(error) => {
-                let text = error.to_string();
-                let first = text.lines().next().unwrap_or("a bad flag");
-                Err(Failure::new(first.trim_start_matches("error: ")))
-            }
+            Err(error) => Err(Failure::new(one_line(&error).trim_start_matches("error: "))),
         }
     }
 

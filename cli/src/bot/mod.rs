@@ -48,7 +48,8 @@ use screen::Screen;
 use tap::Tap;
 use target::Target;
 
-use crate::command::INTERRUPTED;
+use crate::command::print;
+use crate::signal;
 
 /// How long the bare crowd runs: long enough to be refused a hundred times.
 const BARE_FOR: Duration = Duration::from_secs(4);
@@ -86,22 +87,17 @@ pub fn run(args: &BotArgs) -> Result<(), Failure> {
 
 /// Prints the results, as a table or as JSON.
 fn show(args: &BotArgs, report: &Report, bare: Option<&Report>) -> Result<(), Failure> {
-    match args.json {
-        true => screen::print_text(&report.to_json(bare)?),
-        false => screen::print_table(report, bare),
-    }
-    Ok(())
+    let text = match args.json {
+        true => report.to_json(bare)?,
+        false => screen::table(report, bare),
+    };
+    print(text.as_bytes()).map_err(|error| Failure::new(format!("the results: {error}")))
 }
 
 /// Ends the run early on SIGINT, SIGTERM or SIGHUP; the run is still reported. A second signal ends the program at
 /// once, without a report. With `--journal` the next run looks up the orders that were in flight.
 fn end_by_signal(stop: Arc<AtomicBool>) -> Result<(), Failure> {
-    let on_signal = move || {
-        if stop.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
-        }
-    };
-    ctrlc::set_handler(on_signal)
+    signal::on_first(move || stop.store(true, Ordering::Relaxed))
         .map_err(|error| Failure::new(format!("no signal can be caught: {error}")))
 }
 

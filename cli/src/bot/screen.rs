@@ -1,6 +1,5 @@
 //! The output: live lines during the run, and a table at the end.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +10,7 @@ use super::args::BotArgs;
 use super::meter::WireMeter;
 use super::orders::Outcome;
 use super::report::Report;
+use crate::command::print;
 
 /// The live lines. indicatif hides them if standard error is not a terminal.
 pub struct Screen {
@@ -35,7 +35,9 @@ impl Screen {
     ) -> Self {
         if !args.json {
             let BotArgs { strategies, seconds, .. } = args;
-            print_text(&format!("{strategies} strategies for {seconds} s on {target}\n"));
+            // The results are printed with their errors. This line is only for a person who watches.
+            let _ =
+                print(format!("{strategies} strategies for {seconds} s on {target}\n").as_bytes());
         }
         let lines = MultiProgress::new();
         let style = |template: &str| {
@@ -86,8 +88,8 @@ impl Screen {
     }
 }
 
-/// Prints the table.
-pub fn print_table(report: &Report, bare: Option<&Report>) {
+/// Returns the table.
+pub fn table(report: &Report, bare: Option<&Report>) -> String {
     let mut table = String::from("\n");
     let mut line = |name: &str, paced: String, bare: String| {
         table += format!("{name:<30}{paced:>14}{bare:>14}").trim_end();
@@ -152,12 +154,7 @@ pub fn print_table(report: &Report, bare: Option<&Report>) {
     if !report.turned_up.is_empty() {
         row("orders that turned up late", &|r| r.turned_up.len().to_string());
     }
-    print_text(&table);
-}
-
-/// Prints `text`. An error is ignored: a closed pipe must not end the program.
-pub fn print_text(text: &str) {
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+    table
 }
 
 fn cache_column(report: &Report, show: impl Fn(&CacheStats) -> String) -> String {
