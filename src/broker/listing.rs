@@ -191,9 +191,9 @@ enum FetchState {
     #[default]
     NotStarted,
     /// A thread starts the fetch, or waits for its ticket.
-    Driven,
+    Waited,
     /// The fetch is under way, and no thread waits for its ticket.
-    Undriven(ListingTicket),
+    Unwaited(ListingTicket),
     Ended(Result<(), BrokerError>),
 }
 
@@ -206,7 +206,7 @@ impl Fetch {
     /// no answer yet, or a caller waits for it.
     fn end_unnoticed(&self) -> Option<bool> {
         let mut state = self.state.lock();
-        let FetchState::Undriven(ticket) = &mut *state else { return None };
+        let FetchState::Unwaited(ticket) = &mut *state else { return None };
         let result = ticket.try_wait()?.map(drop);
         let is_success = result.is_ok();
         // A caller that has joined it, and does not wait yet, finds the result.
@@ -239,12 +239,12 @@ impl MissingListing {
             if !matches!(*state, FetchState::NotStarted) {
                 return;
             }
-            *state = FetchState::Driven;
+            *state = FetchState::Waited;
         }
         // With no lock held, because it notifies observers.
         let ticket = submit(&self.exchange);
         let mut state = fetch.state.lock();
-        *state = FetchState::Undriven(ticket);
+        *state = FetchState::Unwaited(ticket);
         fetch.changed.notify_one(state);
     }
 }
@@ -256,17 +256,17 @@ impl Prerequisite<BrokerError> for MissingListing {
         let Fetch { state, changed } = &**fetch;
         let mut guard = state.lock();
         let is_busy =
-            |state: &mut FetchState| matches!(state, FetchState::NotStarted | FetchState::Driven);
+            |state: &mut FetchState| matches!(state, FetchState::NotStarted | FetchState::Waited);
         if !changed.wait_while(&mut guard, clock, deadline, is_busy) {
             return None;
         }
-        let mut ticket = match mem::replace(&mut *guard, FetchState::Driven) {
-            FetchState::Undriven(ticket) => ticket,
+        let mut ticket = match mem::replace(&mut *guard, FetchState::Waited) {
+            FetchState::Unwaited(ticket) => ticket,
             FetchState::Ended(result) => {
                 *guard = FetchState::Ended(result.clone());
                 return Some(result);
             }
-            busy @ (FetchState::NotStarted | FetchState::Driven) => {
+            busy @ (FetchState::NotStarted | FetchState::Waited) => {
                 *guard = busy;
                 return None;
             }
@@ -287,7 +287,7 @@ impl Prerequisite<BrokerError> for MissingListing {
             }
             Err(ticket) => {
                 let mut guard = state.lock();
-                *guard = FetchState::Undriven(ticket);
+                *guard = FetchState::Unwaited(ticket);
                 changed.notify_one(guard);
                 None
             }

@@ -56,8 +56,8 @@ pub(crate) struct PublishOutput {
 /// A worker calls `dispatch`, `execute`, `end_attempt` and `publish_answer` in this order, on one thread.
 pub(crate) trait QueuedCall: Send + Sync {
     fn meta(&self) -> &CallMeta;
-    /// Dispatches the call, if it is queued. Returns whether it was. It counts as sent once
-    /// `execute` begins.
+    /// Dispatches the call, if it is queued. Returns whether it was. It counts as sent once `execute`
+    /// begins.
     fn dispatch(&self) -> bool;
     /// Returns whether the call is queued.
     fn is_queued(&self) -> bool;
@@ -154,23 +154,6 @@ impl<R, W, C> Task<R, W, C> {
     }
 }
 
-impl<R, W, C> Task<R, W, C> {
-    /// Queues the call again, with the result of its attempt. Returns both if the caller has detached, or the lane has
-    /// cut the call off.
-    fn requeue(
-        &self,
-        result: R,
-        attempt: Attempt,
-        payload: Payload<R, W, C>,
-    ) -> Result<(), (R, Payload<R, W, C>)> {
-        let into_payload = |(result, mut payload): (R, Payload<R, W, C>)| {
-            payload.last_attempt = Some(Box::new(LastAttempt { result, attempt }));
-            payload
-        };
-        self.state.requeue((result, payload), into_payload)
-    }
-}
-
 impl<R, W, C> QueuedCall for Task<R, W, C>
 where
     R: Send + 'static,
@@ -226,24 +209,28 @@ where
 
     fn end_attempt(&self, disposition: Disposition) -> bool {
         let Some(mut executed) = self.executed.lock().take() else { return false };
-        let mut payload = executed.payload.take();
-        if disposition == Disposition::Retry {
-            let Executed { answer, attempt, .. } = *executed;
-            let (answer, was_last) = match (answer, payload.take()) {
-                (Ok(result), Some(work)) => match self.requeue(result, attempt, work) {
+        let is_retry = disposition == Disposition::Retry && executed.answer.is_ok();
+        let (executed, payload) = match executed.payload.take() {
+            Some(payload) if is_retry => {
+                let into_payload =
+                    |(executed, mut payload): (Box<Executed<R, W, C>>, Payload<_, _, _>)| {
+                        let Executed { answer, attempt, .. } = *executed;
+                        let last_attempt =
+                            answer.ok().map(|result| LastAttempt { result, attempt });
+                        payload.last_attempt = last_attempt.map(Box::new);
+                        payload
+                    };
+                match self.state.requeue((executed, payload), into_payload) {
                     Ok(()) => return true,
-                    Err((result, work)) => {
-                        payload = Some(work);
-                        (Ok(result), true)
+                    // The caller has detached, or the lane has cut the call off.
+                    Err((mut executed, payload)) => {
+                        executed.was_last = true;
+                        (executed, Some(payload))
                     }
-                },
-                (answer, work) => {
-                    payload = work;
-                    (answer, false)
                 }
-            };
-            executed = Box::new(Executed { answer, attempt, payload: None, was_last });
-        }
+            }
+            payload => (executed, payload),
+        };
         let _ = catch_panic(|| drop(payload));
         *self.executed.lock() = Some(executed);
         false
