@@ -1,8 +1,8 @@
 //! The [`Broker`] trait, which strategies are written against, and the types of trading.
 //!
-//! Nothing here depends on HTTP or on a particular broker. Two things come from other modules:
-//! [`Limits`](crate::Limits), in which an adapter returns what its broker documents, and the attribute that writes
-//! [`BrokerProxy`]. `lane_errors.rs` is what any trait needs for that attribute: the conversion of a lane's error, and
+//! Nothing here depends on HTTP or on a particular broker. [`Limits`](crate::Limits), in which an adapter
+//! returns what its broker documents, and the attribute that writes [`BrokerProxy`] come from other modules.
+//! `listing.rs` fetches through the lanes what an adapter lacks. `lane_errors.rs` is what any trait needs for that attribute: the conversion of a lane's error, and
 //! the class of each error.
 
 pub mod lanes;
