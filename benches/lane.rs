@@ -130,7 +130,7 @@ fn lanes(queue: usize) -> Lanes {
 }
 
 fn submit(lanes: &Lanes, options: &CallOptions) -> Ticket<(), LaneError> {
-    lanes.submit(CALL, options, || Ok(()), |error: &LaneError| Some(error.class()))
+    lanes.submit_spec(CALL, options, || Ok(()), |error: &LaneError| Some(error.class()))
 }
 
 /// Measures a call in and out of a queue of many calls that have a lower priority and stay queued.

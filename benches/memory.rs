@@ -25,7 +25,12 @@ struct Order([u8; 160]);
 
 fn submit(lanes: &Lanes, options: &CallOptions) -> Ticket<usize, LaneError> {
     let order = Order([7; 160]);
-    lanes.submit(CALL, options, move || Ok(order.0.len()), |error: &LaneError| Some(error.class()))
+    lanes.submit_spec(
+        CALL,
+        options,
+        move || Ok(order.0.len()),
+        |error: &LaneError| Some(error.class()),
+    )
 }
 
 fn lanes(names: &'static [&'static str], queue: usize) -> Lanes {

@@ -185,7 +185,7 @@ pub use order_guard::OrderGuard;
 #[doc(inline)]
 pub use pace_file::{PaceFile, PaceFileError};
 #[doc(inline)]
-pub use proxy::BuildError;
+pub use proxy::{BuildError, HasLanes, LaneCall};
 #[doc(inline)]
 pub use quota::{Budget, Limits, PaceSnapshot, PriorUsage, Quota, RttCredit, Window};
 #[doc(inline)]

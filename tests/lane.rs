@@ -25,7 +25,7 @@ fn call<R: Send + 'static>(
     lanes: &Lanes,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<R, LaneError> {
-    lanes.call(WRITE, &options(), || Ok(work()), |error: &LaneError| Some(error.class()))
+    lanes.call_spec(WRITE, &options(), || Ok(work()), |error: &LaneError| Some(error.class()))
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn broken(in_flight: usize, breaker: BreakerPolicy) -> LaneConfig {
 
 /// Makes a call that ends with `fault`, and returns its answer.
 fn call(lanes: &Lanes, fault: Option<Fault>) -> Result<(), Failed> {
-    lanes.call(READ, &options(), move || ended(fault), class)
+    lanes.call_spec(READ, &options(), move || ended(fault), class)
 }
 
 /// Fails calls until the breaker is open.
@@ -63,7 +63,7 @@ fn when_it_opens_waiting_calls_are_refused_with_the_time_to_retry() {
     let clock = ManualClock::new();
     let lanes = one(broken(1, breaker()), clock.clone());
     the(&lanes).pause();
-    let submit = |fault| lanes.submit(READ, &options(), move || ended(fault), class);
+    let submit = |fault| lanes.submit_spec(READ, &options(), move || ended(fault), class);
     let failing: Vec<_> = (0..3).map(|_| submit(Some(TRANSIENT))).collect();
     let waiting: Vec<_> = (0..5).map(|_| submit(None)).collect();
     the(&lanes).resume();
@@ -200,7 +200,7 @@ fn a_lane_whose_only_slot_hangs_keeps_deadlines() {
     let gated = Gated::new();
     let hung = gated.submit(&lanes);
     let soon = options().deadline(SECOND);
-    let behind = lanes.submit(READ, &soon, || ended(None), class);
+    let behind = lanes.submit_spec(READ, &soon, || ended(None), class);
     the(&lanes).resume();
     until(|| gated.begun() == 1);
     clock.advance(SECOND);
@@ -222,7 +222,7 @@ fn it_can_be_forced_open_and_closed_and_switched_off() {
     assert_eq!(held.wait(), Ok(()));
 
     the(&lanes).pause();
-    let waiting = lanes.submit(READ, &options(), || ended(None), class);
+    let waiting = lanes.submit_spec(READ, &options(), || ended(None), class);
     the(&lanes).set_breaker(BreakerMode::ForcedOpen);
     the(&lanes).resume();
     // It is unknown when the breaker will be released.
@@ -250,7 +250,7 @@ fn one_that_is_forced_open_refuses_calls_that_wait_behind_a_hung_one() {
     let gated = Gated::new();
     let hung = gated.submit(&lanes);
     until(|| gated.begun() == 1);
-    let behind = lanes.submit(READ, &options(), || ended(None), class);
+    let behind = lanes.submit_spec(READ, &options(), || ended(None), class);
     the(&lanes).set_breaker(BreakerMode::ForcedOpen);
     assert_eq!(retry_in(within_reason(move || behind.wait())), None);
     gated.end(None);
@@ -432,7 +432,7 @@ fn calls_that_are_answered_too_slowly_open_it_as_well() {
             passes.advance(time);
             ended(None)
         };
-        assert_eq!(lanes.call(READ, &options(), answer, class), Ok(()));
+        assert_eq!(lanes.call_spec(READ, &options(), answer, class), Ok(()));
         status(&lanes).breaker
     };
     // At 500 ms a call is not yet slow.

@@ -103,7 +103,7 @@ fn one_of_many(
             if number % 11 == 3 { Err(Failure::Broker) } else { Ok(number) }
         }
     };
-    let ticket = lanes.submit(call, &options, work, |_| None::<lanekeeper::ErrorClass>);
+    let ticket = lanes.submit_spec(call, &options, work, |_| None::<lanekeeper::ErrorClass>);
     if number % 7 == 2 && ticket.cancel() {
         // A cancelled call is gone, and its work with it.
         assert_eq!((runs.load(Ordering::SeqCst), Arc::strong_count(&runs)), (0, 1));

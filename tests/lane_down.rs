@@ -43,7 +43,7 @@ fn submit(
     options: &CallOptions,
     fault: Option<Fault>,
 ) -> Ticket<(), Failed> {
-    lanes.submit(call, options, move || ended(fault), class)
+    lanes.submit_spec(call, options, move || ended(fault), class)
 }
 
 fn reason(answer: Result<(), Failed>) -> LaneErrorKind {
@@ -125,7 +125,7 @@ fn a_strategy_in_a_loop_is_refused_by_an_open_breaker_once_in_each_time_that_it_
                 takes.sleep(ms(50));
                 ended(Some(TRANSIENT))
             };
-            match lanes.submit(READ, &options(), work, class).wait() {
+            match lanes.submit_spec(READ, &options(), work, class).wait() {
                 Err(Failed::Lane(error)) => {
                     assert!(matches!(error.kind, LaneErrorKind::BrokerDown { .. }));
                     refused += 1;
@@ -155,7 +155,7 @@ fn many_held_calls_go_in_their_order_once_the_broker_is_back() {
                 let work = move || Ok::<_, Failed>((number, order.fetch_add(1, Ordering::SeqCst)));
                 let level = if number % 2 == 0 { 5 } else { 3 };
                 let options = options().priority(Priority::new(level).unwrap());
-                lanes.submit(READ, &options, work, class)
+                lanes.submit_spec(READ, &options, work, class)
             })
             .collect();
         clock.advance(8 * SECOND);
@@ -280,8 +280,9 @@ fn a_crowd_of_loops_outlives_a_broker_that_dies_and_comes_back() {
                             let fails = !is_well && its.load(Ordering::SeqCst);
                             ended(fails.then_some(TRANSIENT))
                         };
-                        served +=
-                            i32::from(lanes.submit(call, &options(), work, class).wait().is_ok());
+                        served += i32::from(
+                            lanes.submit_spec(call, &options(), work, class).wait().is_ok(),
+                        );
                         answers += 1;
                         assert!(!is_well || answers == served, "a call that could go was refused");
                         assert!(answers < 400, "it spins");

@@ -315,7 +315,7 @@ fn exits_that_are_refused_for_speed_slow_down_and_all_go() {
         }
     };
     let mut exits: Vec<_> = (0..60)
-        .map(|_| lane.lanes.submit_repeatable(CANCEL, &options(), exit(), Failure::classify))
+        .map(|_| lane.lanes.submit_spec_repeatable(CANCEL, &options(), exit(), Failure::classify))
         .collect();
     lane.run_until_idle();
     let end = lane.now() + 120 * SECOND;
@@ -369,7 +369,8 @@ fn retries_of_normal_calls_keep_no_exit_from_another_attempt() {
             let throttled = ErrorClass::Throttled { retry_after: Some(Duration::from_secs(1)) };
             if attempts < 3 { Err(Failure::Broker(throttled.into())) } else { Ok(attempts) }
         };
-        let mut ticket = lane.lanes.submit_repeatable(call, &options(), work, Failure::classify);
+        let mut ticket =
+            lane.lanes.submit_spec_repeatable(call, &options(), work, Failure::classify);
         lane.run_until_idle();
         for _ in 0..40 {
             lane.move_to(lane.now() + SECOND / 2);

@@ -322,7 +322,7 @@ fn a_retry_goes_before_a_heavier_one_when_it_has_let_it_pass_for_long_enough() {
         seen.push((clock.now().as_nanos() - began) / MILLISECOND);
         if seen.len() == 1 { Err(Failure::NotSent) } else { Ok(0) }
     };
-    let _call = lane.lanes.submit_repeatable(READ, &options(), fails_once, Failure::class);
+    let _call = lane.lanes.submit_spec_repeatable(READ, &options(), fails_once, Failure::class);
     lane.run_until_idle();
     drop(lane.submit(CallSpec { weight: 3, ..WRITE }, &options(), Course::INSTANT));
     creep(&mut lane, 15 * SECOND);

@@ -126,7 +126,7 @@ fn attempts(call: CallSpec, options: &CallOptions, with: Failure) -> u32 {
         counted.fetch_add(1, Ordering::SeqCst);
         Err::<(), _>(Failed::Adapter(with))
     };
-    let answer = lanes.call_repeatable(call, options, work, failure);
+    let answer = lanes.call_spec_repeatable(call, options, work, failure);
     assert_eq!(answer, Err(Failed::Adapter(with)));
     count.load(Ordering::SeqCst)
 }
@@ -149,7 +149,7 @@ fn local_errors_count_neither_for_nor_against_a_breaker() {
     let lanes = one(config, ManualClock::new());
     let fail = |with: Failure| {
         let work = move || Err::<(), _>(Failed::Adapter(with));
-        lanes.call(READ, &options(), work, failure).unwrap_err();
+        lanes.call_spec(READ, &options(), work, failure).unwrap_err();
     };
     (0..100).for_each(|_| fail(Failure::local()));
     assert_eq!(status(&lanes).breaker, BreakerState::Closed);
@@ -174,7 +174,7 @@ fn local_errors_earn_no_retries() {
             attempts.fetch_add(1, Ordering::SeqCst);
             Err::<(), _>(Failed::Adapter(with))
         };
-        lanes.call_repeatable(READ, &options(), work, failure).unwrap_err();
+        lanes.call_spec_repeatable(READ, &options(), work, failure).unwrap_err();
     };
     (0..10).for_each(|_| fail(Failure::local()));
     fail(ErrorClass::Transient.into());
@@ -190,7 +190,7 @@ fn local_errors_are_not_among_the_calls_that_a_rate_cut_is_measured_by() {
         let lanes = one(config, ManualClock::new());
         let fail = |with: Failure| {
             let work = move || Err::<(), _>(Failed::Adapter(with));
-            lanes.call(READ, &options(), work, failure).unwrap_err();
+            lanes.call_spec(READ, &options(), work, failure).unwrap_err();
         };
         (0..local_errors).for_each(|_| fail(Failure::local()));
         (0..4).for_each(|_| fail(ErrorClass::Rejected.into()));
@@ -216,7 +216,7 @@ fn an_observer_is_told_that_the_error_is_local() {
     let lanes = observed(config, ManualClock::new(), Some(ends.clone()));
     for with in [Failure::local(), ErrorClass::NotSent.into()] {
         let work = move || Err::<(), _>(Failed::Adapter(with));
-        lanes.call(READ, &options(), work, failure).unwrap_err();
+        lanes.call_spec(READ, &options(), work, failure).unwrap_err();
     }
     let not_sent = Some(ErrorClass::NotSent);
     let expected = [(not_sent, Sent::No, true), (not_sent, Sent::No, false)];
@@ -279,7 +279,7 @@ fn the_record_of_a_local_error_is_taken_back_and_an_urgent_one_is_not_made() {
             (options(), ErrorClass::NotSent.into()),
         ] {
             let work = move || Err::<(), _>(Failed::Adapter(with));
-            lanes.call(WRITE, &options, work, failure).unwrap_err();
+            lanes.call_spec(WRITE, &options, work, failure).unwrap_err();
         }
         // The ends are recorded after the answers, maybe by another worker than the next call.
         drop(lanes);

@@ -1,5 +1,6 @@
 //! Promises 1 and 3 through the lanes: two of them and a shared budget, with everything that may happen to a call
-//! mixed in, and an exact count of what the broker saw.
+//! mixed in, and an exact count of what the broker saw. The calls come by turns through the proxy that started the
+//! lanes, through one that shares them, and as closures by the names of lane and budget.
 //!
 //! The lanes have real threads, but go one step at a time: see `support/stepped.rs`.
 #![cfg(target_os = "linux")]
@@ -22,7 +23,7 @@ use support::cases::cases;
 use support::lanes::{READ, WRITE, ms, priority};
 use support::notes::Event;
 use support::oracle::{Count, CountedCall, count_excess, count_excess_in_force};
-use support::stepped::{Answer, Course, End, Failure, Stepped};
+use support::stepped::{Answer, Course, Door, End, Failure, Stepped};
 
 /// The minimum time of the way there, and of the way back, in nanoseconds.
 const LEAST: u64 = 20_000_000;
@@ -190,8 +191,11 @@ impl Run {
                 .user_interval(ms(setting.interval))
                 .credit(if setting.strict { RttCredit::STRICT } else { RttCredit::default() })
         };
+        let budget_config = Budget::new(quota(budget));
+        let mut lanes = Stepped::new(&settings.each_ref().map(config), &[budget_config]);
+        lanes.attach();
         Self {
-            lanes: Stepped::new(&settings.each_ref().map(config), &[Budget::new(quota(budget))]),
+            lanes,
             submitted: Vec::new(),
             numbers: [0; 2],
             force: [settings[0].windows, settings[1].windows, budget],
@@ -274,7 +278,10 @@ impl Run {
         let kind = if what.read { READ } else { WRITE };
         let call = CallSpec { lane: what.lane, weight: what.weight, budgets, ..kind };
         let takes = Duration::from_nanos(2 * LEAST) + ms(what.forward + what.back);
-        let ticket = self.lanes.submit(call, &options, Course { takes, ends: what.end });
+        // By turns, so that each way in has every kind of call.
+        let door = Door::ALL[self.submitted.len() % Door::ALL.len()];
+        let course = Course { takes, ends: what.end };
+        let ticket = self.lanes.submit_by(door, call, &options, course);
         let number = self.numbers[what.lane];
         self.numbers[what.lane] += 1;
         let ticket = Some(ticket);
@@ -372,6 +379,9 @@ impl Run {
         self.lanes.run_to(end);
         self.collect();
         self.lanes.lanes.shutdown(Shutdown::Now);
+        self.lanes.attached.as_ref().unwrap().shutdown(Shutdown::Now);
+        // Between the two, calls of the second proxy may have been sent in place of those of the first.
+        self.lanes.run_until_idle();
         while let Some(next) = self.lanes.next_answer() {
             self.lanes.move_to(next);
         }

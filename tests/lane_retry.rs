@@ -75,8 +75,8 @@ fn what_is_to_be_sent_once_is_sent_once() {
             let log = Log::new(&clock);
             let failed = Err(Failed::Broker(1, fault));
             let work = || log.fails("", repeat_n(fault, 9));
-            assert_eq!(lanes.submit(call, &options(), work(), class).wait(), failed);
-            assert_eq!(lanes.call(call, &options(), work(), class), failed);
+            assert_eq!(lanes.submit_spec(call, &options(), work(), class).wait(), failed);
+            assert_eq!(lanes.call_spec(call, &options(), work(), class), failed);
             assert_eq!(log.len(), 2, "{call:?} {fault:?}");
         }
     }
@@ -88,7 +88,7 @@ fn the_answer_is_that_of_the_attempt_that_worked() {
     let lanes = one(retrying(unlimited(2), eager()), clock.clone());
     let log = Log::new(&clock);
     let work = log.fails("", [NOT_SENT, TOO_FAST]);
-    assert_eq!(lanes.call_repeatable(WRITE, &options(), work, class), Ok(3));
+    assert_eq!(lanes.call_spec_repeatable(WRITE, &options(), work, class), Ok(3));
     assert_eq!(log.len(), 3);
 }
 

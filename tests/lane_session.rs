@@ -127,7 +127,7 @@ fn a_late_refusal_of_the_old_credentials_holds_nothing_up_and_is_retried() {
         }
         Ok(7_usize)
     };
-    let mut ticket = lane.lanes.submit_repeatable(WRITE, &options(), work, Failure::classify);
+    let mut ticket = lane.lanes.submit_spec_repeatable(WRITE, &options(), work, Failure::classify);
     lane.run_until_idle();
     assert_eq!(ticket.try_wait(), Some(Ok(7)));
     assert_eq!(attempts.load(Ordering::SeqCst), 2);
@@ -141,9 +141,9 @@ fn without_a_session_a_refusal_is_the_answer_of_one_call_alone() {
     builder.lane(0, unlimited(1));
     let lanes = builder.build(Limits::new()).unwrap();
     let refused = || Err::<u8, _>(Failure::Broker(ErrorClass::Unauthorized.into()));
-    assert!(lanes.call(WRITE, &options(), refused, Failure::classify).is_err());
+    assert!(lanes.call_spec(WRITE, &options(), refused, Failure::classify).is_err());
     // The deadline ends the test if the call is held.
     let soon = options().deadline(Duration::from_secs(10));
-    assert_eq!(lanes.call(WRITE, &soon, || Ok::<_, Failure>(1), Failure::classify), Ok(1));
+    assert_eq!(lanes.call_spec(WRITE, &soon, || Ok::<_, Failure>(1), Failure::classify), Ok(1));
     assert!(!lanes.status().session_expired);
 }

@@ -118,8 +118,8 @@ fn a_lane_that_waits_for_the_slot_of_a_lost_call_wakes_by_itself() {
                 Err::<(), _>(Failed::Broker(1, None))
             }
         };
-        lanes.call(WRITE, &options(), lost, class).unwrap_err();
-        lanes.call(WRITE, &options(), || Ok(()), class).unwrap();
+        lanes.call_spec(WRITE, &options(), lost, class).unwrap_err();
+        lanes.call_spec(WRITE, &options(), || Ok(()), class).unwrap();
         // It took a second, may be in transit for another, and its slot is in the window for one.
         assert_eq!(clock.now().since(began), 3 * SECOND);
     });

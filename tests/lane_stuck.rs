@@ -274,7 +274,7 @@ fn nested(
         0 => Ok(0),
         _ => nested(&inner, depth - 1, lane).map(|deep| deep + 1),
     };
-    lanes.submit(lane(depth), &options(), work, |error: &LaneError| Some(error.class())).wait()
+    lanes.submit_spec(lane(depth), &options(), work, |error: &LaneError| Some(error.class())).wait()
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn a_reentrant_call_waits_for_an_open_breaker() {
         let lanes = one(unlimited(4).breaker(breaker), clock.clone());
         let elsewhere = CallSpec { route: "elsewhere", ..WRITE };
         let (mut outer, go) = waits_within(&lanes, elsewhere);
-        lanes.submit(WRITE, &options(), || ended(Some(TRANSIENT)), class).wait().unwrap_err();
+        lanes.submit_spec(WRITE, &options(), || ended(Some(TRANSIENT)), class).wait().unwrap_err();
         assert_eq!(status(&lanes).breaker, BreakerState::Open);
         go.send(()).unwrap();
         // Held, after a poll.

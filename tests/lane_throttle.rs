@@ -51,7 +51,7 @@ fn refuse(gated: &Gated, tickets: &mut Vec<Ticket<(), Failed>>, calls: usize, fa
 
 /// Makes a call that is answered with `fault`, and sent once.
 fn call(lanes: &Lanes, fault: Option<Fault>) -> Result<(), Failed> {
-    lanes.call(READ, &options(), move || ended(fault), class)
+    lanes.call_spec(READ, &options(), move || ended(fault), class)
 }
 
 // ---- the cut ------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ fn a_cut_leaves_room_for_the_heaviest_call() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
         let lanes = one(paced(), clock.clone());
-        let heavy = |fault| lanes.call(HEAVY, &options(), move || ended(fault), class);
+        let heavy = |fault| lanes.call_spec(HEAVY, &options(), move || ended(fault), class);
         // Only five were sent, and that was too fast.
         let _ = heavy(Some(TOO_FAST));
         assert_eq!(status(&lanes).rate_percent, 35);
@@ -193,7 +193,7 @@ fn no_call_waits_behind_one_that_is_alone_in_the_queue() {
     for _ in 0..50 {
         clock.advance(SECOND * 2);
         the(&lanes).pause();
-        let alone = lanes.submit(READ, &options(), || ended(None), class);
+        let alone = lanes.submit_spec(READ, &options(), || ended(None), class);
         // It is queued, and no time passes there.
         assert_eq!(status(&lanes).queued, 1);
         the(&lanes).resume();
@@ -268,7 +268,7 @@ fn a_call_that_cannot_wait_for_the_end_of_the_pause_is_refused_at_once() {
     let lanes = one(unlimited(1).retry(RetryPolicy::none()), ManualClock::new());
     assert!(call(&lanes, Some(slow_down(30))).is_err());
     let soon = options().deadline(SECOND * 10);
-    let ticket = lanes.submit(READ, &soon, || ended(None), class);
+    let ticket = lanes.submit_spec(READ, &soon, || ended(None), class);
     let answer = within_reason(move || ticket.wait());
     let Err(Failed::Lane(error)) = answer else { panic!("{answer:?}") };
     assert_eq!(error.kind, LaneErrorKind::TooLate { retry_in: SECOND * 30 });

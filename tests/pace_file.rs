@@ -353,7 +353,7 @@ fn a_local_error_leaves_nothing_for_the_next_process() {
         for options in [options(), options().priority(Priority::URGENT)] {
             let local = |_: &Failed| Some(Failure::local());
             let work = || Err::<(), _>(Failed::Broker(1, None));
-            first.call(CHARGED, &options, work, local).unwrap_err();
+            first.call_spec(CHARGED, &options, work, local).unwrap_err();
         }
         first.shutdown(Shutdown::Drain(SECOND));
         drop(first);

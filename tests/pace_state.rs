@@ -17,7 +17,8 @@ use lanekeeper::lane::{LaneConfig, LaneErrorKind, Shutdown};
 use lanekeeper::lane::{PaceLog as _, RecordedCall};
 use lanekeeper::proxy::{BuildError, CallSpec, LanesBuilder};
 use lanekeeper::quota::{
-    Budget, Cost, Limits, Moment, NotYet, PacingState, Permit, Quota, RttCredit, WallClockSample,
+    Budget, BudgetSet, Cost, Limits, Moment, NotYet, PacingState, Permit, Quota, RttCredit,
+    WallClockSample,
 };
 use lanekeeper::{PaceSnapshot, PriorUsage};
 use proptest::prelude::*;
@@ -76,7 +77,7 @@ fn the_time_between_counts_and_a_wall_clock_that_was_set_back_does_not() {
         pacing_state.add_budget(&Quota::per_minute(400).into()).unwrap();
         let state = PaceSnapshot::at(used_at).used("orders", 400, 10 * SECOND);
         pacing_state.restore(&state, &["test"], &["orders"], wall);
-        let order = Cost { budgets: &[0], ..Cost::to_lane(0) };
+        let order = Cost { budgets: BudgetSet::of(&[0]), ..Cost::to_lane(0) };
         match pacing_state.available_at(order, wall.moment) {
             Ok(()) => Duration::ZERO,
             Err(NotYet::Until(free)) => free.since(wall.moment),

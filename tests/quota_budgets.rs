@@ -12,8 +12,8 @@ use fastrand::Rng;
 use lanekeeper::jiff::Timestamp;
 use lanekeeper::jiff::tz::{Offset, TimeZone};
 use lanekeeper::quota::{
-    Budget, Cost, Moment, NotYet, PacingState, Permit, Quota, RttCredit, WallClockSample, Window,
-    WindowKind,
+    Budget, BudgetSet, Cost, Moment, NotYet, PacingState, Permit, Quota, RttCredit,
+    WallClockSample, Window, WindowKind,
 };
 use proptest::prelude::*;
 use support::cases::cases;
@@ -135,7 +135,7 @@ impl Run {
     fn any_charge(&mut self) -> Cost {
         Cost {
             lane: self.rng.usize(..self.plan.lanes.len()),
-            budgets: BUDGETS[self.rng.usize(..BUDGETS.len())],
+            budgets: BudgetSet::of(BUDGETS[self.rng.usize(..BUDGETS.len())]),
             weight: if self.rng.u8(..3) == 0 { self.rng.u32(..=5) } else { 1 },
             urgent: self.rng.u8(..4) == 0,
         }
@@ -239,7 +239,7 @@ impl Run {
                 };
                 let of_lane = self.pacing_state.lane_use(cost.lane, now);
                 let mut min_limit = of_lane.iter().map(|one| max_of(&one.window)).min().unwrap();
-                for &budget in cost.budgets {
+                for budget in cost.budgets.iter() {
                     let kept = if cost.urgent { 0 } else { self.plan.budgets[budget].1 };
                     let used = self.pacing_state.budget_use(budget, now);
                     let here = used.iter().map(|one| max_of(&one.window) - kept).min().unwrap();
@@ -303,8 +303,8 @@ impl Run {
             wrong += self.count_excess(&all(&|cost| cost.lane == lane), quota, 0);
         }
         for (budget, (quota, reserve)) in self.plan.budgets.iter().enumerate() {
-            wrong += self.count_excess(&all(&|cost| cost.budgets.contains(&budget)), quota, 0);
-            let modest = |cost: &Cost| cost.budgets.contains(&budget) && !cost.urgent;
+            wrong += self.count_excess(&all(&|cost| cost.budgets.contains(budget)), quota, 0);
+            let modest = |cost: &Cost| cost.budgets.contains(budget) && !cost.urgent;
             wrong += self.count_excess(&all(&modest), quota, (*reserve).into());
         }
         wrong
@@ -373,7 +373,7 @@ fn estimates(quota: &Quota, base: u64, jitter: u64, weight: u32) -> f64 {
     let mut pacing_state = PacingState::new(wall);
     pacing_state.add_lane(quota, RttCredit::default()).unwrap();
     pacing_state.add_budget(&quota.clone().into()).unwrap();
-    let cost = Cost { lane: 0, budgets: &[0], weight, urgent: false };
+    let cost = Cost { lane: 0, budgets: BudgetSet::of(&[0]), weight, urgent: false };
     let path = Latency::Exponential { base: ms(base) / 2, jitter: ms(jitter) / 2, late: 0.0 };
     let mut rng = Rng::with_seed(11);
     let mut answers: BinaryHeap<Reverse<u64>> = BinaryHeap::new();

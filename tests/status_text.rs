@@ -64,7 +64,7 @@ fn a_spent_budget_says_when_the_next_call_can_be_sent() {
 fn a_line_ends_with_what_is_unusual() {
     let lanes = lanes(&ManualClock::new());
     let answered = |call, fault: Option<Fault>| {
-        drop(lanes.call(call, &options(), move || ended(fault), class));
+        drop(lanes.call_spec(call, &options(), move || ended(fault), class));
     };
     let retry_after = Some(Duration::from_millis(2_500));
     (0..9).for_each(|_| answered(WRITE, None));

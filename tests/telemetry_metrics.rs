@@ -254,7 +254,7 @@ fn a_local_error_has_an_outcome_of_its_own_and_no_duration() {
                 true => |_| Some(Failure::local()),
                 false => |error| class(error).map(Failure::from),
             };
-            lanes.call(READ, &options(), work, classify).unwrap_err();
+            lanes.call_spec(READ, &options(), work, classify).unwrap_err();
         }
         let recorded = recorded.read();
         let of = |outcome| format!("{{lane=\"test\",method=\"read\",outcome=\"{outcome}\"}}");
@@ -359,7 +359,7 @@ fn a_breaker_is_counted_by_its_changes_and_shown_in_one_state() {
         let observer: Arc<dyn Observer> = metrics.clone();
         let lanes = observed(config, clock.clone(), Some(observer));
         let call = |fault: Option<Fault>| {
-            drop(lanes.call(READ, &options(), move || ended(fault), class));
+            drop(lanes.call_spec(READ, &options(), move || ended(fault), class));
         };
         let mut state = || {
             metrics.sample(&lanes.status());
@@ -505,7 +505,7 @@ fn a_lane_that_was_throttled_shows_a_lower_rate_and_a_pause_and_no_window_of_the
         let lanes = budgeted(metrics.clone(), ManualClock::new());
         for number in 0..10 {
             let fault = (number == 9).then_some(THROTTLED);
-            drop(lanes.call(WRITE, &options(), move || ended(fault), class));
+            drop(lanes.call_spec(WRITE, &options(), move || ended(fault), class));
         }
         metrics.sample(&lanes.status());
         recorded.read();

@@ -295,7 +295,7 @@ fn a_local_error_is_named_as_one() {
         let options = options().user("local");
         let local = |_: &Failed| Some(Failure::local());
         let work = || Err::<(), _>(Failed::Broker(1, None));
-        lanes.call_repeatable(READ, &options, work, local).unwrap_err();
+        lanes.call_spec_repeatable(READ, &options, work, local).unwrap_err();
         assert_eq!(spans_of("local")[0].field("outcome"), "local");
         let (level, words) = messages_of("local").pop().unwrap();
         assert_eq!((level, &*words), (Level::DEBUG, "refused by the adapter, not sent"));

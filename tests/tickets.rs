@@ -330,8 +330,12 @@ impl Drop for Bomb {
 fn a_result_that_is_never_taken_does_no_harm_when_it_is_dropped() {
     within_reason(|| {
         let lanes = one(unlimited(1), ManualClock::new());
-        let ticket: Ticket<(), Bomb> =
-            lanes.submit_repeatable(WRITE, &options(), || Err(Bomb), |_| Some(ErrorClass::NotSent));
+        let ticket: Ticket<(), Bomb> = lanes.submit_spec_repeatable(
+            WRITE,
+            &options(),
+            || Err(Bomb),
+            |_| Some(ErrorClass::NotSent),
+        );
         until(|| status(&lanes).retrying == 1);
         // A write goes on without its caller, and is refused here while it waits for its retry.
         drop(ticket);

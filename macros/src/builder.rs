@@ -89,11 +89,25 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 self
             }
 
-            /// Starts the lanes.
+            /// Uses the lanes of another proxy in place of new ones, with their quotas, budgets, clock, observer and
+            /// session. A lane or a budget of this trait uses that of the same name. Nothing else can be set then.
+            ///
+            /// The lanes run until each proxy that shares them is shut down or dropped.
+            #visibility fn lanes_of(
+                mut self,
+                other: &(impl ::lanekeeper::proxy::HasLanes + ?::core::marker::Sized),
+            ) -> Self {
+                let lanes = ::lanekeeper::proxy::HasLanes::lanes(other);
+                self.lanes.lanes_of(::core::clone::Clone::clone(lanes));
+                self
+            }
+
+            /// Starts the lanes, unless they are those of another proxy.
             ///
             /// # Errors
             ///
-            /// A lane cannot run with its settings, for example because it has no quota.
+            /// A lane cannot run with its settings, for example because it has no quota; or the proxy of
+            /// `lanes_of` has no lane or budget of that name.
             #visibility fn build(
                 mut self,
             ) -> ::core::result::Result<#proxy<#inner>, ::lanekeeper::proxy::BuildError>

@@ -256,7 +256,7 @@ fn lane_method(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
     quote!(#attributes #signature #body)
 }
 
-/// Returns `Clone` and `Debug`, which require nothing of the inner value.
+/// Returns `HasLanes`, `Clone` and `Debug`, which require nothing of the inner value.
 fn common_impls(model: &Model) -> TokenStream {
     let Model { proxy, builder, inner, .. } = model;
     let attributes = model.attributes.all();
@@ -273,6 +273,14 @@ fn common_impls(model: &Model) -> TokenStream {
         }
     });
     quote! {
+        #attributes
+        #[automatically_derived]
+        impl<#inner> ::lanekeeper::proxy::HasLanes for #proxy<#inner> {
+            fn lanes(&self) -> &::lanekeeper::proxy::Lanes {
+                &self.lanes
+            }
+        }
+
         #attributes
         #[automatically_derived]
         impl<#inner> ::core::clone::Clone for #proxy<#inner> {

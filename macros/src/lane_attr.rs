@@ -12,8 +12,9 @@ use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, Token};
 use crate::proxy_attr::comma;
 
 /// Names that a lane or budget cannot have, because every builder or proxy has a method of that name.
-const RESERVED_SETTERS: [&str; 11] = [
+const RESERVED_SETTERS: [&str; 12] = [
     "limits",
+    "lanes_of",
     "config",
     "clock",
     "observer",

@@ -12,7 +12,7 @@ use crate::lane_attr::{Effect, LaneKeys};
 use crate::method::Method;
 use crate::model::Model;
 
-/// Returns the body of a method. `how` is the function of `Lanes` that receives the call, and `proxy` an
+/// Returns the body of a method. `how` is what is done with the call, `call` or `submit`, and `proxy` an
 /// expression for the proxy that is called.
 pub(crate) fn body(
     model: &Model,
@@ -28,10 +28,10 @@ pub(crate) fn body(
     // A call for a ticket must not block its caller, so it waits for no other call.
     let first = keys.first.as_ref().filter(|_| how == "call");
     let how = match keys {
-        _ if first.is_some() => format!("{how}_after"),
+        _ if first.is_some() => format!("{how}_spec_after"),
         // Work that may be repeated keeps its arguments.
-        LaneKeys { retries: true, .. } => format!("{how}_repeatable"),
-        LaneKeys { retries: false, .. } => how.to_owned(),
+        LaneKeys { retries: true, .. } => format!("{how}_spec_repeatable"),
+        LaneKeys { retries: false, .. } => format!("{how}_spec"),
     };
     // If the error has no `From<LaneError>`, or the answer is not `Send`, rustc points at this code. Its span is
     // that of the type that the user wrote.

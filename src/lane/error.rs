@@ -56,6 +56,16 @@ pub enum LaneErrorKind {
     /// The call weighs more than some window ever allows.
     #[error("not sent: it weighs more than the quota or a budget ever allows at once")]
     TooHeavy,
+    /// The call names a lane or a budget that does not exist, see [`LaneCall`](crate::LaneCall).
+    #[error("not sent: there is no {what} `{name}`; there are: {known}")]
+    UnknownName {
+        /// `lane` or `budget`.
+        what: &'static str,
+        /// The name that does not exist.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
     /// The circuit breaker of the call's route class is open: too many recent calls got no answer.
     #[error("not sent: the broker was silent too often lately{}", retry_hint(*retry_in))]
     BrokerDown {
@@ -102,6 +112,7 @@ impl LaneErrorKind {
             Self::DeadlinePassed { .. } => "deadline_passed",
             Self::TooLate { .. } => "too_late",
             Self::TooHeavy => "too_heavy",
+            Self::UnknownName { .. } => "unknown_name",
             Self::BrokerDown { .. } => "broker_down",
             Self::SessionExpired => "session_expired",
             Self::Reentrant => "reentrant",
@@ -129,6 +140,7 @@ impl LaneError {
             | LaneErrorKind::DeadlinePassed { .. }
             | LaneErrorKind::TooLate { .. }
             | LaneErrorKind::TooHeavy
+            | LaneErrorKind::UnknownName { .. }
             | LaneErrorKind::BrokerDown { .. }
             | LaneErrorKind::SessionExpired
             | LaneErrorKind::Reentrant => ErrorClass::NotSent,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 use parking_lot::Mutex;
 
+use super::attachment::{Attachment, AttachmentStage};
 use super::call::priority::Priority;
 use super::call::task::{CallHandle, Task};
 use super::call::{CallMeta, Work};
@@ -17,6 +18,7 @@ use super::core::{CoreConfig, LaneCore, thread_count};
 use super::core::{admission, reentrancy};
 use super::observer::ObserverHandle;
 use super::pacing::SharedPacing;
+use super::queue::priority_level::Job;
 use super::resolved_config::ResolvedLaneConfig;
 use super::state::LaneState;
 use super::status::{LaneStatus, WindowStatus};
@@ -237,6 +239,38 @@ impl Lane {
         rejected + if is_idle { 0 } else { core.cut_off_all(own_worker) }
     }
 
+    /// Shuts one proxy's part in the lane. Its queued calls are answered, and after a [`Drain`](Shutdown::Drain) its
+    /// calls in flight too, except one that itself shuts its proxy. The lane goes on for the other proxies.
+    pub(crate) fn shutdown_attachment(
+        &self,
+        attachment: &Arc<Attachment>,
+        how: Shutdown,
+    ) -> ShutdownSummary {
+        let core = &self.core;
+        let rejected = match how {
+            Shutdown::Now => core.close_attachment(attachment, AttachmentStage::Closed),
+            Shutdown::Drain(limit) => {
+                let deadline = core.clock.now() + limit;
+                core.advance_attachment(attachment, AttachmentStage::Draining);
+                // As in `drain`: calls in a paused lane were stopped on purpose.
+                let rejected_while_paused = match core.state() {
+                    LaneState::Paused => core.close_attachment(attachment, AttachmentStage::Closed),
+                    _ => 0,
+                };
+                let own_worker = self.own_worker();
+                let is_own = |job: &Job| Arc::ptr_eq(&job.meta().attachment, attachment);
+                let has_own_call =
+                    own_worker.is_some_and(|own| core.in_flight_calls.is_running(own, is_own));
+                let is_idle =
+                    core.wait_until_detached(attachment, usize::from(has_own_call), deadline);
+                let rejected = rejected_while_paused
+                    + core.close_attachment(attachment, AttachmentStage::Closed);
+                rejected + if is_idle { 0 } else { core.cut_off_attachment(attachment, own_worker) }
+            }
+        };
+        ShutdownSummary { rejected, in_flight: attachment.in_flight(core.index) }
+    }
+
     /// Closes the lane and joins its threads, until `limit` fires. Returns whether every thread that was waited for has
     /// finished, and `limit` has not fired yet. Threads whose calls were cut off before are not waited for.
     pub(crate) fn close_and_join(&mut self, limit: &Receiver<Instant>) -> bool {
@@ -248,7 +282,9 @@ impl Lane {
             // A worker that drops the lane itself cannot join itself.
             threads.swap_remove(own_worker);
         }
-        let still_running = self.core.in_flight_calls.still_running(own_worker);
+        let index = self.core.index;
+        let is_detached = |job: &Job| job.meta().attachment.stage(index) == AttachmentStage::CutOff;
+        let still_running = self.core.in_flight_calls.still_running(own_worker, is_detached);
         let mut is_timed_out = false;
         let are_finished =
             (still_running..threads.len()).all(|_| self.wait_for_worker(limit, &mut is_timed_out));
@@ -295,6 +331,7 @@ impl Lane {
     /// one.
     pub(crate) fn submit<R: Send + 'static>(
         &self,
+        attachment: &Arc<Attachment>,
         method: MethodSpec,
         options: &CallOptions,
         work: impl Work<R> + 'static,
@@ -319,6 +356,7 @@ impl Lane {
             deadline: options.deadline.map(|limit| submitted_at + limit),
             estimated_wait: None,
             attempts: AtomicU32::new(0),
+            attachment: Arc::clone(attachment),
             caller_chain: reentrancy::current_chain(),
             #[cfg(feature = "tracing")]
             caller_span: crate::telemetry::CallerSpan::current(),
@@ -331,7 +369,8 @@ impl Lane {
                 core.observer.notify(|observer| {
                     observer.submitted(&CallHandle::<R>::meta(&*task).to_call_info())
                 });
-                core.submit(Arc::clone(&task) as super::queue::priority_level::Job);
+                core.submit(Arc::clone(&task) as Job);
+                core.reject_if_detached(attachment);
                 Ok(task)
             }
             Err(reason) => {

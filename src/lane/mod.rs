@@ -16,10 +16,12 @@
 //! - `workers/` is the worker pool, and the health of the broker as the lane sees it.
 //! - `observer/` has the callbacks.
 //! - `pacing.rs` is what the lanes of one proxy share, and `pace_log.rs` records calls for the next process.
+//! - `attachment.rs` is one proxy's part in lanes that several proxies share.
 //! - `capacity.rs` bounds the queue. `config.rs`, `resolved_config.rs`, `status.rs`, `state.rs`, `shutdown.rs`, `error.rs` and
 //!   `open_breaker.rs` are the types of the interface. `status_text.rs` prints a status.
 //! - `sync.rs` has the locks that the model checker replaces.
 
+mod attachment;
 mod call;
 mod capacity;
 mod config;
@@ -40,6 +42,7 @@ mod sync;
 mod ticket;
 mod workers;
 
+pub(crate) use attachment::Attachment;
 #[cfg(feature = "tracing")]
 pub(crate) use call::CallMeta;
 pub use call::options::CallOptions;

@@ -156,7 +156,7 @@ impl PaceRecorder {
     ) {
         let UsageRecord { number, cost, .. } = record;
         let lane = self.lane_names.get(cost.lane);
-        let budgets = cost.distinct_budgets().filter_map(|index| self.budget_names.get(index));
+        let budgets = cost.budgets.iter().filter_map(|index| self.budget_names.get(index));
         let names: Vec<&'static str> = lane.into_iter().chain(budgets).copied().collect();
         let call = RecordedCall::new(*number, cost.weight.max(1), &names);
         // A `PaceLog` may be user code.

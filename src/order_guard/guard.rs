@@ -16,6 +16,7 @@ use crate::broker::{
     Broker, BrokerError, LookupResult, Order, OrderCancel, OrderChange, OrderId, OrderRequest,
     Rows, SlicedOrder, TagSupport, delegate_broker,
 };
+use crate::proxy::{HasLanes, Lanes};
 use crate::quota::Moment;
 
 /// A [`Broker`] that finds the outcome of an order whose answer was lost; see [the module](super). All other calls
@@ -93,6 +94,15 @@ impl<B: Broker> OrderGuard<B> {
     /// Returns the inner broker.
     pub fn inner(&self) -> &B {
         &self.inner
+    }
+
+    /// Returns the lanes of the proxy behind the guard, for example to send a call that no trait declares. Such a call
+    /// does not pass the guard: place orders through the guard.
+    pub fn lanes(&self) -> &Lanes
+    where
+        B: HasLanes,
+    {
+        self.inner.lanes()
     }
 
     /// Returns the same guard around another handle of the same broker, for example one with other call options.
@@ -301,6 +311,12 @@ impl<B: Broker> OrderGuard<B> {
         };
         let at = polling.clock.wall_clock().timestamp;
         Ok(Intent { order: order.clone().tag(tag.clone()), tag, is_caller_tag, at })
+    }
+}
+
+impl<B: HasLanes> HasLanes for OrderGuard<B> {
+    fn lanes(&self) -> &Lanes {
+        self.inner.lanes()
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::BudgetChange;
-use super::{Inner, Lanes, ProxyConfig};
+use super::shared_lanes::{AttachedLanes, Indices, SharedLanes};
+use super::{Lanes, ProxyConfig};
 use crate::Session;
 use crate::clock::Clock;
 use crate::lane::Observer;
@@ -41,6 +42,10 @@ pub struct LanesBuilder {
     pace_snapshot: Option<PaceSnapshot>,
     pace_log: Option<Arc<dyn PaceLog>>,
     prior_usage: Option<PriorUsage>,
+    /// The lanes of another proxy, to use in place of new ones.
+    lanes_of: Option<Lanes>,
+    /// The last setting that was made of the lanes.
+    last_setting: Option<&'static str>,
 }
 
 impl LanesBuilder {
@@ -66,11 +71,14 @@ impl LanesBuilder {
             pace_snapshot: None,
             pace_log: None,
             prior_usage: None,
+            lanes_of: None,
+            last_setting: None,
         }
     }
 
     /// Sets one lane, by its index in the names. What `config` leaves unset stays as it is.
     pub fn lane(&mut self, index: usize, config: LaneConfig) {
+        self.last_setting = self.names.get(index).copied().or(self.last_setting);
         if let Some(known) = self.configs.get_mut(index) {
             *known = config.or(std::mem::take(known));
         }
@@ -78,6 +86,7 @@ impl LanesBuilder {
 
     /// Sets one budget as a whole, by its index in the names.
     pub fn budget(&mut self, index: usize, budget: Budget) {
+        self.last_setting = self.budget_names.get(index).copied().or(self.last_setting);
         if let Some(slot) = self.budgets.get_mut(index) {
             *slot = Some(budget);
         }
@@ -88,6 +97,7 @@ impl LanesBuilder {
 
     /// Changes lanes and budgets by name. A later setting replaces an earlier one.
     pub fn config(&mut self, config: ProxyConfig) {
+        self.last_setting = Some("config");
         let ProxyConfig { documented, lanes, budgets } = config;
         self.documented_override = documented.or(self.documented_override.take());
         for (name, config) in lanes {
@@ -107,36 +117,43 @@ impl LanesBuilder {
 
     /// Sets the quotas of the lanes and budgets that are not set one by one.
     pub fn limits(&mut self, limits: Limits) {
+        self.last_setting = Some("limits");
         self.limits = limits;
     }
 
     /// Sets the clock.
     pub fn clock(&mut self, clock: Clock) {
+        self.last_setting = Some("clock");
         self.clock = clock;
     }
 
     /// Sets the observer of the calls.
     pub fn observer(&mut self, observer: Arc<dyn Observer>) {
+        self.last_setting = Some("observer");
         self.observer = Some(observer);
     }
 
     /// Starts with what another proxy has used of the quotas.
     pub fn pace_snapshot(&mut self, snapshot: PaceSnapshot) {
+        self.last_setting = Some("pace_snapshot");
         self.pace_snapshot = Some(snapshot);
     }
 
     /// Starts with the calls that are recorded in `log`, and records each call.
     pub fn pace_log(&mut self, log: Arc<dyn PaceLog>) {
+        self.last_setting = Some("pace_log");
         self.pace_log = Some(log);
     }
 
     /// Sets what may have been sent before without being recorded.
     pub fn prior_usage(&mut self, prior_usage: PriorUsage) {
+        self.last_setting = Some("prior_usage");
         self.prior_usage = Some(prior_usage);
     }
 
     /// Sets the session that the calls are made in.
     pub fn session(&mut self, session: Session) {
+        self.last_setting = Some("session");
         self.session = Some(session);
     }
 
@@ -145,13 +162,49 @@ impl LanesBuilder {
         self.session = self.session.take().or(session);
     }
 
+    /// Uses the lanes of another proxy, in place of new ones.
+    pub fn lanes_of(&mut self, lanes: Lanes) {
+        self.lanes_of = Some(lanes);
+    }
+
+    /// Attaches the proxy to the lanes of another.
+    fn attach(&self, lanes: &Lanes) -> Result<Lanes, BuildError> {
+        if let Some(setting) = self.last_setting {
+            return Err(BuildError::SharedLanes { proxy: self.proxy, setting });
+        }
+        let shared = &lanes.0.shared;
+        let known_lanes: Vec<_> = lanes.names().collect();
+        let find = |what: &'static str, own: &[&str], known: &[&str]| {
+            let position = |name: &&str| {
+                known.iter().position(|known| known == name).ok_or_else(|| BuildError::NotShared {
+                    proxy: self.proxy,
+                    what,
+                    name: (*name).to_owned(),
+                    known: join_names(known),
+                })
+            };
+            own.iter().map(position).collect::<Result<Box<[usize]>, _>>()
+        };
+        let indices = Indices {
+            lanes: find("lane", self.names, &known_lanes)?,
+            budgets: find("budget", self.budget_names, shared.budgets)?,
+        };
+        Ok(Lanes(Arc::new(AttachedLanes::new(Arc::clone(shared), Some(indices)))))
+    }
+
     /// Starts the lanes. A lane's quota is the one set for it, else the one of
     /// [`limits`](Self::limits), else the `documented` one; a budget's likewise.
     ///
     /// # Errors
     /// A lane or a budget has no quota, or has settings that are out of range; or a limit or a setting names one that
     /// does not exist.
+    ///
+    /// With [`lanes_of`](Self::lanes_of) no lane is started. Then it is an error if a lane or a budget of the trait is
+    /// not among those of the other proxy, or if anything else was set.
     pub fn build(self, documented: Limits) -> Result<Lanes, BuildError> {
+        if let Some(lanes) = &self.lanes_of {
+            return self.attach(lanes);
+        }
         if let Some((what, name)) = &self.unknown_name {
             return Err(self.unknown_name_error(what, name));
         }
@@ -194,7 +247,8 @@ impl LanesBuilder {
         pacing.register_lanes(lanes.iter().map(|lane| Arc::downgrade(lane.core())).collect());
         let listener: Arc<dyn RenewalListener> = Arc::<SharedPacing>::clone(&pacing);
         session.add_listener(Arc::downgrade(&listener));
-        Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, pacing, clock, session })))
+        let shared = SharedLanes::new(lanes, budget_names, pacing, clock, session);
+        Ok(Lanes(Arc::new(AttachedLanes::new(Arc::new(shared), None))))
     }
 
     /// Returns what may have been sent before. The adapter knows whether its account outlives the process. If it
@@ -347,6 +401,29 @@ pub enum BuildError {
         name: String,
         /// The names that exist.
         known: String,
+    },
+    /// The trait names a lane or a budget that the proxy whose lanes it is to share does not have.
+    #[error(
+        "{proxy} has a {what} `{name}`, and the lanes that it is to share do not; they have: {known}"
+    )]
+    NotShared {
+        /// The generated type.
+        proxy: &'static str,
+        /// `lane` or `budget`.
+        what: &'static str,
+        /// The name that does not exist.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// A setting of the lanes was made together with `lanes_of`. The lanes have the settings of the proxy that
+    /// started them.
+    #[error("{proxy} shares the lanes of another proxy, so `{setting}` has to be set at that one")]
+    SharedLanes {
+        /// The generated type.
+        proxy: &'static str,
+        /// The setting.
+        setting: &'static str,
     },
     /// The calls recorded by an earlier process cannot be read, or no calls can be recorded.
     #[error("the pace log cannot be used: {error}")]

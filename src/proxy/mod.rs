@@ -2,32 +2,38 @@
 //!
 //! The generated code is thin: it turns borrowed arguments into owned ones and names the lane. Everything
 //! else is here, where it can be read and tested without a macro. [`LanesBuilder`] collects the settings of a
-//! proxy and starts its lanes, and [`Lanes`] submits each call to its lane.
+//! proxy and starts its lanes, or attaches the proxy to those of another. [`Lanes`] submits each call to its lane: the
+//! calls of generated code by indices ([`CallSpec`]), and any closure by names ([`LaneCall`]).
 
 mod builder;
 mod classify;
 mod config;
+mod has_lanes;
+mod lane_call;
 mod prerequisite;
+mod shared_lanes;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
-
-use crossbeam_channel::after;
 
 pub use builder::{BuildError, LanesBuilder};
 pub use classify::{Classified, Classify, ErrorProbe, Unclassified};
 pub use config::ProxyConfig;
+pub use has_lanes::HasLanes;
+pub use lane_call::LaneCall;
 pub use prerequisite::Prerequisite;
 
+use self::shared_lanes::AttachedLanes;
 use crate::clock::Clock;
 use crate::lane::{
-    BudgetStatus, CallOptions, DROP_TIMEOUT, Lane, LaneError, LaneErrorKind, MethodSpec, OnceWork,
-    Priority, RepeatableWork, SharedPacing, Shutdown, ShutdownSummary, Status, Ticket,
-    WindowStatus, Work,
+    BudgetStatus, CallOptions, Lane, LaneError, LaneErrorKind, MethodSpec, OnceWork, Priority,
+    RepeatableWork, Shutdown, ShutdownSummary, Status, Ticket, WindowStatus, Work,
 };
-use crate::quota::{Budget, Cost, Moment, PaceSnapshot, QuotaError};
+use crate::quota::{Budget, BudgetSet, Cost, Moment, PaceSnapshot, QuotaError};
 use crate::{Effect, ErrorClass, Failure, Session};
+
+/// The name of the lane in an error about a lane that does not exist.
+const NO_SUCH_LANE: &str = "(no such lane)";
 
 /// One method of a proxied trait: its lane, its effect and its cost.
 #[derive(Debug, Clone, Copy)]
@@ -75,32 +81,13 @@ impl<R, E> ResultParts for Result<R, E> {
     type Error = E;
 }
 
-/// The lanes of one proxy. Cheap to clone.
+/// The lanes of one proxy, or of several that share them. Cheap to clone.
 ///
 /// Dropping the last clone ends the threads. The drop waits for calls in flight, for at most ten seconds. Callers that
-/// still wait then receive an error of unknown outcome, and threads that hang are detached.
+/// still wait then receive an error of unknown outcome, and threads that hang are detached. If other proxies share the
+/// lanes, the threads go on for them, and only the queued calls of this proxy are answered as not sent.
 #[derive(Clone)]
-pub struct Lanes(Arc<Inner>);
-
-struct Inner {
-    lanes: Vec<Lane>,
-    budgets: &'static [&'static str],
-    pacing: Arc<SharedPacing>,
-    clock: Clock,
-    session: Session,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // One time limit for all lanes together, so that the waits do not add up if several of them hang.
-        let mut limit = after(DROP_TIMEOUT);
-        for lane in &mut self.lanes {
-            if !lane.close_and_join(&limit) {
-                limit = after(Duration::ZERO);
-            }
-        }
-    }
-}
+pub struct Lanes(Arc<AttachedLanes>);
 
 impl Lanes {
     /// Sends a call through its lane, once, and waits for the answer.
@@ -110,7 +97,7 @@ impl Lanes {
     ///
     /// # Errors
     /// The error of `work`, or a [`LaneError`] that explains why there is no answer.
-    pub fn call<R, E, F>(
+    pub fn call_spec<R, E, F>(
         &self,
         call: CallSpec,
         options: &CallOptions,
@@ -122,11 +109,11 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        self.submit(call, options, work, failure).wait()
+        self.submit_spec(call, options, work, failure).wait()
     }
 
     /// Queues a call and returns at once. The call is sent once.
-    pub fn submit<R, E, F>(
+    pub fn submit_spec<R, E, F>(
         &self,
         call: CallSpec,
         options: &CallOptions,
@@ -138,15 +125,15 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        self.enqueue(call, options, OnceWork(Some(work)), failure)
+        self.enqueue_spec(call, options, OnceWork(Some(work)), failure)
     }
 
-    /// Sends a call like [`call`](Self::call), but the lane may repeat it, as its
+    /// Sends a call like [`call_spec`](Self::call_spec), but the lane may repeat it, as its
     /// [`RetryPolicy`](crate::resilience::RetryPolicy) allows.
     ///
     /// # Errors
     /// The error of the last attempt, or a [`LaneError`] that explains why there is no answer.
-    pub fn call_repeatable<R, E, F>(
+    pub fn call_spec_repeatable<R, E, F>(
         &self,
         call: CallSpec,
         options: &CallOptions,
@@ -158,11 +145,11 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        self.submit_repeatable(call, options, work, failure).wait()
+        self.submit_spec_repeatable(call, options, work, failure).wait()
     }
 
-    /// Queues a call like [`submit`](Self::submit), but the lane may repeat it.
-    pub fn submit_repeatable<R, E, F>(
+    /// Queues a call like [`submit_spec`](Self::submit_spec), but the lane may repeat it.
+    pub fn submit_spec_repeatable<R, E, F>(
         &self,
         call: CallSpec,
         options: &CallOptions,
@@ -174,16 +161,16 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        self.enqueue(call, options, RepeatableWork(work), failure)
+        self.enqueue_spec(call, options, RepeatableWork(work), failure)
     }
 
-    /// Sends a call like [`call_repeatable`](Self::call_repeatable), once another call has succeeded that it needs
+    /// Sends a call like [`call_spec_repeatable`](Self::call_spec_repeatable), once another call has succeeded that it needs
     /// first, if any. `first` is the moment at which the call began, and the other call. The call is queued after
     /// that, and its deadline spans both.
     ///
     /// # Errors
     /// The error of the other call, that of the last attempt, or a [`LaneError`] that explains why there is no answer.
-    pub fn call_after<R, E, F, P>(
+    pub fn call_spec_after<R, E, F, P>(
         &self,
         call: CallSpec,
         options: &CallOptions,
@@ -198,25 +185,26 @@ impl Lanes {
         P: Prerequisite<E>,
     {
         let Some(first) = first else {
-            return self.call_repeatable(call, options, work, failure);
+            return self.call_spec_repeatable(call, options, work, failure);
         };
-        match first.wait(&self.0.clock, options.deadline.map(|deadline| begun + deadline)) {
+        match first.wait(&self.0.shared.clock, options.deadline.map(|deadline| begun + deadline)) {
             Some(result) => result?,
             None => {
-                let kind =
-                    LaneErrorKind::DeadlinePassed { waited: self.0.clock.now().since(begun) };
-                let lane = self.0.lanes.get(call.lane).map_or("(no such lane)", Lane::name);
+                let kind = LaneErrorKind::DeadlinePassed {
+                    waited: self.0.shared.clock.now().since(begun),
+                };
+                let lane = self.lane_of(&call).map_or(NO_SUCH_LANE, Lane::name);
                 return Err(
                     LaneError { lane, method: call.method, effect: call.effect, kind }.into()
                 );
             }
         }
-        let waited = self.0.clock.now().since(begun);
+        let waited = self.0.shared.clock.now().since(begun);
         let deadline = options.deadline.map(|deadline| deadline.saturating_sub(waited));
-        self.call_repeatable(call, &CallOptions { deadline, ..options.clone() }, work, failure)
+        self.call_spec_repeatable(call, &CallOptions { deadline, ..options.clone() }, work, failure)
     }
 
-    fn enqueue<R, E, F>(
+    fn enqueue_spec<R, E, F>(
         &self,
         call: CallSpec,
         options: &CallOptions,
@@ -228,21 +216,40 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        let CallSpec { lane: index, method: name, effect, priority, weight, budgets, route, exit } =
-            call;
-        let Some(lane) = self.0.lanes.get(index) else {
-            // Only hand-written code can get here, since the macro counts its own lanes.
-            let kind = LaneErrorKind::Closed;
-            let lane = "(no such lane)";
+        let CallSpec { lane, method: name, effect, priority, weight, budgets, route, exit } = call;
+        let mut charged = BudgetSet::EMPTY;
+        let is_known = |own: &usize| charged.insert(self.0.budget_index(*own));
+        if !budgets.iter().all(is_known) {
+            // Only hand-written code can get here, since the macro counts its own budgets. A budget that does not
+            // exist never has room.
+            let lane = self.lane_of(&call).map_or(NO_SUCH_LANE, Lane::name);
+            let kind = LaneErrorKind::TooHeavy;
             return Ticket::refused(LaneError { lane, method: name, effect, kind });
-        };
-        let method = MethodSpec {
-            name,
-            effect,
-            priority: Priority::nearest(priority),
-            cost: Cost { lane: index, budgets, weight, urgent: false },
-            route,
-            is_exit: exit,
+        }
+        let cost = Cost { lane: self.0.lane_index(lane), budgets: charged, weight, urgent: false };
+        let priority = Priority::nearest(priority);
+        let method = MethodSpec { name, effect, priority, cost, route, is_exit: exit };
+        self.enqueue(method, options, work, failure)
+    }
+
+    /// Queues a call, whose lane and budgets are given by their indices among the shared ones.
+    fn enqueue<R, E, F>(
+        &self,
+        method: MethodSpec,
+        options: &CallOptions,
+        work: impl Work<Result<R, E>> + 'static,
+        failure: impl Fn(&E) -> Option<F> + Send + 'static,
+    ) -> Ticket<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
+    {
+        let MethodSpec { name, effect, cost, .. } = method;
+        let Some(lane) = self.0.shared.lanes.get(cost.lane) else {
+            // Only hand-written code can get here, since the macro counts its own lanes.
+            let (lane, kind) = (NO_SUCH_LANE, LaneErrorKind::Closed);
+            return Ticket::refused(LaneError { lane, method: name, effect, kind });
         };
         let unknown = Failure::from(ErrorClass::unknown(effect));
         let failure = move |result: &Result<R, E>| {
@@ -257,7 +264,7 @@ impl Lanes {
                 known => known.unwrap_or(unknown),
             })
         };
-        match lane.submit(method, options, work, failure) {
+        match lane.submit(&self.0.attachment, method, options, work, failure) {
             Ok(call) => Ticket::new(call, Arc::clone(lane.core())),
             Err(error) => Ticket::refused(error),
         }
@@ -266,7 +273,11 @@ impl Lanes {
     /// Returns the lane `name`, for example to pause it or to change its quota. A generated proxy also has a method
     /// for each of its lanes, as in [`BrokerProxy::quote_lane`](crate::BrokerProxy::quote_lane).
     pub fn lane(&self, name: &str) -> Option<&Lane> {
-        self.0.lanes.iter().find(|lane| lane.name() == name)
+        self.0.shared.lanes.iter().find(|lane| lane.name() == name)
+    }
+
+    fn lane_of(&self, call: &CallSpec) -> Option<&Lane> {
+        self.0.shared.lanes.get(self.0.lane_index(call.lane))
     }
 
     /// Returns the lane at `index` in the names given to [`LanesBuilder::new`].
@@ -274,7 +285,7 @@ impl Lanes {
     /// # Panics
     /// There is no lane at `index`.
     pub fn at(&self, index: usize) -> &Lane {
-        &self.0.lanes[index]
+        &self.0.shared.lanes[self.0.lane_index(index)]
     }
 
     /// Replaces the budget `name`, effective at once. Slots that were used stay used.
@@ -282,15 +293,15 @@ impl Lanes {
     /// # Errors
     /// The budget cannot be kept, and the old one stays; or no budget has that name.
     pub fn set_budget(&self, name: &str, budget: &Budget) -> Result<(), QuotaError> {
-        let Some(index) = self.0.budgets.iter().position(|known| *known == name) else {
-            let (name, known) = (name.to_owned(), builder::join_names(self.0.budgets));
+        let Some(index) = self.0.shared.budgets.iter().position(|known| *known == name) else {
+            let (name, known) = (name.to_owned(), builder::join_names(self.0.shared.budgets));
             return Err(QuotaError::UnknownBudget { name, known });
         };
         let changed = {
-            let (mut pacing, now) = self.0.pacing.lock_with_fresh_wall_clock();
+            let (mut pacing, now) = self.0.shared.pacing.lock_with_fresh_wall_clock();
             pacing.set_budget(index, budget, now)
         };
-        self.0.pacing.wake_all();
+        self.0.shared.pacing.wake_all();
         changed
     }
 
@@ -298,45 +309,47 @@ impl Lanes {
     /// lanes down first: the new proxy counts a call that is still in flight from its beginning on.
     pub fn pace_snapshot(&self) -> PaceSnapshot {
         let lanes: Vec<_> = self.names().collect();
-        let (mut pacing, _) = self.0.pacing.lock_with_fresh_wall_clock();
-        pacing.save(&lanes, self.0.budgets, self.0.clock.wall_clock())
+        let (mut pacing, _) = self.0.shared.pacing.lock_with_fresh_wall_clock();
+        pacing.save(&lanes, self.0.shared.budgets, self.0.shared.clock.wall_clock())
     }
 
     /// Returns a point-in-time snapshot of the lanes and budgets.
     pub fn status(&self) -> Status {
-        let lanes = self.0.lanes.iter().map(Lane::status).collect();
-        let (mut pacing, now) = self.0.pacing.lock();
+        let lanes = self.0.shared.lanes.iter().map(Lane::status).collect();
+        let (mut pacing, now) = self.0.shared.pacing.lock();
         let of = |(index, &budget): (usize, &&'static str)| {
             let windows = pacing.budget_use(index, now);
             let reserve = pacing.reserve(index);
             let windows = windows.iter().map(|used| WindowStatus::new(used, reserve, now));
             BudgetStatus::new(budget, windows.collect())
         };
-        let budgets = self.0.budgets.iter().enumerate().map(of).collect();
-        Status::new(lanes, budgets, self.0.session.is_expired())
+        let budgets = self.0.shared.budgets.iter().enumerate().map(of).collect();
+        Status::new(lanes, budgets, self.0.shared.session.is_expired())
     }
 
-    /// Shuts down all lanes, one after the other in the order of the trait. A time limit applies to each lane.
+    /// Shuts the proxy down, in one lane after the other in the order of the trait. A time limit applies to each lane.
+    ///
+    /// If other proxies share the lanes, the lanes go on for them. The calls of this proxy are refused from then on,
+    /// and its queued calls are answered. The last proxy that is shut down or dropped closes the lanes.
     pub fn shutdown(&self, how: Shutdown) -> ShutdownSummary {
-        let each = self.0.lanes.iter().map(|lane| lane.shutdown(how));
-        each.fold(ShutdownSummary::default(), ShutdownSummary::and)
+        self.0.shutdown(how)
     }
 
     /// Returns the clock that paces the lanes.
     pub fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.0.shared.clock
     }
 
     /// Returns the session that the calls are made in: the one given to the builder, or the adapter's. If there is
     /// neither, the session never expires. Refused credentials then fail only the call in question: the other
     /// calls are not held, since no renewal would ever release them.
     pub fn session(&self) -> &Session {
-        &self.0.session
+        &self.0.shared.session
     }
 
-    /// Returns the names of the lanes, in the order in which the trait names them.
+    /// Returns the names of the lanes, in the order in which the trait of the proxy that started them names them.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.0.lanes.iter().map(Lane::name)
+        self.0.shared.lanes.iter().map(Lane::name)
     }
 }
 
@@ -350,8 +363,12 @@ impl fmt::Debug for Lanes {
 mod tests {
     use std::sync::mpsc;
 
+    use std::time::Duration;
+
+    use crossbeam_channel::after;
+
     use super::*;
-    use crate::lane::LaneConfig;
+    use crate::lane::{DROP_TIMEOUT, LaneConfig};
     use crate::quota::{Limits, Quota};
 
     /// The lanes were not shut down before. The time limit of a drop is in real time, so it is short here.
@@ -372,9 +389,10 @@ mod tests {
             })
         };
         let call = CallSpec::new(0, "write", Effect::Write);
-        let ticket = lanes.submit(call, &CallOptions::new(), never, |_| None::<ErrorClass>);
+        let ticket = lanes.submit_spec(call, &CallOptions::new(), never, |_| None::<ErrorClass>);
         began.recv().unwrap();
-        let inner = Arc::get_mut(&mut lanes.0).unwrap();
+        let attached = Arc::get_mut(&mut lanes.0).unwrap();
+        let inner = Arc::get_mut(&mut attached.shared).unwrap();
         assert!(!inner.lanes[0].close_and_join(&after(Duration::from_millis(1))));
         assert!(inner.lanes[1].close_and_join(&after(DROP_TIMEOUT)));
         assert_eq!(ticket.wait().unwrap_err().kind, LaneErrorKind::CutOff);

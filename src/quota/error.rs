@@ -69,6 +69,12 @@ pub enum QuotaError {
         /// The names that there are.
         known: String,
     },
+    /// There are as many budgets as one pacing state can have.
+    #[error("there are {capacity} budgets already, and no room for more")]
+    TooManyBudgets {
+        /// How many there can be.
+        capacity: usize,
+    },
     /// No budget has this number.
     #[error("there is no budget of number {budget}")]
     NoBudget {

@@ -47,7 +47,7 @@ mod window;
 mod window_state;
 
 pub use budget::{Budget, Reserve};
-pub use cost::Cost;
+pub use cost::{BudgetSet, Cost};
 pub use error::QuotaError;
 pub use limits::Limits;
 pub use moment::Moment;

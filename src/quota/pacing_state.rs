@@ -26,7 +26,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use super::budget::{Budget, Reserve};
-use super::cost::Cost;
+use super::cost::{BudgetSet, Cost};
 use super::error::QuotaError;
 use super::moment::{Moment, nanos};
 use super::pace_snapshot::PaceSnapshot;
@@ -45,7 +45,9 @@ use super::window::DEFAULT_CLOCK_GUARD;
 /// ```
 /// use std::time::Duration;
 /// use lanekeeper::jiff::Timestamp;
-/// use lanekeeper::quota::{PacingState, Budget, Cost, RttCredit, Moment, NotYet, Quota, WallClockSample};
+/// use lanekeeper::quota::{
+///     Budget, BudgetSet, Cost, Moment, NotYet, PacingState, Quota, RttCredit, WallClockSample,
+/// };
 ///
 /// let start = Moment::from_nanos(0);
 /// let mut pacing = PacingState::new(WallClockSample { moment: start, timestamp: Timestamp::UNIX_EPOCH });
@@ -53,13 +55,13 @@ use super::window::DEFAULT_CLOCK_GUARD;
 /// let orders = pacing.add_budget(&Budget::new(Quota::per_minute(2)).reserve(1))?;
 /// assert_eq!((lane, orders), (0, 0));
 ///
-/// let order = Cost { lane: 0, budgets: &[0], weight: 1, urgent: false };
+/// let order = Cost { budgets: BudgetSet::of(&[0]), ..Cost::to_lane(0) };
 /// let permit = pacing.take(order, start).unwrap();
 /// let answered = start + Duration::from_millis(40);
 /// pacing.finish(permit, answered);
 ///
 /// // The lane has room. What is left of the budget is for urgent calls.
-/// assert_eq!(pacing.available_at(Cost { budgets: &[], ..order }, answered), Ok(()));
+/// assert_eq!(pacing.available_at(Cost::to_lane(0), answered), Ok(()));
 /// let free = answered + Duration::from_secs(60);
 /// assert_eq!(pacing.available_at(order, answered), Err(NotYet::Until(free)));
 /// assert_eq!(pacing.available_at(Cost { urgent: true, ..order }, answered), Ok(()));
@@ -164,9 +166,12 @@ impl PacingState {
     /// Adds a budget. Returns its number: the count of budgets before it.
     ///
     /// # Errors
-    /// The budget cannot be kept, see [`Budget::check`].
+    /// The budget cannot be kept, see [`Budget::check`]; or there are [`BudgetSet::CAPACITY`] budgets already.
     pub fn add_budget(&mut self, budget: &Budget) -> Result<usize, QuotaError> {
         budget.check()?;
+        if self.budgets.len() >= BudgetSet::CAPACITY {
+            return Err(QuotaError::TooManyBudgets { capacity: BudgetSet::CAPACITY });
+        }
         let quota = QuotaState::new(budget.quota().windows());
         let reserve = budget.reserved();
         self.budgets.push(SharedBudget { quota, reserve, lanes: Vec::new() });
@@ -267,7 +272,7 @@ impl PacingState {
         self.check_room(cost, now).map_err(|refused| refused.not_yet)?;
         let borrowed = if cost.urgent { self.borrowed_slots(cost, now) } else { 0 };
         self.for_each_quota(cost, |quota| quota.take(cost.slots(), now));
-        for index in cost.distinct_budgets() {
+        for index in cost.budgets.iter() {
             if let Some(budget) = self.budgets.get_mut(index) {
                 if !budget.lanes.contains(&cost.lane) {
                     budget.lanes.push(cost.lane);
@@ -470,7 +475,7 @@ impl PacingState {
         let claim = SlotRequest { weight: cost.slots(), reserve: Reserve::NONE, hung_after };
         let mut answer = lane.quota.check_room(now, *wall_clock, lane.credit, claim);
         let mut full = Vec::new();
-        for index in cost.distinct_budgets() {
+        for index in cost.budgets.iter() {
             let budget = budgets.get_mut(index).ok_or_else(never)?;
             let credit = budget.credit(lanes, cost.lane);
             let claim = SlotRequest { reserve: budget.reserve_for(cost), ..claim };
@@ -490,7 +495,7 @@ impl PacingState {
         let weight = cost.slots();
         let Some(lane) = lanes.get_mut(cost.lane) else { return 0 };
         let mut beyond = lane.quota.borrowed_slots(now, *wall_clock, lane.credit, weight);
-        for index in cost.distinct_budgets() {
+        for index in cost.budgets.iter() {
             if let Some(budget) = budgets.get_mut(index) {
                 let credit = budget.credit(lanes, cost.lane);
                 beyond = beyond.max(budget.quota.borrowed_slots(now, *wall_clock, credit, weight));
@@ -504,7 +509,7 @@ impl PacingState {
         if let Some(lane) = self.lanes.get_mut(cost.lane) {
             change(&mut lane.quota);
         }
-        for index in cost.distinct_budgets() {
+        for index in cost.budgets.iter() {
             if let Some(budget) = self.budgets.get_mut(index) {
                 change(&mut budget.quota);
             }

@@ -61,7 +61,7 @@ fn a_refusal_says_which_budgets_refuse_and_when_the_first_has_room() {
     let quotas = [Quota::per_second(1), Quota::per_minute(1)].map(Budget::new);
     let lanes = [Quota::new(1, 2000 * MS), Quota::unlimited()];
     let mut pacing = pacing("1970-01-01T00:00:00Z", &lanes, &quotas);
-    let both = Cost { budgets: &[0, 1], ..CALL };
+    let both = Cost { budgets: BudgetSet::of(&[0, 1]), ..CALL };
     call(&mut pacing, both, at(0));
     let refused = |pacing: &mut PacingState, cost, ms| {
         let refused = pacing.check(cost, at(ms)).unwrap_err();
@@ -71,9 +71,9 @@ fn a_refusal_says_which_budgets_refuse_and_when_the_first_has_room() {
     assert_eq!(refused(&mut pacing, CALL, 10), (vec![], Some(at(2_000))));
     assert_eq!(refused(&mut pacing, both, 1_000), (vec![1], Some(at(60_000))));
     // What only an answer can change has no time.
-    let _held = pacing.take(Cost { budgets: &[0], ..Cost::to_lane(1) }, at(1_000));
+    let _held = pacing.take(Cost { budgets: BudgetSet::of(&[0]), ..Cost::to_lane(1) }, at(1_000));
     assert_eq!(refused(&mut pacing, both, 1_000), (vec![0, 1], Some(at(60_000))));
-    let other = Cost { lane: 1, budgets: &[0], ..CALL };
+    let other = Cost { lane: 1, budgets: BudgetSet::of(&[0]), ..CALL };
     assert_eq!(refused(&mut pacing, other, 2_500), (vec![0], None));
 }
 
@@ -104,7 +104,7 @@ fn lanes_and_budgets_are_numbered_as_they_come() {
 #[test]
 fn what_does_not_exist_never_has_room_and_never_panics() {
     let mut pacing = lane(Quota::per_second(4));
-    for cost in [Cost::to_lane(1), Cost { budgets: &[0], ..CALL }] {
+    for cost in [Cost::to_lane(1), Cost { budgets: BudgetSet::of(&[0]), ..CALL }] {
         assert_eq!(pacing.take(cost, at(0)).map(drop), Err(NotYet::Never));
         assert_eq!(pacing.estimate(cost, 5, at(0)), None);
     }
@@ -119,7 +119,7 @@ fn only_urgent_calls_use_the_reserve_of_a_budget() {
     let budget = Budget::new(Quota::per_second(3)).reserve(1);
     let quota = Quota::per_second(10);
     let mut pacing = pacing("1970-01-01T00:00:00Z", &[quota.clone(), quota], &[budget]);
-    let order = Cost { budgets: &[0, 0], ..CALL };
+    let order = Cost { budgets: BudgetSet::of(&[0, 0]), ..CALL };
     call(&mut pacing, order, at(0));
     call(&mut pacing, Cost { lane: 1, ..order }, at(5));
     assert_eq!(pacing.available_at(order, at(10)), Err(NotYet::Until(at(1000))));
@@ -145,7 +145,7 @@ fn a_budget_has_the_smallest_credit_of_the_lanes_that_use_it() {
         &[Quota::per_second(1).into()],
     );
     pacing.add_lane(&quota, RttCredit::percent(90)).unwrap();
-    let order = |lane| Cost { lane, budgets: &[0], weight: 1, urgent: false };
+    let order = |lane| Cost { lane, budgets: BudgetSet::of(&[0]), weight: 1, urgent: false };
     let mut now = at(0);
     for _ in 0..17 {
         let permit = pacing.take(order(1), now).unwrap();
@@ -346,7 +346,7 @@ fn a_budget_takes_another_reserve_at_once() {
     let budget = Budget::new(Quota::per_second(3));
     let quota = Quota::per_second(10);
     let mut pacing = pacing("1970-01-01T00:00:00Z", &[quota], std::slice::from_ref(&budget));
-    let order = Cost { budgets: &[0], ..CALL };
+    let order = Cost { budgets: BudgetSet::of(&[0]), ..CALL };
     call(&mut pacing, order, at(0));
     pacing.set_budget(0, &budget.clone().reserve(2), at(1)).unwrap();
     assert_eq!(pacing.available_at(order, at(1)), Err(NotYet::Until(at(1000))));

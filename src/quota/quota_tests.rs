@@ -73,7 +73,7 @@ fn a_queue_gets_its_tokens_as_they_come() {
         &[Quota::unlimited()],
         &[reserved],
     );
-    let order = Cost { budgets: &[0], ..CALL };
+    let order = Cost { budgets: BudgetSet::of(&[0]), ..CALL };
     let permit = pacing.take(order, at(0)).unwrap();
     pacing.finish(permit, at(3000));
     let turn = pacing.estimate(order, 3, at(3000)).unwrap();

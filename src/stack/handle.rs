@@ -10,7 +10,7 @@ use crate::broker::{Broker, BrokerProxy, Instrument, Order, delegate_broker};
 use crate::cache::{CacheStats, QuoteCache, QuoteSubscription};
 use crate::lane::{CallOptions, Priority, Shutdown, ShutdownSummary, Status, StatusText};
 use crate::order_guard::{GuardStats, OrderGuard, RecoveredOrder};
-use crate::proxy::Lanes;
+use crate::proxy::{HasLanes, Lanes};
 
 /// All layers in front of an adapter: an [`OrderGuard`], a [`QuoteCache`] if one was built, and the lanes of a
 /// [`BrokerProxy`]. Built by [`BrokerProxyBuilder::order_guard`](crate::broker::BrokerProxyBuilder::order_guard).
@@ -185,7 +185,8 @@ impl<T: Broker + 'static> Stack<T> {
         self.guard.order_update(order);
     }
 
-    /// Returns the lanes, for example to pause one or to change its quota.
+    /// Returns the lanes, for example to pause one, to change its quota, or to send a call that no trait declares
+    /// (see [`LaneCall`](crate::LaneCall)). Such a call does not pass the guard: place orders through the stack.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {
@@ -266,6 +267,12 @@ impl<T: Broker + 'static> Stack<T> {
     /// Returns the adapter. Calls to it are not paced.
     pub fn adapter(&self) -> &T {
         self.proxy().inner()
+    }
+}
+
+impl<T: Broker + 'static> HasLanes for Stack<T> {
+    fn lanes(&self) -> &Lanes {
+        self.proxy().lanes()
     }
 }
 

@@ -101,7 +101,7 @@ pub fn submit_repeatable<R: Send + 'static>(
     options: &CallOptions,
     work: impl FnMut() -> Result<R, Failed> + Send + 'static,
 ) -> Ticket<R, Failed> {
-    lanes.submit_repeatable(call, options, work, class)
+    lanes.submit_spec_repeatable(call, options, work, class)
 }
 
 pub const DAY: Duration = Duration::from_secs(86_400);
@@ -144,7 +144,7 @@ impl Gated {
             // Dropping the sender ends the call too.
             ended(end.unwrap_or(Some(TRANSIENT)))
         };
-        lanes.submit(READ, &CallOptions::new(), work, class)
+        lanes.submit_spec(READ, &CallOptions::new(), work, class)
     }
 
     /// Returns how many have begun.

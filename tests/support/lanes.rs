@@ -73,7 +73,7 @@ pub fn submit<R: Send + 'static>(
     options: &CallOptions,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Ticket<R, LaneError> {
-    lanes.submit(call, options, || Ok(work()), |error: &LaneError| Some(error.class()))
+    lanes.submit_spec(call, options, || Ok(work()), |error: &LaneError| Some(error.class()))
 }
 
 /// A call that is in flight until it is released.

@@ -19,10 +19,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{CallOptions, Lane, LaneConfig, LaneError, Shutdown, Ticket};
-use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
+use lanekeeper::lane::{CallOptions, Lane, LaneConfig, LaneError, Priority, Shutdown, Ticket};
+use lanekeeper::proxy::{CallSpec, Classify, LaneCall, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits};
-use lanekeeper::{ErrorClass, Session};
+use lanekeeper::{Effect, ErrorClass, Session};
 
 use super::notes::EventLog;
 
@@ -43,6 +43,17 @@ pub enum Failure {
 impl From<LaneError> for Failure {
     fn from(error: LaneError) -> Self {
         Self::Lane(error)
+    }
+}
+
+/// A loss is not classified elsewhere, and then is what the lane assumes.
+impl Classify for Failure {
+    fn class(&self) -> ErrorClass {
+        Self::class(self).unwrap_or(ErrorClass::Unknown)
+    }
+
+    fn failure(&self) -> lanekeeper::Failure {
+        self.classify().unwrap_or(ErrorClass::Unknown.into())
     }
 }
 
@@ -109,13 +120,31 @@ struct Begun {
     go: Sender<()>,
 }
 
+/// The way in which a call reaches the lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// Through the proxy that started the lanes.
+    Owner,
+    /// Through a proxy that was attached to them, whose lanes and budgets are in the reverse order.
+    Attached,
+    /// As a closure, by the names of its lane and budgets.
+    Named,
+}
+
+impl Door {
+    pub const ALL: [Self; 3] = [Self::Owner, Self::Attached, Self::Named];
+}
+
 pub struct Stepped {
     pub lanes: Lanes,
+    /// A proxy that shares the lanes, once there is one.
+    pub attached: Option<Lanes>,
     pub clock: ManualClock,
     pub event_log: Arc<EventLog>,
     /// Everything that was sent, in order if one call at a time is in flight.
     pub sent: Vec<Sending>,
     names: &'static [&'static str],
+    budget_names: &'static [&'static str],
     threads: Vec<PathBuf>,
     step: usize,
     courses: Vec<Course>,
@@ -153,10 +182,12 @@ impl Stepped {
         let (begin, begun) = mpsc::channel();
         let stepped = Self {
             lanes,
+            attached: None,
             clock,
             event_log,
             sent: Vec::new(),
             names,
+            budget_names: &BUDGETS[..budgets.len()],
             threads,
             step: 0,
             courses: Vec::new(),
@@ -167,6 +198,17 @@ impl Stepped {
         };
         stepped.settle();
         stepped
+    }
+
+    /// Builds a second proxy over the lanes, with its lanes and budgets in the reverse order.
+    pub fn attach(&mut self) -> &Lanes {
+        let reversed = |names: &'static [&'static str]| -> &'static [&'static str] {
+            names.iter().rev().copied().collect::<Vec<_>>().leak()
+        };
+        let mut builder =
+            LanesBuilder::new("Attached", reversed(self.names), reversed(self.budget_names));
+        builder.lanes_of(self.lanes.clone());
+        self.attached.insert(builder.build(Limits::new()).unwrap())
     }
 
     pub fn lane(&self, index: usize) -> &Lane {
@@ -180,6 +222,17 @@ impl Stepped {
     /// Queues a call, and lets the lanes process it. Calls count from zero.
     pub fn submit(
         &mut self,
+        call: CallSpec,
+        options: &CallOptions,
+        course: Course,
+    ) -> Ticket<usize, Failure> {
+        self.submit_by(Door::Owner, call, options, course)
+    }
+
+    /// Queues a call like `submit`, through one of the doors.
+    pub fn submit_by(
+        &mut self,
+        door: Door,
         call: CallSpec,
         options: &CallOptions,
         course: Course,
@@ -202,7 +255,29 @@ impl Stepped {
                 End::Fails(failure) => Err(Failure::Broker(failure)),
             }
         };
-        let ticket = self.lanes.submit(call, options, work, Failure::classify);
+        let ticket = match door {
+            Door::Owner => self.lanes.submit_spec(call, options, work, Failure::classify),
+            Door::Attached => {
+                let budgets = call.budgets.iter().map(|own| self.budget_names.len() - 1 - own);
+                let budgets = budgets.collect::<Vec<_>>().leak();
+                let call = CallSpec { lane: self.names.len() - 1 - call.lane, budgets, ..call };
+                let attached = self.attached.as_ref().unwrap();
+                attached.submit_spec(call, options, work, Failure::classify)
+            }
+            Door::Named => {
+                let lane = self.names[call.lane];
+                let named = match call.effect {
+                    Effect::Read => LaneCall::read(lane),
+                    Effect::Write => LaneCall::write(lane),
+                };
+                let named = named.name(call.method).route(call.route).weight(call.weight);
+                let named = named.priority(Priority::new(call.priority).unwrap());
+                let named = if call.exit { named.exit() } else { named };
+                let charge = |named: LaneCall, own: &usize| named.budget(self.budget_names[*own]);
+                let named = call.budgets.iter().fold(named, charge);
+                self.lanes.submit_once(&named, options, work)
+            }
+        };
         self.run_until_idle();
         ticket
     }
@@ -319,6 +394,9 @@ impl Drop for Stepped {
     fn drop(&mut self) {
         // The lanes wait for calls in flight, so there must be none, and none may begin.
         self.lanes.shutdown(Shutdown::Now);
+        if let Some(attached) = &self.attached {
+            attached.shutdown(Shutdown::Now);
+        }
         self.run_until_idle();
         self.gates.clear();
     }

@@ -16,6 +16,7 @@ use crate::cache::batch::lookup::{BatchResult, Cached, FetchError, GetOptions, O
 use crate::cache::batch::stats::CacheStats;
 use crate::cache::batch::store::CacheFull;
 use crate::clock::Clock;
+use crate::proxy::{HasLanes, Lanes};
 
 /// A [`Broker`] that returns quotes from a cache while they are fresh, and fetches many at once
 /// otherwise. All other calls are forwarded to the inner broker.
@@ -66,10 +67,24 @@ impl<B> Clone for QuoteCache<B> {
     }
 }
 
+impl<B: HasLanes> HasLanes for QuoteCache<B> {
+    fn lanes(&self) -> &Lanes {
+        self.inner.lanes()
+    }
+}
+
 impl<B> QuoteCache<B> {
     /// Returns the inner broker.
     pub fn inner(&self) -> &B {
         &self.inner
+    }
+
+    /// Returns the lanes of the proxy behind the cache, for example to send a call that no trait declares.
+    pub fn lanes(&self) -> &Lanes
+    where
+        B: HasLanes,
+    {
+        self.inner.lanes()
     }
 
     /// Returns the lookup and request counters.

@@ -18,6 +18,7 @@ use std::time::Duration;
 pub(crate) use work::{OnceWork, RepeatableWork, Work};
 
 use self::priority::Priority;
+use super::attachment::Attachment;
 use super::core::reentrancy::CallerChain;
 use super::error::{LaneError, LaneErrorKind};
 use crate::quota::{Cost, Moment};
@@ -53,6 +54,8 @@ pub(crate) struct CallMeta {
     pub(crate) estimated_wait: Option<Duration>,
     /// How often the call was dispatched.
     pub(crate) attempts: AtomicU32,
+    /// The proxy that the call was made through.
+    pub(crate) attachment: Arc<Attachment>,
     /// The calls from within which this one was made.
     pub(super) caller_chain: Option<Arc<CallerChain>>,
     #[cfg(feature = "tracing")]

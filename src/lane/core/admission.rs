@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::LaneCore;
 use super::reentrancy;
+use crate::lane::attachment::AttachmentStage;
 use crate::lane::call::CallMeta;
 use crate::lane::capacity::{OverflowPolicy, QueueSlot};
 use crate::lane::config::ExpiredSessionPolicy;
@@ -20,7 +21,7 @@ pub(in crate::lane) fn admit(
     meta: &CallMeta,
     overflow_policy: Option<OverflowPolicy>,
 ) -> Result<(QueueSlot, Option<Duration>), LaneErrorKind> {
-    if !lane.state().is_open() {
+    if !is_open(lane, meta) {
         return Err(LaneErrorKind::Closed);
     }
     check_breaker(lane, meta)?;
@@ -50,6 +51,11 @@ pub(in crate::lane) fn admit(
     Ok((slot, turn.map(|turn| turn.since(meta.submitted_at))))
 }
 
+/// Returns whether the lane and the proxy of the call admit calls.
+fn is_open(lane: &LaneCore, meta: &CallMeta) -> bool {
+    lane.state().is_open() && meta.attachment.stage(lane.index) == AttachmentStage::Open
+}
+
 fn handle_full(
     lane: &LaneCore,
     meta: &CallMeta,
@@ -70,7 +76,7 @@ fn handle_full(
         }
         OverflowPolicy::Refuse => Err(full),
         OverflowPolicy::Block => {
-            let is_shut = || !lane.state().is_open();
+            let is_shut = || !is_open(lane, meta);
             let slot = lane.queue_capacity.acquire(&lane.clock, meta.deadline, is_shut);
             slot.ok_or_else(|| match is_shut() {
                 true => LaneErrorKind::Closed,

@@ -16,6 +16,7 @@ use std::time::Duration;
 use super::LaneCore;
 use super::poll::Dispatch;
 use super::reentrancy::CurrentCallGuard;
+use crate::lane::attachment::AttachmentStage;
 use crate::lane::call::task::{Disposition, PublishOutput};
 use crate::lane::call::{Attempt, AttemptTimes, CallMeta};
 use crate::lane::observer::FinishedCall;
@@ -40,7 +41,9 @@ impl LaneCore {
     pub(in crate::lane) fn run_worker(&self, worker: usize) {
         self.pool.begin_search();
         while let Some((job, dispatch)) = self.pool.next_call(self) {
-            if self.in_flight_calls.start(worker, &job) {
+            let is_cut_off = self.in_flight_calls.start(worker, &job);
+            // In this order: `cut_off_attachment` sets the stage before it reads the calls.
+            if is_cut_off || job.meta().attachment.stage(self.index) == AttachmentStage::CutOff {
                 self.cut_off_one(&job);
             }
             self.execute(job, dispatch, worker);
@@ -66,6 +69,7 @@ impl LaneCore {
             }
             self.pool.begin_search();
         }
+        job.meta().attachment.end_call(self.index);
         let _ = catch_panic(|| drop(job));
         self.reporting.fetch_sub(1, Ordering::SeqCst);
         self.idle.notify();
@@ -117,6 +121,7 @@ impl LaneCore {
             if self.state() == LaneState::Closed {
                 self.reject_all();
             }
+            self.reject_if_detached(&meta.attachment);
             return FollowUp { output: PublishOutput::default(), record };
         }
         // Before the answer is visible: the caller may call again at once.

@@ -9,6 +9,7 @@
 //! capacity, a manual clock. The broker is called, observers are notified, and user data is dropped with no lock held.
 
 pub(super) mod admission;
+mod detach;
 mod estimate;
 mod execute;
 pub(super) mod long_wait;

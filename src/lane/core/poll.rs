@@ -282,6 +282,7 @@ impl LaneCore {
             return Err(NotDispatched::NoLongerQueued);
         }
         self.in_flight.fetch_add(1, Ordering::SeqCst);
+        job.meta().attachment.begin_call(self.index);
         let context = {
             let mut health = self.health.lock();
             // The scheduler may still hold this call.

@@ -290,6 +290,30 @@ impl Scheduler {
             .collect()
     }
 
+    /// Returns whether a call that `is_meant` is queued, held or delayed.
+    pub(in crate::lane) fn has_any(&self, is_meant: impl Fn(&CallMeta) -> bool) -> bool {
+        self.all_calls().any(|job| is_meant(job.meta()))
+    }
+
+    /// Removes and returns every call that `is_meant`. The caller has to reject them.
+    pub(in crate::lane) fn drain_matching(
+        &mut self,
+        is_meant: impl Fn(&CallMeta) -> bool,
+    ) -> Vec<Job> {
+        let meant = self.all_calls().filter(|job| is_meant(job.meta()));
+        let meant: Vec<Job> = meant.cloned().collect();
+        meant.into_iter().filter_map(|job| self.remove(job.meta())).collect()
+    }
+
+    /// Iterates over all calls: queued, held and delayed.
+    fn all_calls(&self) -> impl Iterator<Item = &Job> {
+        let user_queues = self.levels.iter().flat_map(PriorityLevel::user_queues);
+        let queued = user_queues.flat_map(|(_, user_queue)| user_queue.jobs());
+        let retries = self.levels.iter().flat_map(PriorityLevel::retries);
+        let delayed = self.delayed_retries.values().map(|entry| &entry.job);
+        queued.chain(retries).chain(delayed).chain(self.held.calls())
+    }
+
     /// Removes and returns every queued call with this cost. The caller has to reject them.
     pub(crate) fn drain_cost(&mut self, cost: Cost) -> Vec<Job> {
         let all = self.levels.iter().flat_map(PriorityLevel::user_queues);

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use super::priority_level::{Job, PriorityLevel};
 use super::scheduler::{JobsByTime, Selection};
 use crate::Effect;
-use crate::quota::{BlockedBy, Cost, Moment, NoCapacity};
+use crate::quota::{BlockedBy, BudgetSet, Cost, Moment, NoCapacity};
 
 /// The result of the capacity check for each cost in the queue.
 pub(super) type Availability = Vec<(Cost, Result<(), NoCapacity>)>;
@@ -19,7 +19,7 @@ pub(super) struct SelectionPass<'a> {
     now: Moment,
     availability: &'a Availability,
     /// Budgets that a call considered earlier in the pass waits for.
-    blocked_budgets: Vec<usize>,
+    blocked_budgets: BudgetSet,
     /// The earliest moment at which another pass may select a call.
     wake_at: Option<Moment>,
 }
@@ -38,7 +38,7 @@ impl<'a> SelectionPass<'a> {
         availability: &'a Availability,
         wake_at: Option<Moment>,
     ) -> Self {
-        Self { now, availability, blocked_budgets: Vec::new(), wake_at }
+        Self { now, availability, blocked_budgets: BudgetSet::EMPTY, wake_at }
     }
 
     /// Considers urgent calls, then overdue ones, then all others.
@@ -147,13 +147,15 @@ impl<'a> SelectionPass<'a> {
         let capacity = capacity?;
         match capacity {
             Ok(()) => {
-                let is_blocked =
-                    cost.budgets.iter().any(|budget| self.blocked_budgets.contains(budget));
+                let is_blocked = self.blocked_budgets.intersects(cost.budgets);
                 (cost.urgent || !is_blocked).then_some(Step::Select(job))
             }
             Err(no_capacity) => {
                 self.note_retry_time(capacity);
-                self.blocked_budgets.extend(no_capacity.budgets());
+                for budget in no_capacity.budgets() {
+                    // A budget without capacity exists, so its number is valid.
+                    let _ = self.blocked_budgets.insert(budget);
+                }
                 (no_capacity.by == BlockedBy::Lane).then_some(Step::Stop)
             }
         }

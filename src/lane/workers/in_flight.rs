@@ -50,12 +50,34 @@ impl InFlightCalls {
         self.calls.iter().filter(has).count()
     }
 
-    /// Returns how many workers other than `own` still run a call after the lane has cut off its calls.
-    pub(in crate::lane) fn still_running(&self, own: Option<usize>) -> usize {
-        match self.is_cut_off.load(Ordering::SeqCst) {
-            true => self.others(own).filter(|hand| hand.lock().is_some()).count(),
-            false => 0,
-        }
+    /// Returns the calls in flight for which `is_meant` holds, except that of the worker `own`.
+    pub(in crate::lane) fn matching(
+        &self,
+        own: Option<usize>,
+        is_meant: impl Fn(&Job) -> bool,
+    ) -> Vec<Job> {
+        self.others(own).filter_map(|hand| hand.lock().clone()).filter(is_meant).collect()
+    }
+
+    /// Returns whether a worker runs a call for which `is_meant` holds.
+    pub(in crate::lane) fn is_running(
+        &self,
+        worker: usize,
+        is_meant: impl Fn(&Job) -> bool,
+    ) -> bool {
+        self.calls.get(worker).is_some_and(|hand| hand.lock().as_ref().is_some_and(is_meant))
+    }
+
+    /// Returns how many workers other than `own` still run a call that was cut off: all calls, if the lane has cut off
+    /// its calls, and otherwise those for which `is_detached` holds.
+    pub(in crate::lane) fn still_running(
+        &self,
+        own: Option<usize>,
+        is_detached: impl Fn(&Job) -> bool,
+    ) -> usize {
+        let all = self.is_cut_off.load(Ordering::SeqCst);
+        let is_cut_off = |job: &Job| all || is_detached(job);
+        self.others(own).filter(|hand| hand.lock().as_ref().is_some_and(is_cut_off)).count()
     }
 
     /// Iterates over the calls of all workers other than `own`.

@@ -39,10 +39,10 @@ impl PacingState {
             round_trip,
         };
         let mut latest = lane.quota.estimate(now, *wall_clock, lane.credit, query)?;
-        for index in cost.distinct_budgets() {
+        for index in cost.budgets.iter() {
             let budget = budgets.get_mut(index)?;
             let credit = budget.credit(lanes, cost.lane);
-            let charged = ahead.iter().filter(|(other, _)| other.budgets.contains(&index));
+            let charged = ahead.iter().filter(|(other, _)| other.budgets.contains(index));
             let ahead = charged.fold(0, |sum: u64, (_, weight)| sum.saturating_add(*weight));
             let query =
                 EstimateQuery { weight_ahead: ahead, reserve: budget.reserve_for(cost), ..query };
@@ -65,7 +65,7 @@ impl PacingState {
     /// `cost` does not use have room for now.
     pub fn slots_ahead(&mut self, other: Cost, cost: Cost, now: Moment) -> u64 {
         let Self { wall_clock, lanes, budgets, .. } = self;
-        let elsewhere = other.distinct_budgets().filter(|index| !cost.budgets.contains(index));
+        let elsewhere = other.budgets.iter().filter(|index| !cost.budgets.contains(*index));
         let free = elsewhere.map(|index| {
             budgets.get_mut(index).map_or(0, |budget| {
                 let credit = budget.credit(lanes, other.lane);

@@ -1,0 +1,91 @@
+//! Shutting one proxy's part in a lane, while the lane goes on for other proxies.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{LaneCore, cut_off};
+use crate::lane::attachment::{Attachment, AttachmentStage};
+use crate::lane::call::CallMeta;
+use crate::lane::error::LaneErrorKind;
+use crate::lane::queue::priority_level::Job;
+use crate::quota::Moment;
+
+impl LaneCore {
+    /// Advances the shutdown of a proxy in this lane, and wakes its callers that wait for a queue slot.
+    pub(in crate::lane) fn advance_attachment(
+        &self,
+        attachment: &Attachment,
+        stage: AttachmentStage,
+    ) {
+        attachment.advance(self.index, stage);
+        self.queue_capacity.wake_waiters();
+    }
+
+    /// Advances to a stage in which no call is queued, and rejects the queued calls of the proxy. Returns how many.
+    pub(in crate::lane) fn close_attachment(
+        &self,
+        attachment: &Arc<Attachment>,
+        stage: AttachmentStage,
+    ) -> usize {
+        self.advance_attachment(attachment, stage);
+        self.reject_all_of(attachment)
+    }
+
+    /// Rejects the queued calls of a proxy that was shut down meanwhile: its shutdown may not have seen them.
+    pub(in crate::lane) fn reject_if_detached(&self, attachment: &Arc<Attachment>) {
+        if attachment.stage(self.index) >= AttachmentStage::Closed {
+            self.reject_all_of(attachment);
+        }
+    }
+
+    fn reject_all_of(&self, attachment: &Arc<Attachment>) -> usize {
+        let queued = self.lock_queue().scheduler.drain_matching(is_of(attachment));
+        let rejected = self.reject(queued.into_iter().map(|job| (job, LaneErrorKind::Closed)));
+        // Calls of other proxies may have waited behind them.
+        self.wake_one();
+        self.idle.notify();
+        rejected
+    }
+
+    /// Answers the callers of the proxy's calls in flight, except the call of the worker `own`. Calls that were
+    /// dispatched, but are not in a worker's hand yet, are answered there. Returns how many had not begun, and so were
+    /// not sent.
+    pub(in crate::lane) fn cut_off_attachment(
+        &self,
+        attachment: &Arc<Attachment>,
+        own: Option<usize>,
+    ) -> usize {
+        // Before the calls are read: a worker stores its call before it reads the stage.
+        attachment.advance(self.index, AttachmentStage::CutOff);
+        let is_own = is_of(attachment);
+        let calls = self.in_flight_calls.matching(own, |job: &Job| is_own(job.meta()));
+        let unsent = self.report_all_rejected(calls.into_iter().map(cut_off).collect());
+        self.idle.notify();
+        unsent
+    }
+
+    /// Blocks until no call of the proxy is queued and at most `in_flight_left` are in flight, or until `deadline`.
+    /// Returns whether that came to be.
+    pub(in crate::lane) fn wait_until_detached(
+        &self,
+        attachment: &Arc<Attachment>,
+        in_flight_left: usize,
+        deadline: Moment,
+    ) -> bool {
+        let is_own = is_of(attachment);
+        let is_idle = || {
+            // A call is dispatched under this lock, and counts as in flight until it is answered or queued again.
+            let queue = self.lock_queue();
+            let has_deferred = self.has_deferred.load(Ordering::SeqCst);
+            !has_deferred
+                && attachment.in_flight(self.index) <= in_flight_left
+                && !queue.scheduler.has_any(&is_own)
+        };
+        self.idle.wait(&self.clock, deadline, is_idle)
+    }
+}
+
+/// Returns whether a call was made through this proxy.
+fn is_of(attachment: &Arc<Attachment>) -> impl Fn(&CallMeta) -> bool {
+    move |meta| Arc::ptr_eq(&meta.attachment, attachment)
+}

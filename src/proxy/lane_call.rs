@@ -1,0 +1,229 @@
+//! Calls without a trait: any closure, by the names of its lane and budgets.
+
+use std::borrow::Cow;
+
+use super::{Classify, Lanes, NO_SUCH_LANE, builder};
+use crate::Effect;
+use crate::lane::{
+    CallOptions, LaneError, LaneErrorKind, MethodSpec, OnceWork, Priority, RepeatableWork, Ticket,
+    Work,
+};
+use crate::quota::{BudgetSet, Cost};
+
+/// What the lanes have to know of a call that no trait declares: its lane and budgets, by their names, and its effect.
+///
+/// It has the meaning of the keys of `#[lane(..)]` at a method of a trait. Send it with [`Lanes::call`] or
+/// [`Lanes::submit`].
+///
+/// ```
+/// # #[cfg(feature = "paper")] {
+/// use lanekeeper::broker::{BrokerError, lanes};
+/// use lanekeeper::{BrokerProxy, CallOptions, LaneCall, PaperBroker};
+///
+/// let broker = BrokerProxy::builder(PaperBroker::builder().build()?)
+///     .order_guard(|guard| guard)
+///     .build()?;
+/// // An endpoint that `Broker` lacks, in the lane and the budget of orders.
+/// let call = LaneCall::write(lanes::TRANSACTIONAL).budget(lanes::ORDERS).name("place_basket");
+/// let ticket = broker.lanes().submit(&call, &CallOptions::new().user("alpha"), || {
+///     Ok::<_, BrokerError>("basket-1")
+/// });
+/// assert_eq!(ticket.wait()?, "basket-1");
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneCall {
+    lane: Cow<'static, str>,
+    budgets: Vec<Cow<'static, str>>,
+    name: &'static str,
+    effect: Effect,
+    priority: Priority,
+    weight: u32,
+    route: &'static str,
+    is_exit: bool,
+}
+
+impl LaneCall {
+    /// Returns a call that changes nothing at the broker. It may be repeated after a transient error.
+    pub fn read(lane: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(lane.into(), Effect::Read, "reads")
+    }
+
+    /// Returns a call that changes something at the broker. It is repeated only if it was certainly not executed.
+    pub fn write(lane: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(lane.into(), Effect::Write, "writes")
+    }
+
+    fn new(lane: Cow<'static, str>, effect: Effect, route: &'static str) -> Self {
+        let (priority, name) = (Priority::default(), "call");
+        Self { lane, budgets: Vec::new(), name, effect, priority, weight: 1, route, is_exit: false }
+    }
+
+    /// Sets the name of the call, for errors, observers, metrics and spans, where a trait has the name of the method.
+    /// The default is `call`.
+    #[must_use]
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// Charges the call to one more budget.
+    #[must_use]
+    pub fn budget(mut self, budget: impl Into<Cow<'static, str>>) -> Self {
+        self.budgets.push(budget.into());
+        self
+    }
+
+    /// Sets the priority, which the [options](CallOptions::priority) of a call precede. The default is 5.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets how many calls this one counts as. The default is 1, and 0 counts as 1.
+    #[must_use]
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Sets the route class, which has a circuit breaker of its own. The default is `reads` or `writes`.
+    #[must_use]
+    pub fn route(mut self, route: &'static str) -> Self {
+        self.route = route;
+        self
+    }
+
+    /// Marks the call as an exit, which is urgent whatever the options say, as a cancellation is.
+    #[must_use]
+    pub fn exit(mut self) -> Self {
+        self.is_exit = true;
+        self.priority = Priority::URGENT;
+        self
+    }
+
+    fn error(&self, kind: LaneErrorKind) -> LaneError {
+        LaneError { lane: NO_SUCH_LANE, method: self.name, effect: self.effect, kind }
+    }
+}
+
+/// Calls without a trait. They have the same lanes, budgets, users, deadlines, retries, breakers and observers as the
+/// calls of the proxy.
+impl Lanes {
+    /// Sends a call through its lane and waits for the answer. The lane may repeat it, as its
+    /// [`RetryPolicy`](crate::resilience::RetryPolicy) allows.
+    ///
+    /// ```
+    /// # #[cfg(feature = "paper")] {
+    /// use lanekeeper::broker::{Broker, BrokerError};
+    /// use lanekeeper::{BrokerProxy, CallOptions, LaneCall, PaperBroker};
+    ///
+    /// let paper = PaperBroker::builder().build()?;
+    /// let broker = BrokerProxy::builder(paper.clone()).build()?;
+    /// let call = LaneCall::read("transactional").name("open_orders");
+    /// let open = broker.lanes().call(&call, &CallOptions::new(), move || {
+    ///     Ok::<_, BrokerError>(paper.orders()?.len())
+    /// })?;
+    /// assert_eq!(open, 0);
+    ///
+    /// let wrong = LaneCall::read("transaction");
+    /// let error = broker.lanes().call(&wrong, &CallOptions::new(), || Ok::<_, BrokerError>(()));
+    /// assert!(error.unwrap_err().to_string().contains("there is no lane `transaction`"));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The error of the last attempt, or a [`LaneError`] that explains why there is no answer. Its kind is
+    /// [`LaneErrorKind::UnknownName`] if the call names a lane or a budget that does not exist.
+    pub fn call<R, E>(
+        &self,
+        call: &LaneCall,
+        options: &CallOptions,
+        work: impl FnMut() -> Result<R, E> + Send + 'static,
+    ) -> Result<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Classify + Send + 'static,
+    {
+        self.submit(call, options, work).wait()
+    }
+
+    /// Queues a call like [`call`](Self::call) and returns at once.
+    pub fn submit<R, E>(
+        &self,
+        call: &LaneCall,
+        options: &CallOptions,
+        work: impl FnMut() -> Result<R, E> + Send + 'static,
+    ) -> Ticket<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Classify + Send + 'static,
+    {
+        self.submit_named(call, options, RepeatableWork(work))
+    }
+
+    /// Queues a call like [`submit`](Self::submit), but its closure runs once, so the lane never repeats it.
+    pub fn submit_once<R, E>(
+        &self,
+        call: &LaneCall,
+        options: &CallOptions,
+        work: impl FnOnce() -> Result<R, E> + Send + 'static,
+    ) -> Ticket<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Classify + Send + 'static,
+    {
+        self.submit_named(call, options, OnceWork(Some(work)))
+    }
+
+    /// Checks that the lane and the budgets of a call exist.
+    ///
+    /// # Errors
+    /// [`LaneErrorKind::UnknownName`], as [`call`](Self::call) would return.
+    pub fn check(&self, call: &LaneCall) -> Result<(), LaneError> {
+        self.resolve(call).map(drop)
+    }
+
+    fn submit_named<R, E>(
+        &self,
+        call: &LaneCall,
+        options: &CallOptions,
+        work: impl Work<Result<R, E>> + 'static,
+    ) -> Ticket<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Classify + Send + 'static,
+    {
+        match self.resolve(call) {
+            Ok(method) => self.enqueue(method, options, work, |error: &E| Some(error.failure())),
+            Err(error) => Ticket::refused(error),
+        }
+    }
+
+    /// Finds the lane and the budgets of a call by their names.
+    fn resolve(&self, call: &LaneCall) -> Result<MethodSpec, LaneError> {
+        let shared = &self.0.shared;
+        let lane = self.names().position(|name| name == call.lane);
+        let lane = lane.ok_or_else(|| {
+            let known: Vec<_> = self.names().collect();
+            call.error(unknown("lane", &call.lane, &known))
+        })?;
+        let mut budgets = BudgetSet::EMPTY;
+        for name in &call.budgets {
+            let index = shared.budgets.iter().position(|known| known == name);
+            if !index.is_some_and(|index| budgets.insert(index)) {
+                return Err(call.error(unknown("budget", name, shared.budgets)));
+            }
+        }
+        let LaneCall { name, effect, priority, weight, route, is_exit, .. } = *call;
+        let cost = Cost { lane, budgets, weight, urgent: false };
+        Ok(MethodSpec { name, effect, priority, cost, route, is_exit })
+    }
+}
+
+fn unknown(what: &'static str, name: &str, known: &[&str]) -> LaneErrorKind {
+    LaneErrorKind::UnknownName { what, name: name.to_owned(), known: builder::join_names(known) }
+}

@@ -1,0 +1,130 @@
+//! The lanes themselves, and one proxy's attachment to them.
+//!
+//! A proxy that is built alone has lanes of its own. One that is built with `lanes_of` is attached to the lanes of
+//! another proxy. Each of them names its lanes and budgets by indices of its own trait, which [`AttachedLanes`]
+//! translates.
+//!
+//! The lanes are closed when the last proxy over them is shut down or dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::after;
+
+use crate::Session;
+use crate::clock::Clock;
+use crate::lane::{Attachment, DROP_TIMEOUT, Lane, SharedPacing, Shutdown, ShutdownSummary};
+
+/// The lanes of one or more proxies.
+pub(super) struct SharedLanes {
+    pub(super) lanes: Vec<Lane>,
+    pub(super) budgets: &'static [&'static str],
+    pub(super) pacing: Arc<SharedPacing>,
+    pub(super) clock: Clock,
+    pub(super) session: Session,
+    /// How many proxies are neither shut down nor dropped.
+    open_proxies: AtomicUsize,
+}
+
+impl SharedLanes {
+    pub(super) fn new(
+        lanes: Vec<Lane>,
+        budgets: &'static [&'static str],
+        pacing: Arc<SharedPacing>,
+        clock: Clock,
+        session: Session,
+    ) -> Self {
+        Self { lanes, budgets, pacing, clock, session, open_proxies: AtomicUsize::new(0) }
+    }
+}
+
+impl Drop for SharedLanes {
+    fn drop(&mut self) {
+        // One time limit for all lanes together, so that the waits do not add up if several of them hang.
+        let mut limit = after(DROP_TIMEOUT);
+        for lane in &mut self.lanes {
+            if !lane.close_and_join(&limit) {
+                limit = after(Duration::ZERO);
+            }
+        }
+    }
+}
+
+/// One proxy's attachment to lanes. All clones and handles of the proxy share it.
+pub(super) struct AttachedLanes {
+    pub(super) shared: Arc<SharedLanes>,
+    pub(super) attachment: Arc<Attachment>,
+    /// Whether the proxy still counts among the open ones of the lanes: 1 or 0.
+    is_counted: AtomicUsize,
+    /// `None` if the indices of the proxy are those of the lanes: it was built with them.
+    indices: Option<Indices>,
+}
+
+/// Where the lanes and budgets of an attached proxy are among those of the lanes that it uses.
+pub(super) struct Indices {
+    pub(super) lanes: Box<[usize]>,
+    pub(super) budgets: Box<[usize]>,
+}
+
+impl AttachedLanes {
+    pub(super) fn new(shared: Arc<SharedLanes>, indices: Option<Indices>) -> Self {
+        let attachment = Arc::new(Attachment::new(shared.lanes.len()));
+        shared.open_proxies.fetch_add(1, Ordering::SeqCst);
+        Self { shared, attachment, is_counted: AtomicUsize::new(1), indices }
+    }
+
+    /// Returns where a lane of the proxy is among the shared lanes.
+    pub(super) fn lane_index(&self, own: usize) -> usize {
+        let Some(indices) = &self.indices else { return own };
+        indices.lanes.get(own).copied().unwrap_or(usize::MAX)
+    }
+
+    /// Returns the number of a budget of the proxy in the shared pacing state.
+    pub(super) fn budget_index(&self, own: usize) -> usize {
+        let Some(indices) = &self.indices else { return own };
+        indices.budgets.get(own).copied().unwrap_or(usize::MAX)
+    }
+
+    /// Shuts the proxy down, and with the last proxy the lanes.
+    pub(super) fn shutdown(&self, how: Shutdown) -> ShutdownSummary {
+        let lanes = &self.shared.lanes;
+        let sum = |each: &mut dyn Iterator<Item = ShutdownSummary>| {
+            each.fold(ShutdownSummary::default(), ShutdownSummary::and)
+        };
+        let others = self.shared.open_proxies.load(Ordering::SeqCst)
+            - self.is_counted.load(Ordering::SeqCst);
+        let summary = match others {
+            0 => sum(&mut lanes.iter().map(|lane| lane.shutdown(how))),
+            _ => {
+                let shut = |lane: &Lane| lane.shutdown_attachment(&self.attachment, how);
+                sum(&mut lanes.iter().map(shut))
+            }
+        };
+        self.leave();
+        summary
+    }
+
+    /// Stops counting among the open proxies. The last one closes the lanes.
+    fn leave(&self) {
+        if self.is_counted.swap(0, Ordering::SeqCst) == 1
+            && self.shared.open_proxies.fetch_sub(1, Ordering::SeqCst) == 1
+        {
+            for lane in &self.shared.lanes {
+                lane.shutdown(Shutdown::Now);
+            }
+        }
+    }
+}
+
+impl Drop for AttachedLanes {
+    fn drop(&mut self) {
+        // Without another proxy over them, the lanes are dropped now, which answers all callers.
+        if Arc::strong_count(&self.shared) > 1 {
+            for lane in &self.shared.lanes {
+                lane.shutdown_attachment(&self.attachment, Shutdown::Now);
+            }
+            self.leave();
+        }
+    }
+}
