@@ -144,6 +144,7 @@ pub mod presets;
 pub mod proxy;
 pub mod quota;
 pub mod resilience;
+pub mod routes;
 mod sent;
 mod session;
 pub mod stack;
@@ -190,6 +191,8 @@ pub use proxy::{BuildError, HasLanes, LaneCall};
 pub use quota::{Budget, Limits, PaceSnapshot, PriorUsage, Quota, RttCredit, Window};
 #[doc(inline)]
 pub use resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
+#[doc(inline)]
+pub use routes::{RouteError, RouteTable};
 #[doc(inline)]
 pub use sent::Sent;
 #[doc(inline)]

@@ -44,6 +44,8 @@ pub struct LaneCall {
     is_exit: bool,
 }
 
+const DEFAULT_NAME: &str = "call";
+
 impl LaneCall {
     /// Returns a call that changes nothing at the broker. It may be repeated after a transient error.
     pub fn read(lane: impl Into<Cow<'static, str>>) -> Self {
@@ -56,7 +58,7 @@ impl LaneCall {
     }
 
     fn new(lane: Cow<'static, str>, effect: Effect, route: &'static str) -> Self {
-        let (priority, name) = (Priority::default(), "call");
+        let (priority, name) = (Priority::default(), DEFAULT_NAME);
         Self { lane, budgets: Vec::new(), name, effect, priority, weight: 1, route, is_exit: false }
     }
 
@@ -66,6 +68,11 @@ impl LaneCall {
     pub fn name(mut self, name: &'static str) -> Self {
         self.name = name;
         self
+    }
+
+    /// Sets the name of the call, unless it has one.
+    pub(crate) fn name_unless_set(self, name: &'static str) -> Self {
+        if self.name == DEFAULT_NAME { self.name(name) } else { self }
     }
 
     /// Charges the call to one more budget.
@@ -102,6 +109,26 @@ impl LaneCall {
         self.is_exit = true;
         self.priority = Priority::URGENT;
         self
+    }
+
+    /// Returns the name of its lane.
+    pub fn lane_name(&self) -> &str {
+        &self.lane
+    }
+
+    /// Returns the names of its budgets.
+    pub fn budget_names(&self) -> impl Iterator<Item = &str> {
+        self.budgets.iter().map(AsRef::as_ref)
+    }
+
+    /// Returns its name.
+    pub fn call_name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Returns whether it reads or writes.
+    pub fn effect(&self) -> Effect {
+        self.effect
     }
 
     fn error(&self, kind: LaneErrorKind) -> LaneError {

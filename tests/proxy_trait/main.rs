@@ -18,6 +18,7 @@ pub mod delegate;
 pub mod first;
 pub mod kinds;
 pub mod limits;
+pub mod shared;
 pub mod types;
 pub mod visibility;
 pub mod written_by_a_macro;
