@@ -14,6 +14,7 @@ use super::recover::RecoveredOrder;
 use super::state::GuardState;
 use super::stats::OutcomeCounters;
 use super::tags::{CallerTags, MIN_TAG_LENGTH, TagGenerator};
+use super::updates::OrderUpdates;
 use crate::broker::{Broker, OrderTags, TagSupport};
 use crate::clock::Clock;
 
@@ -240,6 +241,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
                 book_history: BookHistory::default(),
                 hooks: self.hooks,
                 outcomes: OutcomeCounters::default(),
+                updates: OrderUpdates::default(),
             },
         )
     }

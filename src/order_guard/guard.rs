@@ -263,9 +263,14 @@ impl<B: Broker> OrderGuard<B> {
     ///
     /// The slices of an order may arrive one by one: each one in the market is reported, and the last one makes the
     /// outcome final. Each order needs the [id](Order::id) of the broker's order book, which identifies it later. If
-    /// its caller still waits, the next read of its search takes the recorded state into account.
+    /// its caller still waits for a lost answer, the update settles the outcome at once: of a placement if it shows
+    /// the whole order, and of a change or a cancellation if it shows a final state. Any other update of that order
+    /// leads to a read at once, because it may be older than the write.
+    ///
+    /// An update has to be authentic: for a postback of Kite see `brokers::kite::postback`.
     pub fn order_update(&self, order: &Order) {
-        self.state.scan_book(std::slice::from_ref(order), false);
+        let shown = self.state.scan_book(std::slice::from_ref(order), false);
+        self.state.updates.publish(order, &shown);
     }
 
     /// Returns when a caller that starts to wait now stops waiting.

@@ -45,14 +45,18 @@ impl GuardState {
     }
 
     /// Scans `book`, which may be incomplete, for all pending orders, and reports those without a waiting caller.
-    /// Without a callback it only records them, for `recover`.
-    pub(super) fn scan_book(&self, book: &[Order], is_complete: bool) {
+    /// Without a callback it only records them, for `recover`. Returns the tags of the pending orders that it shows.
+    pub(super) fn scan_book(&self, book: &[Order], is_complete: bool) -> Vec<String> {
+        let mut shown_tags = Vec::new();
         self.book_history.record_orders(self.pending_intents.today(), book, is_complete);
         let turned_up = self.pending_intents.collect_findings(|intent, observed, is_orphaned| {
             let is_shown = observed.record(
                 intent,
                 &self.candidates_in_book(intent, observed.last_read_before_send, book),
             );
+            if is_shown {
+                shown_tags.push(intent.tag.clone());
+            }
             let is_reported = is_shown && is_orphaned && self.hooks.on_turned_up.is_set();
             is_reported.then(|| self.new_finding(intent, observed)).flatten()
         });
@@ -71,6 +75,7 @@ impl GuardState {
             let (tag, at, order) = (intent.tag.clone(), intent.at, intent.order.clone());
             self.hooks.on_turned_up.call(&RecoveredOrder { tag, at, order, outcome });
         }
+        shown_tags
     }
 
     /// Returns the finding to report of an order: its final outcome, or that another slice is in the market.

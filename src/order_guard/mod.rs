@@ -10,6 +10,7 @@
 //! - `tags.rs` makes unique tags, and validates those of the callers.
 //! - `pending.rs` holds the orders without a final answer; `journal/` (feature `journal`) keeps them across processes.
 //! - `reconcile/` finds the outcome of a write whose answer was lost, by reads of the order book.
+//! - `updates.rs` tells a search of order updates from elsewhere.
 //! - `recover.rs` searches for the orders without a final answer; `late_orders.rs` finds those that appear later.
 //! - `state.rs` is what all handles of one guard share. `stats.rs` counts how their orders ended.
 //!
@@ -87,6 +88,7 @@ mod recover;
 mod state;
 mod stats;
 mod tags;
+mod updates;
 
 pub use builder::{GuardBuildError, OrderGuardBuilder};
 pub use guard::OrderGuard;

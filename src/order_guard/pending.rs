@@ -193,7 +193,7 @@ impl PendingIntents {
     /// the caller then records its outcome by [`record_late_outcome`](Self::record_late_outcome).
     pub(super) fn collect_findings<T>(
         &self,
-        read: impl Fn(&Intent, &mut ObservedOrder, bool) -> Option<Finding<T>>,
+        mut read: impl FnMut(&Intent, &mut ObservedOrder, bool) -> Option<Finding<T>>,
     ) -> Vec<(Arc<Intent>, Finding<T>)> {
         let mut state = self.state.lock();
         let State { pending, absent, .. } = &mut *state;

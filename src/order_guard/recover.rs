@@ -8,6 +8,7 @@ use super::reconcile::matching::Intent;
 use super::reconcile::observed_order::STALE_BOOK;
 use super::reconcile::polling::{Observation, Unresolved};
 use super::state::{GuardState, PlacementQuery};
+use super::updates::SearchKey;
 use crate::broker::{
     Absence, Broker, BrokerError, ErrorDetail, LookupResult, Order, OrderId, OrderLookup,
     OrderRequest, SlicedOrder,
@@ -85,7 +86,23 @@ impl GuardState {
         let evidence = pending.iter().map(ClaimedIntent::evidence).reduce(Evidence::intersect);
         let Some(mut evidence) = evidence else { return Vec::new() };
         let (may_resend, search_deadline) = (self.may_resend(), self.polling.search_deadline());
-        let search_result = self.search(&mut evidence, caller_deadline, |context| {
+        let keys = pending.iter().map(|claimed| SearchKey::Tag(claimed.intent.tag.clone()));
+        let watch = self.updates.watch(keys.collect());
+        let search_result = self.search(&mut evidence, caller_deadline, &watch, |context| {
+            watch.take();
+            for claimed in std::mem::take(&mut pending) {
+                let intent = &*claimed.intent;
+                let query = PlacementQuery { intent, was_resent: may_resend, lost_detail: None };
+                match self.known_result(query, &claimed) {
+                    Some(order) => {
+                        resolved.push((claimed, RecoveredOutcome::from_order(order)));
+                    }
+                    None => pending.push(claimed),
+                }
+            }
+            if pending.is_empty() {
+                return Observation::Conclusive(());
+            }
             let book = match self.read_book(broker, search_deadline, caller_deadline) {
                 Ok(book) => book,
                 Err(error) => return Observation::Failed(error),

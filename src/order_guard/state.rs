@@ -15,6 +15,7 @@ use super::reconcile::order_in_book::OrderInBook;
 use super::reconcile::polling::{Observation, Polling, Unresolved};
 use super::stats::OutcomeCounters;
 use super::tags::{CallerTags, TagGenerator};
+use super::updates::{OrderUpdates, UpdateWatch};
 use crate::broker::{
     BrokerError, ErrorDetail, LookupResult, Order, OrderLookup, OrderTags, Rows, Slice,
     SlicedOrder, TagSupport,
@@ -33,6 +34,7 @@ pub(super) struct GuardState {
     pub(super) book_history: BookHistory,
     pub(super) hooks: GuardHooks,
     pub(super) outcomes: OutcomeCounters,
+    pub(super) updates: OrderUpdates,
 }
 
 /// An order that is searched for.
@@ -52,13 +54,14 @@ impl GuardState {
         &self,
         evidence: &mut Evidence,
         caller_deadline: Option<Moment>,
+        watch: &UpdateWatch<'_>,
         poll: impl FnMut(PollContext) -> Observation<A>,
     ) -> Result<A, Unresolved> {
         match self.order_tags.support() {
             TagSupport::None => Err(Unresolved::Unreadable(BrokerError::NotSent(
                 ErrorDetail::new("this broker's order book shows no tags"),
             ))),
-            _ => self.polling.poll_until_settled(evidence, caller_deadline, poll),
+            _ => self.polling.poll_until_settled(evidence, caller_deadline, watch, poll),
         }
     }
 
@@ -118,6 +121,16 @@ impl GuardState {
                 )),
             }
         }))
+    }
+
+    /// Returns what was seen of an order so far, if that is final: no read is needed then.
+    pub(super) fn known_result(
+        &self,
+        query: PlacementQuery<'_>,
+        claimed: &ClaimedIntent<'_>,
+    ) -> Option<SlicedOrder> {
+        let shown = claimed.with_observed(|observed| observed.order_in_book(query.intent))?;
+        shown.is_final(query.was_resent).then_some(shown.order)
     }
 
     /// Returns the orders of an order book that may be the one of this intent.

@@ -15,4 +15,5 @@ mod shaky;
 mod slices;
 mod stats;
 mod tags;
+mod updates;
 mod watch;

@@ -78,9 +78,12 @@ pub(crate) struct State {
     pub(crate) failed_reads: usize,
     /// A callback in the middle of a read, which gets its number from 1.
     meanwhile: Option<Meanwhile>,
+    /// A callback with each new order, before its placement is answered.
+    landed: Option<Landed>,
 }
 
 type Meanwhile = Arc<dyn Fn(usize) + Send + Sync>;
+type Landed = Arc<dyn Fn(&Order) + Send + Sync>;
 
 enum Edit {
     Cancel,
@@ -117,6 +120,11 @@ impl Shaky {
     /// Runs a callback in the middle of each read, which gets its number from 1.
     pub(crate) fn meanwhile(&self, happens: impl Fn(usize) + Send + Sync + 'static) {
         self.state().meanwhile = Some(Arc::new(happens));
+    }
+
+    /// Runs a callback with each new order, before its placement is answered.
+    pub(crate) fn landed(&self, happens: impl Fn(&Order) + Send + Sync + 'static) {
+        self.state().landed = Some(Arc::new(happens));
     }
 
     pub(crate) fn placed_and_reads(&self) -> (usize, usize) {
@@ -246,7 +254,9 @@ impl Broker for Shaky {
         if unique && self.state().ledger.iter().any(taken) {
             return Err(BrokerError::Rejected(ErrorDetail::new("duplicate").code(DUPLICATE)));
         }
-        self.write(|state, at, rejected| {
+        let landed = self.state().landed.clone();
+        let mut new = None;
+        let answer = self.write(|state, at, rejected| {
             let id = OrderId::new(format!("{:06}", state.ledger.len() + 1));
             let mut booked = Order::new(id.clone(), OrderStatus::Open, order);
             booked.placed_at.clone_from(&state.dated);
@@ -254,9 +264,14 @@ impl Broker for Shaky {
                 booked.status = OrderStatus::Rejected;
                 booked.status_message = Some("no funds".to_owned());
             }
+            new = Some(booked.clone());
             state.ledger.push((at, booked));
             id
-        })
+        });
+        if let (Some(happens), Some(order)) = (landed, new) {
+            happens(&order);
+        }
+        answer
     }
 
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {

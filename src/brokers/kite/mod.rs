@@ -23,6 +23,7 @@ mod order_id;
 mod orders;
 mod placement;
 mod portfolio;
+pub mod postback;
 mod quotes;
 mod response;
 mod secrets;

@@ -125,7 +125,7 @@ pub(super) fn check_confirmation(
     .map_err(ResponseError::WrongRequest)
 }
 
-fn order(wire: WireOrder) -> Result<Order, String> {
+pub(super) fn order(wire: WireOrder) -> Result<Order, String> {
     let variety = wire.variety.as_deref().map_or(Variety::Regular, Variety::from);
     let id = order_id(&variety, &wire.order_id.required("order_id")?)?;
     let instrument = instrument(wire.exchange, wire.tradingsymbol)?;

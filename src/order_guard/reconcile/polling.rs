@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::evidence::{Evidence, PollContext};
 use crate::broker::{Absence, BrokerError};
 use crate::clock::Clock;
+use crate::order_guard::updates::UpdateWatch;
 use crate::quota::Moment;
 
 /// The pause after the first read. Each pause is twice the one before, up to [`MAX_PAUSE`].
@@ -55,11 +56,12 @@ pub(in crate::order_guard) struct Polling {
 impl Polling {
     /// Reads until there is a result, until the `evidence` proves absence, or until the caller must leave; then once
     /// more. Each read is passed what it would prove. A failed read after the settle time is repeated a few times; an
-    /// earlier one is replaced by the next.
+    /// earlier one is replaced by the next. An update that `watch` is told of ends a pause.
     pub(in crate::order_guard) fn poll_until_settled<A>(
         &self,
         evidence: &mut Evidence,
         caller_deadline: Option<Moment>,
+        watch: &UpdateWatch<'_>,
         mut poll: impl FnMut(PollContext) -> Observation<A>,
     ) -> Result<A, Unresolved> {
         let mut pause = INITIAL_PAUSE;
@@ -104,8 +106,8 @@ impl Polling {
             let wait = wait.max(requested);
             match caller_deadline.map(|deadline| deadline.since(now)) {
                 Some(left) if left.is_zero() || left < requested => return Err(so_far),
-                Some(left) => self.clock.sleep(wait.min(left)),
-                None => self.clock.sleep(wait),
+                Some(left) => watch.pause(&self.clock, now + wait.min(left)),
+                None => watch.pause(&self.clock, now + wait),
             }
             pause = (pause * 2).min(MAX_PAUSE);
         }
@@ -133,6 +135,7 @@ mod tests {
     use super::*;
     use crate::broker::ErrorDetail;
     use crate::clock::ManualClock;
+    use crate::order_guard::updates::OrderUpdates;
 
     const SETTLE: Duration = Duration::from_secs(10);
 
@@ -154,12 +157,15 @@ mod tests {
         let clock = ManualClock::auto_advancing();
         let since = clock.now();
         let polling = Polling { clock: clock.clone().into(), settle_time: SETTLE };
+        let updates = OrderUpdates::default();
+        let watch = updates.watch(Vec::new());
         let mut sent = Vec::new();
-        let answer = polling.poll_until_settled(&mut Evidence::starting_at(since), None, |_| {
-            let at = clock.now().since(since);
-            sent.push(at.as_millis());
-            read(at, sent.len())
-        });
+        let answer =
+            polling.poll_until_settled(&mut Evidence::starting_at(since), None, &watch, |_| {
+                let at = clock.now().since(since);
+                sent.push(at.as_millis());
+                read(at, sent.len())
+            });
         (answer, sent)
     }
 
@@ -175,9 +181,11 @@ mod tests {
     fn a_read_in_flight_as_the_time_passes_is_not_the_last() {
         let clock = ManualClock::auto_advancing();
         let polling = Polling { clock: clock.clone().into(), settle_time: SETTLE };
+        let updates = OrderUpdates::default();
+        let watch = updates.watch(Vec::new());
         let mut reads = 0;
         let evidence = &mut Evidence::starting_at(clock.now());
-        let answer: Result<(), _> = polling.poll_until_settled(evidence, None, |_| {
+        let answer: Result<(), _> = polling.poll_until_settled(evidence, None, &watch, |_| {
             reads += 1;
             clock.advance(Duration::from_secs(60));
             Observation::NotFound
@@ -214,11 +222,13 @@ mod tests {
     fn search_goes_on_where_the_last_one_ended() {
         let clock = ManualClock::auto_advancing();
         let polling = Polling { clock: clock.clone().into(), settle_time: SETTLE };
+        let updates = OrderUpdates::default();
+        let watch = updates.watch(Vec::new());
         let mut evidence = Evidence::starting_at(clock.now());
         let mut search = |max_wait: Duration, fails: bool| {
             let (began, mut reads) = (clock.now(), 0);
             let answer: Result<(), _> =
-                polling.poll_until_settled(&mut evidence, Some(began + max_wait), |_| {
+                polling.poll_until_settled(&mut evidence, Some(began + max_wait), &watch, |_| {
                     reads += 1;
                     if fails { Observation::Failed(transient()) } else { Observation::NotFound }
                 });

@@ -13,6 +13,7 @@ use crate::broker::{
 use crate::order_guard::guard::OrderGuard;
 use crate::order_guard::pending::ClaimedIntent;
 use crate::order_guard::state::PlacementQuery;
+use crate::order_guard::updates::SearchKey;
 
 impl<B: Broker> OrderGuard<B> {
     /// Finds the outcome of an order whose answer was `lost`, slice by slice. If the broker enforces unique tags, the
@@ -26,6 +27,12 @@ impl<B: Broker> OrderGuard<B> {
         let state = self.state();
         let mut was_resent = false;
         let intent = &*claimed.intent;
+        let watch = state.updates.watch(vec![SearchKey::Tag(intent.tag.clone())]);
+        // A postback may have come before the answer was lost.
+        let query = PlacementQuery { intent, was_resent, lost_detail: lost.detail() };
+        if let Some(known) = state.known_result(query, claimed) {
+            return Ok(known);
+        }
         if let TagSupport::Unique { duplicate } = state.order_tags.support() {
             match again() {
                 Ok(order) => return Ok(order),
@@ -44,7 +51,11 @@ impl<B: Broker> OrderGuard<B> {
         let caller_deadline = self.caller_deadline();
         let search_deadline = state.polling.search_deadline();
         let last_read = claimed.with_observed(|observed| observed.last_read_before_send);
-        let found = state.search(&mut evidence, caller_deadline, |context| {
+        let found = state.search(&mut evidence, caller_deadline, &watch, |context| {
+            watch.take();
+            if let Some(known) = state.known_result(query, claimed) {
+                return Observation::Conclusive(Ok(known));
+            }
             let book = match state.read_book(self.lookup_broker(), search_deadline, caller_deadline)
             {
                 Ok(book) => book,
@@ -102,7 +113,8 @@ impl<B: Broker> OrderGuard<B> {
         }
     }
 
-    /// Finds the outcome of a write to an order that has an id, by reads of the order, which `observe` judges.
+    /// Finds the outcome of a write to an order that has an id, by reads of the order, which `observe` judges. An
+    /// update of a final state is judged without a read. Any other one may be older than the write.
     pub(in crate::order_guard) fn resolve_by_id<A>(
         &self,
         id: &OrderId,
@@ -112,7 +124,13 @@ impl<B: Broker> OrderGuard<B> {
         let polling = &self.state().polling;
         let mut last_status = None;
         let evidence = &mut Evidence::starting_at(polling.clock.now());
-        let found = polling.poll_until_settled(evidence, self.caller_deadline(), |_| {
+        let watch = self.state().updates.watch(vec![SearchKey::Id(id.clone())]);
+        let found = polling.poll_until_settled(evidence, self.caller_deadline(), &watch, |_| {
+            if let Some(order) = watch.take() {
+                if let conclusive @ Observation::Conclusive(_) = observe(&order) {
+                    return conclusive;
+                }
+            }
             match self.lookup_broker().order(id) {
                 Ok(order) => {
                     let observation = observe(&order);
