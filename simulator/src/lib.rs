@@ -61,15 +61,18 @@
 //! # Ok::<(), lanekeeper_simulator::SimulatorError>(())
 //! ```
 
+mod accounts;
 mod builder;
 mod dispatch;
 mod error;
 mod exchange;
 mod faults;
+mod gtt;
 mod handler;
 mod http;
 mod latency;
 mod limits;
+mod mutual_funds;
 mod observer;
 mod order_rules;
 mod route;

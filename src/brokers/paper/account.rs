@@ -6,6 +6,8 @@ use rust_decimal::Decimal;
 
 use crate::broker::{Instrument, Margin, Margins, Position, Positions, Product, Side};
 
+use super::error::PaperError;
+
 /// Cash, the part of it that open orders block, and positions.
 ///
 /// A position holds its entry value, long or short; its profit is added to the cash when it is
@@ -105,6 +107,45 @@ impl PaperAccount {
         }
         position.quantity = after;
         self.entry_value += after.abs() * position.average_price;
+    }
+
+    /// Moves `quantity` of the position in `old`, which `side` opened, to the product `new`, at its average price. No
+    /// money moves, unless the position in `new` is on the other side: then both are closed against each other.
+    pub(super) fn convert(
+        &mut self,
+        instrument: &Instrument,
+        side: Side,
+        quantity: Decimal,
+        old: &Product,
+        new: &Product,
+    ) -> Result<(), PaperError> {
+        let key = (instrument.clone(), Some(old.clone()));
+        let open = |position: &&mut Position| {
+            let open = signed_quantity(side, position.quantity);
+            quantity > Decimal::ZERO && quantity <= open
+        };
+        let Some(position) = self.positions.get_mut(&key).filter(open) else {
+            let what = format!("the position in {old} is smaller than {quantity}");
+            return Err(PaperError::invalid_field("quantity", what));
+        };
+        let price = position.average_price;
+        match side {
+            Side::Buy => {
+                position.buy_quantity -= quantity;
+                position.buy_value -= quantity * price;
+            }
+            Side::Sell => {
+                position.sell_quantity -= quantity;
+                position.sell_value -= quantity * price;
+            }
+        }
+        position.quantity -= signed_quantity(side, quantity);
+        if position.quantity.is_zero() {
+            position.average_price = Decimal::ZERO;
+        }
+        self.entry_value -= quantity * price;
+        self.apply_fill(instrument, Some(new), side, quantity, price);
+        Ok(())
     }
 
     /// Returns all positions, valued at the prices that `price_of` returns.
@@ -211,5 +252,37 @@ mod tests {
         assert_eq!(needed(3), Decimal::ZERO);
         assert_eq!(needed(6), Decimal::ZERO);
         assert_eq!(needed(8), Decimal::from(40));
+    }
+
+    #[test]
+    fn a_conversion_moves_a_position_and_no_money() {
+        let mut account = PaperAccount::new(Decimal::from(1000));
+        let [three, ten, twenty] = [3, 10, 20].map(Decimal::from);
+        let (mis, cnc) = (Product::Mis, Product::Cnc);
+        account.apply_fill(&x(), Some(&mis), Side::Sell, three, ten);
+        let before = account.margins();
+        for (side, quantity) in [(Side::Sell, 4), (Side::Buy, 1), (Side::Sell, 0), (Side::Sell, -1)]
+        {
+            assert!(account.convert(&x(), side, quantity.into(), &mis, &cnc).is_err());
+        }
+        assert!(account.convert(&x(), Side::Sell, three, &cnc, &mis).is_err());
+        account.convert(&x(), Side::Sell, Decimal::TWO, &mis, &cnc).unwrap();
+        assert_eq!(account.margins(), before);
+        let positions = account.positions(|_| Some(twenty)).net;
+        let row = |position: &Position| {
+            let sold = (position.sell_quantity, position.sell_value);
+            (position.quantity, position.average_price, sold, position.pnl)
+        };
+        let [two, one] = [2, 1].map(Decimal::from);
+        assert_eq!(row(&positions[0]), (-two, ten, (two, twenty), Some(-twenty)));
+        assert_eq!(row(&positions[1]), (-one, ten, (one, ten), Some(-ten)));
+
+        // The rest meets a position on the other side, and both are closed at a loss of 5.
+        account.apply_fill(&x(), Some(&Product::Nrml), Side::Buy, one, Decimal::from(15));
+        account.convert(&x(), Side::Sell, one, &mis, &Product::Nrml).unwrap();
+        let positions = account.positions(|_| Some(twenty)).net;
+        assert_eq!(positions.iter().filter(|it| it.quantity.is_zero()).count(), 2);
+        assert_eq!(account.realised, Decimal::from(-5));
+        assert_eq!(account.entry_value, twenty);
     }
 }
