@@ -132,6 +132,9 @@ impl SimulatorState {
             ApiRoute::Gtt(route) => {
                 wire::gtt::answer(&self.broker, &self.order_rules, account, route, &form)
             }
+            ApiRoute::Alert(route) => {
+                wire::alerts::answer(&self.broker, account, route, &query, &form)
+            }
             ApiRoute::Fund(route) => wire::funds::answer(&self.broker, account, route, &form),
             ApiRoute::Quote => wire::market::quote(&self.broker, &query),
             ApiRoute::Ohlc => wire::market::ohlc(&self.broker, &query),

@@ -29,6 +29,7 @@ pub(crate) enum ApiRoute<'a> {
     BasketMargins,
     OrderCharges,
     Gtt(GttRoute<'a>),
+    Alert(AlertRoute<'a>),
     Fund(FundRoute<'a>),
     Quote,
     Ohlc,
@@ -49,6 +50,24 @@ pub(crate) enum GttRoute<'a> {
     One { id: &'a str },
     Modify { id: &'a str },
     Delete { id: &'a str },
+}
+
+/// A route of the price alerts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AlertRoute<'a> {
+    All,
+    Create,
+    /// The ids are in the query.
+    Delete,
+    One {
+        id: &'a str,
+    },
+    Modify {
+        id: &'a str,
+    },
+    History {
+        id: &'a str,
+    },
 }
 
 /// A route of the mutual funds.
@@ -113,6 +132,7 @@ impl<'a> ApiRoute<'a> {
             ["margins", "basket"] => only("POST", Self::BasketMargins),
             ["charges", "orders"] => only("POST", Self::OrderCharges),
             ["gtt", ref rest @ ..] => GttRoute::parse(method, rest).map(Self::Gtt),
+            ["alerts", ref rest @ ..] => AlertRoute::parse(method, rest).map(Self::Alert),
             ["mf", ref rest @ ..] => FundRoute::parse(method, rest).map(Self::Fund),
             ["quote"] => only("GET", Self::Quote),
             ["quote", "ohlc"] => only("GET", Self::Ohlc),
@@ -145,6 +165,22 @@ impl<'a> GttRoute<'a> {
             (["triggers", id], "PUT") => Ok(Self::Modify { id }),
             (["triggers", id], "DELETE") => Ok(Self::Delete { id }),
             (["triggers"] | ["triggers", _], _) => Err(ApiError::no_method()),
+            _ => Err(no_route()),
+        }
+    }
+}
+
+impl<'a> AlertRoute<'a> {
+    /// Parses the path below `/alerts`.
+    fn parse(method: &str, path: &[&'a str]) -> Result<Self, ApiError> {
+        match (path, method) {
+            ([], "GET") => Ok(Self::All),
+            ([], "POST") => Ok(Self::Create),
+            ([], "DELETE") => Ok(Self::Delete),
+            ([id], "GET") => Ok(Self::One { id }),
+            ([id], "PUT") => Ok(Self::Modify { id }),
+            ([id, "history"], "GET") => Ok(Self::History { id }),
+            ([] | [_] | [_, "history"], _) => Err(ApiError::no_method()),
             _ => Err(no_route()),
         }
     }
@@ -226,13 +262,22 @@ mod tests {
             ("DELETE", "/gtt/triggers"),
             ("POST", "/gtt/triggers/7"),
             ("PUT", "/mf/orders/7"),
+            ("PUT", "/alerts"),
+            ("DELETE", "/alerts/7"),
             ("POST", "/mf/holdings"),
             ("GET", "/session/refresh_token"),
         ] {
             assert_eq!(ApiRoute::parse(method, path), Err(ApiError::no_method()), "{path}");
         }
-        for path in ["/gtt", "/gtt/orders", "/gtt/triggers/7/8", "/mf", "/mf/sips/7/8", "/margins"]
-        {
+        for path in [
+            "/gtt",
+            "/gtt/orders",
+            "/gtt/triggers/7/8",
+            "/alerts/7/8",
+            "/mf",
+            "/mf/sips/7/8",
+            "/margins",
+        ] {
             assert_eq!(ApiRoute::parse("GET", path), Err(no_route()), "{path}");
         }
         assert!(ApiRoute::parse("GET", "").is_err());

@@ -19,6 +19,9 @@ fn unknown_entries_and_incomplete_forms_are_errors() {
         ("GET", "/portfolio/holdings/authorise", "", 405, "GeneralException"),
         ("GET", "/margins/equity", "", 404, "GeneralException"),
         ("GET", "/charges/orders", "", 405, "GeneralException"),
+        ("POST", "/alerts", "", 400, "InputException"),
+        ("GET", "/alerts/1", "", 404, "GeneralException"),
+        ("GET", "/alerts/1/history", "", 404, "GeneralException"),
         ("POST", "/mf/orders", "", 400, "InputException"),
         (
             "POST",

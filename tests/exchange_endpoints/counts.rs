@@ -10,7 +10,7 @@ use crate::client::{get, roomy, send, still};
 use crate::gtt::gtt_form;
 
 /// The routes beside those of orders and prices, with the names by which fault rules address them.
-const ROUTES: [(&str, &str, &str); 28] = [
+const ROUTES: [(&str, &str, &str); 34] = [
     ("GET", "/user/profile/full", "profile"),
     ("GET", "/user/margins/equity", "margins"),
     ("PUT", "/portfolio/positions", "convert"),
@@ -27,6 +27,12 @@ const ROUTES: [(&str, &str, &str); 28] = [
     ("GET", "/gtt/triggers/1", "gtts"),
     ("PUT", "/gtt/triggers/1", "modify-gtt"),
     ("DELETE", "/gtt/triggers/1", "delete-gtt"),
+    ("GET", "/alerts", "alerts"),
+    ("POST", "/alerts", "create-alert"),
+    ("DELETE", "/alerts", "delete-alerts"),
+    ("GET", "/alerts/1", "alerts"),
+    ("PUT", "/alerts/1", "modify-alert"),
+    ("GET", "/alerts/1/history", "alerts"),
     ("GET", "/mf/orders", "mf-orders"),
     ("POST", "/mf/orders", "place-mf-order"),
     ("GET", "/mf/orders/1", "mf-orders"),

@@ -186,6 +186,8 @@ fn a_gtt_that_kite_refuses_is_refused() {
         assert_eq!((status, error_type.as_str()), (400, "InputException"), "{form}");
         assert!(said.starts_with(message), "{said}, not {message}");
     }
+    let met = gtt_form("single", &[80.0], 70.0, &[79.5]);
+    assert_eq!(place(&exchange, &met).error().2, "Trigger already met.");
     let more = form(&[("type", "single"), ("condition", &good), ("orders", order), ("x", "1")]);
     assert!(place(&exchange, &more).error().2.contains("unknown field `x`"));
     assert_eq!(ids(&exchange).len(), 1);

@@ -4,6 +4,7 @@
 // clippy allows `unwrap` in test functions only, and the helpers are outside of them.
 #![allow(clippy::unwrap_used)]
 
+mod alerts;
 mod bad_input;
 mod client;
 mod counts;

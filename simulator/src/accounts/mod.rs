@@ -1,4 +1,4 @@
-//! What each account has that the paper broker does not know: GTTs and mutual funds.
+//! What each account has that the paper broker does not know: GTTs, alerts and mutual funds.
 //!
 //! An account is an `api_key`, as for the counters. The orders that GTTs place are in the one order book of the paper
 //! broker. At most [`MAX_ACCOUNTS`] accounts have a state of their own, and `register` bounds the entries of each, so
@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use lanekeeper::broker::{Broker, Instrument};
 use lanekeeper::brokers::PaperBroker;
 
+use crate::alerts::Alerts;
 use crate::gtt::Gtts;
 use crate::gtt::trigger::place_triggered;
 use crate::mutual_funds::FundAccount;
@@ -29,6 +30,7 @@ const MAX_ACCOUNTS: usize = 1000;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AccountState {
     pub(crate) gtts: Gtts,
+    pub(crate) alerts: Alerts,
     pub(crate) funds: FundAccount,
 }
 
@@ -115,6 +117,7 @@ impl Account<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mutual_funds::{FundHolding, find_fund};
 
     #[test]
     fn accounts_without_end_share_a_state() {
@@ -128,6 +131,15 @@ mod tests {
             accounts.account(key).change(|_| ());
         }
         assert_eq!(accounts.states.lock().len(), MAX_ACCOUNTS + 1);
+        // A further account reads what it changed.
+        let further = accounts.account("one more");
+        further.change(|state| {
+            let fund = find_fund("INF000P01011").unwrap();
+            let (quantity, average_price) = (1.into(), 1.into());
+            state.funds.holdings.push(FundHolding { fund, quantity, average_price });
+        });
+        assert_eq!(further.read(|state| state.funds.holdings.len()), 1);
+        assert_eq!(accounts.account("0").read(|state| state.funds.holdings.len()), 0);
         assert!(!format!("{accounts:?}").contains("999"));
     }
 

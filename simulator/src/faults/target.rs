@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::route::{ApiRoute, FundRoute, GttRoute};
+use crate::route::{AlertRoute, ApiRoute, FundRoute, GttRoute};
 
 /// A route of the exchange, or a group of routes. Each variant ends with its name in files and flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -16,8 +16,8 @@ pub enum Target {
     All,
     /// Requests that change nothing. `reads`
     Reads,
-    /// Requests that change something: placements, changes and cancellations of orders and GTTs, of orders and SIPs of
-    /// mutual funds, conversions of positions, and authorisations of holdings. `writes`
+    /// Requests that change something: placements, changes and cancellations of orders, GTTs and alerts, of orders and
+    /// SIPs of mutual funds, conversions of positions, and authorisations of holdings. `writes`
     Writes,
     /// `POST /orders/..`. `place`
     Place,
@@ -57,6 +57,14 @@ pub enum Target {
     DeleteGtt,
     /// `GET /gtt/triggers`, and one of them. `gtts`
     Gtts,
+    /// `POST /alerts`. `create-alert`
+    CreateAlert,
+    /// `PUT /alerts/..`. `modify-alert`
+    ModifyAlert,
+    /// `DELETE /alerts`. `delete-alerts`
+    DeleteAlerts,
+    /// `GET /alerts`, one of them, and its history. `alerts`
+    Alerts,
     /// `POST /mf/orders`. `place-mf-order`
     PlaceFundOrder,
     /// `DELETE /mf/orders/..`. `cancel-mf-order`
@@ -92,7 +100,7 @@ pub enum Target {
 #[error("`{0}` is no route; write {list}", list = NAMES.map(|(_, word)| word).join(", "))]
 pub struct TargetError(String);
 
-const NAMES: [(Target, &str); 36] = [
+const NAMES: [(Target, &str); 40] = [
     (Target::All, "all"),
     (Target::Reads, "reads"),
     (Target::Writes, "writes"),
@@ -115,6 +123,10 @@ const NAMES: [(Target, &str); 36] = [
     (Target::ModifyGtt, "modify-gtt"),
     (Target::DeleteGtt, "delete-gtt"),
     (Target::Gtts, "gtts"),
+    (Target::CreateAlert, "create-alert"),
+    (Target::ModifyAlert, "modify-alert"),
+    (Target::DeleteAlerts, "delete-alerts"),
+    (Target::Alerts, "alerts"),
     (Target::PlaceFundOrder, "place-mf-order"),
     (Target::CancelFundOrder, "cancel-mf-order"),
     (Target::FundOrders, "mf-orders"),
@@ -153,6 +165,7 @@ impl Target {
             ApiRoute::OrderMargins | ApiRoute::BasketMargins => Self::OrderMargins,
             ApiRoute::OrderCharges => Self::Charges,
             ApiRoute::Gtt(route) => Self::of_gtt_route(route),
+            ApiRoute::Alert(route) => Self::of_alert_route(route),
             ApiRoute::Fund(route) => Self::of_fund_route(route),
             ApiRoute::Quote | ApiRoute::Ohlc | ApiRoute::Ltp => Self::Quotes,
             ApiRoute::Instruments { .. } => Self::Instruments,
@@ -168,6 +181,15 @@ impl Target {
             GttRoute::Place => Self::PlaceGtt,
             GttRoute::Modify { .. } => Self::ModifyGtt,
             GttRoute::Delete { .. } => Self::DeleteGtt,
+        }
+    }
+
+    fn of_alert_route(route: AlertRoute<'_>) -> Self {
+        match route {
+            AlertRoute::All | AlertRoute::One { .. } | AlertRoute::History { .. } => Self::Alerts,
+            AlertRoute::Create => Self::CreateAlert,
+            AlertRoute::Modify { .. } => Self::ModifyAlert,
+            AlertRoute::Delete => Self::DeleteAlerts,
         }
     }
 
@@ -196,6 +218,9 @@ impl Target {
             Self::PlaceGtt,
             Self::ModifyGtt,
             Self::DeleteGtt,
+            Self::CreateAlert,
+            Self::ModifyAlert,
+            Self::DeleteAlerts,
             Self::PlaceFundOrder,
             Self::CancelFundOrder,
             Self::PlaceSip,
@@ -278,6 +303,10 @@ mod tests {
         assert_eq!(of("PUT", "/gtt/triggers/7"), ["all", "writes", "modify-gtt"]);
         assert_eq!(of("DELETE", "/gtt/triggers/7"), ["all", "writes", "delete-gtt"]);
         assert_eq!(of("GET", "/gtt/triggers/7"), ["all", "reads", "gtts"]);
+        assert_eq!(of("POST", "/alerts"), ["all", "writes", "create-alert"]);
+        assert_eq!(of("PUT", "/alerts/7"), ["all", "writes", "modify-alert"]);
+        assert_eq!(of("DELETE", "/alerts"), ["all", "writes", "delete-alerts"]);
+        assert_eq!(of("GET", "/alerts/7/history"), ["all", "reads", "alerts"]);
         assert_eq!(of("POST", "/mf/orders"), ["all", "writes", "place-mf-order"]);
         assert_eq!(of("DELETE", "/mf/orders/7"), ["all", "writes", "cancel-mf-order"]);
         assert_eq!(of("POST", "/mf/sips"), ["all", "writes", "place-sip"]);

@@ -164,6 +164,7 @@ mod tests {
         let sold = of(Product::Mis, Side::Sell, 10_000);
         assert_eq!(sold["transaction_tax"].to_string(), "2.5");
         assert_eq!(sold["brokerage"].to_string(), "3");
+        assert_eq!(sold["gst"]["total"].to_string(), "0.59526");
         assert_eq!(of(Product::Mis, Side::Buy, 10_000)["transaction_tax"].to_string(), "0");
         assert_eq!(of(Product::Mis, Side::Buy, 1_000_000)["brokerage"].to_string(), "20");
     }

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use lanekeeper::broker::Side;
 use lanekeeper::brokers::PaperBroker;
 
-use super::{USER_ID, json_number, naive_time, sips};
+use super::{USER_ID, json_number, naive_time, sips, uuid};
 use crate::accounts::Account;
 use crate::http::form::FormFields;
 use crate::http::response::{ApiData, ApiError, ApiResult};
@@ -65,7 +65,7 @@ pub(crate) fn answer(
             let order = parse_order(broker, form)?;
             let number = account.next_number();
             account.change(|state| state.funds.place(number, order))?;
-            Ok(json!({"order_id": order_id(number)}))
+            Ok(json!({"order_id": uuid::of(number)}))
         }
         FundRoute::CancelOrder { id } => {
             let number = parse_order_id(id)?;
@@ -92,15 +92,8 @@ fn price_date(broker: &PaperBroker) -> Date {
     today.yesterday().unwrap_or(today)
 }
 
-/// Returns the id of an order. Kite's are UUIDs.
-pub(super) fn order_id(number: u64) -> String {
-    format!("00000000-0000-4000-8000-{number:012x}")
-}
-
 fn parse_order_id(id: &str) -> Result<u64, ApiError> {
-    let digits = id.rsplit('-').next().unwrap_or_default();
-    let number = u64::from_str_radix(digits, 16).ok().filter(|number| order_id(*number) == id);
-    number.ok_or_else(|| ApiError::not_found("Couldn't find that `order_id`."))
+    uuid::parse(id).ok_or_else(|| ApiError::not_found("Couldn't find that `order_id`."))
 }
 
 fn parse_order(broker: &PaperBroker, form: &FormFields) -> Result<FundOrder, ApiError> {
@@ -166,7 +159,7 @@ fn order_json(number: u64, order: &FundOrder, funds: &FundAccount, priced_on: Da
         Side::Sell => Value::Null,
     };
     json!({
-        "order_id": order_id(number),
+        "order_id": uuid::of(number),
         "exchange_order_id": null,
         "tradingsymbol": order.fund.isin,
         "fund": order.fund.name,

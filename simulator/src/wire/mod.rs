@@ -3,6 +3,7 @@
 //! `dispatch` calls them. Field names, nulls and zeros are Kite's, as its documents and clients have them: a missing
 //! price is 0, a missing time is null.
 
+pub(crate) mod alerts;
 pub(crate) mod authorisation;
 pub(crate) mod candles;
 pub(crate) mod charges;
@@ -18,6 +19,7 @@ pub(crate) mod portfolio;
 pub(crate) mod sips;
 pub(crate) mod trigger_range;
 pub(crate) mod user;
+mod uuid;
 
 use jiff::Zoned;
 use jiff::tz::{Offset, TimeZone};

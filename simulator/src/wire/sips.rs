@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use lanekeeper::brokers::PaperBroker;
 
-use super::funds::{order_id, parse_number, parse_tag};
-use super::{json_number, naive_time};
+use super::funds::{parse_number, parse_tag};
+use super::{json_number, naive_time, uuid};
 use crate::accounts::Account;
 use crate::http::form::FormFields;
 use crate::http::response::ApiError;
@@ -62,7 +62,7 @@ pub(super) fn place(
     let has_order = account.change(|state| state.funds.place_sip(numbers, sip, initial_amount))?;
     let [sip_number, order_number] = numbers;
     let mut json = id_json(sip_number);
-    json["order_id"] = has_order.then(|| order_id(order_number)).into();
+    json["order_id"] = has_order.then(|| uuid::of(order_number)).into();
     Ok(json)
 }
 
