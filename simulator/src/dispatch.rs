@@ -93,6 +93,7 @@ impl SimulatorState {
         let route = ApiRoute::parse(parts.method.as_str(), parts.uri.path())?;
         let query = FormFields::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let form = FormFields::parse(body);
+        let json = || wire::json_fields::parse_body(&parts.headers, body);
         match route {
             ApiRoute::Place { variety } => {
                 wire::placement::place(&self.broker, &self.order_rules, variety, &form, fault)
@@ -123,12 +124,12 @@ impl SimulatorState {
             ApiRoute::Profile => wire::user::profile(&self.broker),
             ApiRoute::FullProfile => wire::user::full_profile(&self.broker),
             ApiRoute::OrderMargins => {
-                wire::margin_calculator::order_margins(&self.broker, &query, body)
+                wire::margin_calculator::order_margins(&self.broker, &query, &json()?)
             }
             ApiRoute::BasketMargins => {
-                wire::margin_calculator::basket_margins(&self.broker, &query, body)
+                wire::margin_calculator::basket_margins(&self.broker, &query, &json()?)
             }
-            ApiRoute::OrderCharges => wire::charges::order_charges(&self.broker, body),
+            ApiRoute::OrderCharges => wire::charges::order_charges(&self.broker, &json()?),
             ApiRoute::Gtt(route) => {
                 wire::gtt::answer(&self.broker, &self.order_rules, account, route, &form)
             }

@@ -45,10 +45,12 @@
 //!
 //! # The other routes
 //!
-//! Every REST route that Kite's official Python client uses is answered, and its methods work unchanged. GTTs are triggered by the prices of the paper broker.
-//! Price alerts are kept, and none is ever met. Mutual funds are three invented ones, whose orders stay open until they
-//! are cancelled. Each `api_key` has its own GTTs, alerts and mutual funds; orders, positions and holdings are one account for all keys. Margins are what the paper broker
-//! would block, and charges are informative: it takes none.
+//! Every REST route that Kite's official Python client uses is answered, and its methods work unchanged.
+//!
+//! - GTTs are triggered by the prices of the paper broker. Price alerts are kept, and none is ever met.
+//! - Mutual funds are three invented ones, whose orders stay open until they are cancelled.
+//! - Margins are what the paper broker would block. Charges are informative: it takes none.
+//! - Each `api_key` has its own GTTs, alerts and mutual funds. Orders, positions and holdings are one account for all.
 //!
 //! # Faults
 //!

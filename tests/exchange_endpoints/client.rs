@@ -47,9 +47,14 @@ pub(crate) fn send_as(
 ) -> Reply {
     let mut stream = TcpStream::connect(exchange.address()).unwrap();
     let length = body.len();
+    let kind = match path.starts_with("/margins") || path.starts_with("/charges") {
+        true => "application/json",
+        false => "application/x-www-form-urlencoded",
+    };
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
-         Authorization: token {key}:token\r\nContent-Length: {length}\r\n\r\n"
+         Authorization: token {key}:token\r\nContent-Type: {kind}\r\n\
+         Content-Length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(body).unwrap();

@@ -7,13 +7,11 @@ the mutual fund INF000P01011. At the end every public method and every route of 
 version of the client that has more fails here, and shows what the exchange lacks.
 """
 
-import collections
 import datetime
-import functools
-import inspect
 import sys
 
-from checks import number, raises, recent
+from calls import everything_was_called, record_calls
+from checks import raises, recent
 from kiteconnect import KiteConnect, exceptions
 
 INPUT = exceptions.InputException
@@ -23,50 +21,6 @@ TOKEN = exceptions.TokenException
 YES = "NSE:YESBANK"
 FUND = "INF000P01011"
 SMALL_FUND = "INF000P01029"
-
-# What is not called here, and why.
-NOT_REST = {
-    "login_url": "the address of a page",
-    "set_access_token": "changes the client only",
-    "set_session_expiry_hook": "changes the client only",
-}
-NO_METHOD = {"market.margins": "no method of the client requests it"}
-
-methods_called = set()
-running = []
-routes_used = collections.Counter()
-
-
-def record(name, method):
-    @functools.wraps(method)
-    def called(*args, **kwargs):
-        # What the client calls by itself is not called by this script.
-        if not running:
-            methods_called.add(name)
-        running.append(name)
-        try:
-            return method(*args, **kwargs)
-        finally:
-            running.pop()
-    return called
-
-
-def record_calls():
-    """Records each call of a public method, and each route that it requests."""
-    for name in public_methods():
-        setattr(KiteConnect, name, record(name, getattr(KiteConnect, name)))
-    request = KiteConnect._request
-
-    def recorded(self, route, *args, **kwargs):
-        routes_used[route] += 1
-        return request(self, route, *args, **kwargs)
-
-    KiteConnect._request = recorded
-
-
-def public_methods():
-    functions = inspect.getmembers(KiteConnect, inspect.isfunction)
-    return [name for name, _ in functions if not name.startswith("_")]
 
 
 def seconds(text):
@@ -352,16 +306,6 @@ def another_account(root):
     """GTTs and mutual funds belong to one `api_key`."""
     other = KiteConnect(api_key="other", access_token="token", root=root)
     assert other.get_gtts() == [] and other.mf_orders() == [] and other.mf_sips() == []
-
-
-def everything_was_called():
-    for what, all_of, called, excepted in (
-            ("methods", set(public_methods()), methods_called, NOT_REST),
-            ("routes", set(KiteConnect._routes), set(routes_used), NO_METHOD)):
-        missing = all_of - called - set(excepted)
-        assert not missing, "%s that this script does not use: %s" % (what, sorted(missing))
-        stale = set(excepted) & called | set(excepted) - all_of
-        assert not stale, "%s that are no exceptions: %s" % (what, sorted(stale))
 
 
 def main():

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use lanekeeper::broker::{Product, Side};
 use lanekeeper::brokers::PaperBroker;
 
-use super::json_fields::{self, JsonFields};
+use super::json_fields::JsonFields;
 use super::json_number;
 use crate::http::form::FormFields;
 use crate::http::response::{ApiData, ApiResult};
@@ -107,9 +107,8 @@ impl Charges {
 }
 
 /// Answers with the charges of each order in the body.
-pub(crate) fn order_charges(broker: &PaperBroker, body: &[u8]) -> ApiResult {
-    let body = json_fields::parse_body(body)?;
-    let orders = JsonFields::list(&body, "orders")?;
+pub(crate) fn order_charges(broker: &PaperBroker, body: &Value) -> ApiResult {
+    let orders = JsonFields::list(body, "orders")?;
     let notes: Result<Vec<Value>, _> = orders
         .into_iter()
         .map(|order| {

@@ -1,5 +1,6 @@
 //! The fields of JSON objects that clients send, read with Kite's error messages.
 
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 
@@ -101,8 +102,16 @@ pub(crate) fn parse_number(value: &Value) -> Option<Decimal> {
     (Decimal::ZERO..=Decimal::from(MAX_NUMBER)).contains(&number).then_some(number)
 }
 
-/// Parses the JSON of a body.
-pub(crate) fn parse_body(body: &[u8]) -> Result<Value, ApiError> {
+/// Parses the JSON of a body, which must be declared as JSON.
+pub(crate) fn parse_body(headers: &HeaderMap, body: &[u8]) -> Result<Value, ApiError> {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    // Parameters may follow, as in `application/json; charset=utf-8`.
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(ApiError::input(
+            "The request needs the header `Content-Type: application/json`.",
+        ));
+    }
     serde_json::from_slice(body).map_err(|_| ApiError::input("Invalid JSON in the request body."))
 }
 
@@ -118,6 +127,7 @@ fn missing(name: &str) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyper::header::HeaderValue;
     use serde_json::json;
 
     #[test]
@@ -134,6 +144,22 @@ mod tests {
         for text in ["-1", "1e10", "1e400", "\"1\"", "true", "null", "[1]"] {
             assert_eq!(parse_number(&serde_json::from_str(text).unwrap()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_body_is_declared_as_json() {
+        let parse = |kind: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            parse_body(&headers, b"[1]")
+        };
+        for kind in ["application/json", "Application/JSON; charset=utf-8"] {
+            assert_eq!(parse(kind), Ok(json!([1])), "{kind}");
+        }
+        for kind in ["", "application/x-www-form-urlencoded", "text/json", "application/jsonx"] {
+            assert!(parse(kind).is_err(), "{kind}");
+        }
+        assert!(parse_body(&HeaderMap::new(), b"[1]").is_err());
     }
 
     #[test]

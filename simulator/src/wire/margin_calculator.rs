@@ -12,7 +12,7 @@ use lanekeeper::broker::{Broker, Exchange, Instrument, OrderType, Product, Side,
 use lanekeeper::brokers::PaperBroker;
 
 use super::charges::Charges;
-use super::json_fields::{self, JsonFields};
+use super::json_fields::JsonFields;
 use super::{json_number, order_form};
 use crate::http::form::FormFields;
 use crate::http::response::{ApiData, ApiError, ApiResult};
@@ -30,7 +30,7 @@ struct MarginOrder {
 }
 
 /// Answers with the margin of each order in the body, given the positions of the account.
-pub(crate) fn order_margins(broker: &PaperBroker, query: &FormFields, body: &[u8]) -> ApiResult {
+pub(crate) fn order_margins(broker: &PaperBroker, query: &FormFields, body: &Value) -> ApiResult {
     let compact = is_compact(query)?;
     let orders = parse_orders(broker, body)?;
     let positions = positions(broker)?;
@@ -40,7 +40,7 @@ pub(crate) fn order_margins(broker: &PaperBroker, query: &FormFields, body: &[u8
 
 /// Answers with the margin of all orders in the body: `initial` is the sum of the single ones, and `final` what is
 /// needed in the end, because orders of a basket may close each other.
-pub(crate) fn basket_margins(broker: &PaperBroker, query: &FormFields, body: &[u8]) -> ApiResult {
+pub(crate) fn basket_margins(broker: &PaperBroker, query: &FormFields, body: &Value) -> ApiResult {
     let compact = is_compact(query)?;
     let mut positions = match query.get("consider_positions").map(str::to_ascii_lowercase) {
         None => Positions::new(),
@@ -96,9 +96,8 @@ fn positions(broker: &PaperBroker) -> Result<Positions, ApiError> {
     Ok(open.collect())
 }
 
-fn parse_orders(broker: &PaperBroker, body: &[u8]) -> Result<Vec<MarginOrder>, ApiError> {
-    let body = json_fields::parse_body(body)?;
-    let orders = JsonFields::list(&body, "orders")?;
+fn parse_orders(broker: &PaperBroker, body: &Value) -> Result<Vec<MarginOrder>, ApiError> {
+    let orders = JsonFields::list(body, "orders")?;
     orders.into_iter().map(|order| parse_order(broker, order)).collect()
 }
 

@@ -234,6 +234,42 @@ mod tests {
         }
     }
 
+    proptest! {
+        // A conversion changes the positions of two products, and neither their sum nor the money.
+        #[test]
+        fn conversions_change_no_sum(
+            steps in prop::collection::vec(
+                (any::<[bool; 2]>(), 1_i64..50, 1_i64..500, 1_i64..50), 1..40
+            ),
+        ) {
+            let mut account = PaperAccount::new(Decimal::from(1_000_000));
+            let products = [Product::Mis, Product::Cnc];
+            let (mut bought, mut spent) = (Decimal::ZERO, Decimal::ZERO);
+            for ([buy, mis], quantity, price, converted) in steps {
+                let side = if buy { Side::Buy } else { Side::Sell };
+                let [quantity, price] = [quantity, price].map(Decimal::from);
+                let [old, new] = match mis { true => [0, 1], false => [1, 0] };
+                account.apply_fill(&x(), Some(&products[old]), side, quantity, price);
+                bought += signed_quantity(side, quantity);
+                spent += signed_quantity(side, quantity) * price;
+                // Some are refused, and change nothing either.
+                let _ = account.convert(
+                    &x(), side, converted.into(), &products[old], &products[new],
+                );
+            }
+            let last = Decimal::from(250);
+            let positions = account.positions(|_| Some(last)).net;
+            let sum = |of: fn(&Position) -> Decimal| positions.iter().map(of).sum::<Decimal>();
+            prop_assert_eq!(sum(|it| it.quantity), bought);
+            prop_assert_eq!(sum(|it| it.buy_quantity - it.sell_quantity), bought);
+            let close = |a: Decimal, b: Decimal| (a - b).abs() < Decimal::new(1, 12);
+            prop_assert!(close(sum(|it| it.pnl.unwrap()), bought * last - spent));
+            prop_assert!(close(sum(|it| it.buy_value - it.sell_value), spent));
+            let entry = sum(|it| it.quantity.abs() * it.average_price);
+            prop_assert!(close(account.entry_value, entry));
+        }
+    }
+
     #[test]
     fn closing_needs_no_money_and_turning_round_needs_it_for_the_rest() {
         let mut account = PaperAccount::new(Decimal::from(1000));
