@@ -53,8 +53,11 @@ fn an_alert_is_created_listed_changed_and_deleted() {
     assert_eq!(get(&exchange, "/alerts?status=enabled").data(), json!([second]));
 
     let uuids = [&first, &second].map(|alert| alert["uuid"].as_str().unwrap());
-    let unknown = format!("/alerts?uuid={}&uuid=1", uuids[0]);
-    assert_eq!(send(&exchange, "DELETE", &unknown, "").status, 404);
+    // One that is unknown keeps the others.
+    for unknown in ["1", "00000000-0000-4000-8000-0000000000ff"] {
+        let path = format!("/alerts?uuid={}&uuid={unknown}", uuids[0]);
+        assert_eq!(send(&exchange, "DELETE", &path, "").status, 404);
+    }
     assert_eq!(get(&exchange, "/alerts").data().as_array().unwrap().len(), 2);
     let both = format!("/alerts?uuid={}&uuid={}", uuids[0], uuids[1]);
     assert_eq!(send(&exchange, "DELETE", &both, "").data(), json!(null));
