@@ -1,7 +1,7 @@
 //! Price alerts: conditions of which Kite tells the account's holder.
 //!
-//! They are kept and shown. None is ever met here, because there is nobody to tell: the count of an alert stays zero and
-//! its history empty. Alerts that trigger orders are refused. `wire::alerts` parses and renders them.
+//! They are kept and shown. None is ever met here, because a notification would reach no person: the count of an alert
+//! stays zero and its history empty. Alerts that trigger orders are refused. `wire::alerts` parses and renders them.
 
 use jiff::Zoned;
 use rust_decimal::Decimal;

@@ -76,8 +76,8 @@ impl PaperBackend<'_> {
         self.0.cancel(id)
     }
 
-    /// Converts `quantity` of the position in the product `old`, which `side` opened, to the product `new`, at its average
-    /// price. Where the account has the opposite position in `new`, both are closed against each other.
+    /// Converts `quantity` of the position in the product `old`, which `side` opened, to the product `new`, at its
+    /// average price. Where the account has the opposite position in `new`, both are closed against each other.
     ///
     /// # Errors
     /// The position is smaller than `quantity`, or on the other side.
