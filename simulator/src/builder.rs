@@ -14,6 +14,7 @@ use lanekeeper::brokers::paper::Prices;
 use lanekeeper::presets;
 use lanekeeper::quota::Limits;
 
+use crate::accounts::{AccountState, Accounts};
 use crate::dispatch::SimulatorState;
 use crate::error::SimulatorError;
 use crate::exchange::SimulatedExchange;
@@ -22,6 +23,8 @@ use crate::http::server::Server;
 use crate::latency::Network;
 use crate::limits::counter::Algorithm;
 use crate::limits::ledger::{Arrival, Ledger};
+use crate::mutual_funds::listing::Fund;
+use crate::mutual_funds::{FundHolding, MAX_NUMBER};
 use crate::observer::RequestObserver;
 use crate::order_rules::OrderRules;
 use crate::sessions::Sessions;
@@ -48,6 +51,7 @@ pub struct SimulatorBuilder {
     seed: u64,
     faults: Faults,
     order_rules: OrderRules,
+    fund_holdings: Vec<(String, Decimal, Decimal)>,
     observer: Option<RequestObserver>,
     read_timeout: Duration,
     max_connections: usize,
@@ -67,6 +71,7 @@ impl SimulatorBuilder {
             seed: 0,
             faults: Faults::new(),
             order_rules: OrderRules::default(),
+            fund_holdings: Vec::new(),
             observer: None,
             read_timeout: READ_TIMEOUT,
             max_connections: MAX_CONNECTIONS,
@@ -148,6 +153,24 @@ impl SimulatorBuilder {
     /// them a limit order can be placed so far from the market that it never fills. Default: yes.
     pub fn circuit_limits(mut self, enforced: bool) -> Self {
         self.order_rules.set_circuit_limits(enforced);
+        self
+    }
+
+    /// Adds units of a mutual fund that every account holds from the start. `isin` is one of the listing at
+    /// `/mf/instruments`. Default: none.
+    ///
+    /// ```
+    /// # use lanekeeper_simulator::SimulatedExchange;
+    /// let exchange = SimulatedExchange::builder().fund_holding("INF000P01011", 25, 100).start()?;
+    /// # Ok::<(), lanekeeper_simulator::SimulatorError>(())
+    /// ```
+    pub fn fund_holding(
+        mut self,
+        isin: impl Into<String>,
+        quantity: impl Into<Decimal>,
+        average_price: impl Into<Decimal>,
+    ) -> Self {
+        self.fund_holdings.push((isin.into(), quantity.into(), average_price.into()));
         self
     }
 
@@ -233,6 +256,17 @@ impl SimulatorBuilder {
         if let Some(market) = self.order_rules.invalid_exchange() {
             return Err(SimulatorError::Freeze { market: market.clone() });
         }
+        let mut initial = AccountState::default();
+        for (isin, quantity, average_price) in self.fund_holdings {
+            let Some(fund) = Fund::with_isin(&isin) else {
+                return Err(SimulatorError::UnknownFund { isin });
+            };
+            let in_range = |number| number > Decimal::ZERO && number <= MAX_NUMBER;
+            if !in_range(quantity) || !in_range(average_price) {
+                return Err(SimulatorError::FundHolding { isin });
+            }
+            initial.funds.holdings.push(FundHolding { fund, quantity, average_price });
+        }
         let faults = Mutex::new(self.faults.schedule()?);
         let broker = match self.broker {
             Some(broker) => broker,
@@ -245,6 +279,7 @@ impl SimulatorBuilder {
         let state = Arc::new(SimulatorState {
             ledger,
             sessions: Sessions::default(),
+            accounts: Accounts::new(initial),
             network: Network::new(self.latency, self.jitter, self.seed),
             faults,
             order_rules: self.order_rules,

@@ -11,6 +11,7 @@ use hyper::http::request::Parts;
 use lanekeeper::brokers::PaperBroker;
 use parking_lot::Mutex;
 
+use crate::accounts::Accounts;
 use crate::faults::FaultSchedule;
 use crate::faults::fault::Fault;
 use crate::http::body::{ConnectionFault, FaultyBody};
@@ -29,6 +30,7 @@ use crate::wire;
 pub(crate) struct SimulatorState {
     pub(crate) ledger: Ledger,
     pub(crate) sessions: Sessions,
+    pub(crate) accounts: Accounts,
     pub(crate) network: Network,
     pub(crate) faults: Mutex<FaultSchedule>,
     pub(crate) order_rules: OrderRules,
@@ -54,6 +56,8 @@ impl Reply {
 /// A request that was admitted and is not executed yet.
 pub(crate) struct AdmittedRequest {
     pub(crate) state: Arc<SimulatorState>,
+    /// The account; empty for a login.
+    pub(crate) api_key: String,
     pub(crate) parts: Parts,
     pub(crate) body: Result<Bytes, ApiError>,
 }
@@ -66,15 +70,30 @@ impl AdmittedRequest {
 
     /// Executes the request, with a fault of one slice of its order.
     pub(crate) fn execute_with(self, fault: Option<Fault>) -> Response<FaultyBody> {
-        to_response(self.body.and_then(|body| self.state.dispatch(&self.parts, &body, fault)))
+        let Self { state, api_key, parts, body } = self;
+        to_response(body.and_then(|body| state.dispatch(&api_key, &parts, &body, fault)))
     }
 }
 
 impl SimulatorState {
-    fn dispatch(&self, parts: &Parts, body: &[u8], fault: Option<Fault>) -> ApiResult {
+    /// Triggers the GTTs whose triggers the present prices meet.
+    pub(crate) fn advance_gtts(&self) {
+        self.accounts.advance_gtts(&self.broker, &self.order_rules);
+    }
+
+    fn dispatch(
+        &self,
+        api_key: &str,
+        parts: &Parts,
+        body: &[u8],
+        fault: Option<Fault>,
+    ) -> ApiResult {
+        self.advance_gtts();
+        let account = self.accounts.account(api_key);
         let route = ApiRoute::parse(parts.method.as_str(), parts.uri.path())?;
         let query = FormFields::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let form = FormFields::parse(body);
+        let json = || wire::json_fields::parse_body(&parts.headers, body);
         match route {
             ApiRoute::Place { variety } => {
                 wire::placement::place(&self.broker, &self.order_rules, variety, &form, fault)
@@ -90,18 +109,46 @@ impl SimulatorState {
             ApiRoute::OrderTrades { id } => wire::orders::order_trades(&self.broker, id),
             ApiRoute::Trades => wire::orders::trades(&self.broker),
             ApiRoute::Positions => wire::portfolio::positions(&self.broker),
+            ApiRoute::ConvertPosition => wire::portfolio::convert(&self.broker, &form),
             ApiRoute::Holdings => wire::portfolio::holdings(&self.broker),
+            ApiRoute::HoldingsSummary => wire::portfolio::holdings_summary(&self.broker),
+            ApiRoute::CompactHoldings => wire::portfolio::compact_holdings(&self.broker),
+            ApiRoute::Auctions => wire::portfolio::auctions(),
+            ApiRoute::AuthoriseHoldings => {
+                wire::authorisation::authorise(&self.broker, &form, account.next_number())
+            }
             ApiRoute::Margins => wire::user::margins(&self.broker),
             ApiRoute::SegmentMargins { segment } => {
                 wire::user::segment_margins(&self.broker, segment)
             }
             ApiRoute::Profile => wire::user::profile(&self.broker),
+            ApiRoute::FullProfile => wire::user::full_profile(&self.broker),
+            ApiRoute::OrderMargins => {
+                wire::margin_calculator::order_margins(&self.broker, &query, &json()?)
+            }
+            ApiRoute::BasketMargins => {
+                wire::margin_calculator::basket_margins(&self.broker, &query, &json()?)
+            }
+            ApiRoute::OrderCharges => wire::charges::order_charges(&self.broker, &json()?),
+            ApiRoute::Gtt(route) => {
+                wire::gtt::answer(&self.broker, &self.order_rules, account, route, &form)
+            }
+            ApiRoute::Alert(route) => {
+                wire::alerts::answer(&self.broker, account, route, &query, &form)
+            }
+            ApiRoute::Fund(route) => wire::funds::answer(&self.broker, account, route, &form),
             ApiRoute::Quote => wire::market::quote(&self.broker, &query),
             ApiRoute::Ohlc => wire::market::ohlc(&self.broker, &query),
             ApiRoute::Ltp => wire::market::ltp(&self.broker, &query),
             ApiRoute::Instruments { exchange } => wire::market::instruments(&self.broker, exchange),
             ApiRoute::Historical { token, interval } => {
                 wire::candles::historical(&self.broker, token, interval, &query)
+            }
+            ApiRoute::TriggerRange { side } => {
+                wire::trigger_range::trigger_range(&self.broker, side, &query)
+            }
+            ApiRoute::RenewSession => {
+                wire::user::renew_session(&self.broker, &self.sessions, &form)
             }
             ApiRoute::BeginSession => {
                 wire::user::begin_session(&self.broker, &self.sessions, &form)

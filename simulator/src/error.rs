@@ -58,6 +58,18 @@ pub enum SimulatorError {
         /// The exchange that it was set for.
         market: Market,
     },
+    /// A mutual fund that is not listed.
+    #[error("no mutual fund with the ISIN `{isin}` is listed")]
+    UnknownFund {
+        /// The ISIN that a holding was set for.
+        isin: String,
+    },
+    /// A holding of a mutual fund that is not positive, or too large for the arithmetic.
+    #[error("the holding of {isin} is not between 0 and a thousand million")]
+    FundHolding {
+        /// The ISIN that the holding was set for.
+        isin: String,
+    },
     /// The read timeout is zero, so no request could be read.
     #[error("a read timeout of zero lets no request in")]
     NoTimeToRead,

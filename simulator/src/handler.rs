@@ -36,9 +36,9 @@ impl SimulatorState {
         let reply = match (authenticated, entry.admitted) {
             (Err(error), _) => Reply::immediate(to_response(Err(error))),
             (Ok(_), false) => Reply::immediate(to_response(Err(ApiError::too_many_requests()))),
-            (Ok(_), true) => {
+            (Ok(api_key), true) => {
                 let fault = self.next_fault(&parts);
-                let request = AdmittedRequest { state: self.clone(), parts, body };
+                let request = AdmittedRequest { state: self.clone(), api_key, parts, body };
                 match fault {
                     None => Reply::immediate(request.execute()),
                     Some(fault) => {

@@ -24,14 +24,15 @@
 //! # The path of a request
 //!
 //! `http::server` reads the request and delays it (`latency`). Then it **arrives**: `handler` authenticates it,
-//! `limits::ledger` counts and records it, and `dispatch` executes it by way of `wire`. Its response is delayed
-//! too. A request that was read completely arrives even if its sender has closed the connection.
+//! `limits::ledger` counts and records it, and `dispatch` executes it by way of `wire`, on the paper broker and on the
+//! `accounts`. Its response is delayed too. A request that was read completely arrives even if its sender has closed
+//! the connection.
 //!
 //! # What is counted
 //!
-//! Every request is counted, except those to `/session/token`, requests without a valid header, and requests with
-//! an address that is too long: a real exchange rejects those before it counts them. Each `api_key` is counted
-//! alone; [`SimulatedExchange::account`] returns the counts of one.
+//! Every request is counted, except those to `/session/token` and `/session/refresh_token`, requests without a valid
+//! header, and requests with an address that is too long: a real exchange rejects those before it counts them. Each
+//! `api_key` is counted alone; [`SimulatedExchange::account`] returns the counts of one.
 //!
 //! # Orders
 //!
@@ -41,6 +42,15 @@
 //!
 //! Only regular orders are simulated. After market, cover, iceberg and auction orders are rejected, since they would be
 //! filled like regular ones. The market is always open: the tape of prices does not stop.
+//!
+//! # The other routes
+//!
+//! Every REST route that Kite's official Python client uses is answered, and its methods work unchanged.
+//!
+//! - GTTs are triggered by the prices of the paper broker. Price alerts are kept, and none is ever met.
+//! - Mutual funds are three invented ones, whose orders stay open until they are cancelled.
+//! - Margins are what the paper broker would block. Charges are informative: it takes none.
+//! - Each `api_key` has its own GTTs, alerts and mutual funds. Orders, positions and holdings are one account for all.
 //!
 //! # Faults
 //!
@@ -61,15 +71,19 @@
 //! # Ok::<(), lanekeeper_simulator::SimulatorError>(())
 //! ```
 
+mod accounts;
+mod alerts;
 mod builder;
 mod dispatch;
 mod error;
 mod exchange;
 mod faults;
+mod gtt;
 mod handler;
 mod http;
 mod latency;
 mod limits;
+mod mutual_funds;
 mod observer;
 mod order_rules;
 mod route;

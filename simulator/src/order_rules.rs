@@ -104,15 +104,24 @@ impl OrderRules {
         broker: &PaperBroker,
         order: &OrderRequest,
     ) -> Result<(), ApiError> {
+        self.check_tick_size(broker, order)?;
         let (price, trigger) = (order.price, order.trigger_price);
-        let tick = broker.backend().tick_size(&order.instrument);
-        check_ticks(tick, [("price", price), ("trigger price", trigger)])?;
         let limits = broker.backend().circuit_limits(&order.instrument);
         let Some(limits) = limits.filter(|_| self.circuit_limits) else { return Ok(()) };
         let of_types = |types: [OrderType; 2]| types.contains(&order.order_type);
         let price = price.filter(|_| of_types([OrderType::Limit, OrderType::StopLimit]));
         let trigger = trigger.filter(|_| of_types([OrderType::Stop, OrderType::StopLimit]));
         check_circuits([limits.lower, limits.upper], order.side, price, trigger)
+    }
+
+    /// Checks whether the prices that an order names are whole ticks.
+    pub(crate) fn check_tick_size(
+        &self,
+        broker: &PaperBroker,
+        order: &OrderRequest,
+    ) -> Result<(), ApiError> {
+        let tick = broker.backend().tick_size(&order.instrument);
+        check_ticks(tick, [("price", order.price), ("trigger price", order.trigger_price)])
     }
 }
 

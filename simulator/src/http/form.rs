@@ -24,6 +24,11 @@ impl FormFields {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Returns the names of all fields, in the order of the text.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Rejects fields that are not `known`, and repeated fields: which of two values is meant is unknown.
     pub(crate) fn reject_unknown(&self, known: &[&str]) -> Result<(), ApiError> {
         for (at, (name, _)) in self.0.iter().enumerate() {

@@ -53,6 +53,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "GeneralException", message)
     }
 
+    /// Returns the message alone.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Returns the error of one slice, as it stands beside the slices that were placed.
     pub(crate) fn to_slice_json(&self) -> Value {
         json!({

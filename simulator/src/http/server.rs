@@ -24,6 +24,7 @@ use super::response::{ApiError, to_response};
 use super::write_timeout::WriteTimeoutStream;
 use crate::dispatch::SimulatorState;
 use crate::error::SimulatorError;
+use crate::gtt::watch::watch_prices;
 
 /// Bounds a request body: far larger than any form.
 const MAX_BODY_SIZE: usize = 64 * 1024;
@@ -94,6 +95,7 @@ fn run(
             Err(error) => return drop(ready.send(Err(error))),
         };
         let _ = ready.send(Ok(()));
+        tokio::spawn(watch_prices(state.clone()));
         tokio::spawn(accept(listener, permits, state));
         // When this returns, the runtime is dropped with all of its tasks.
         let _ = stopped.await;

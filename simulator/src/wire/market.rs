@@ -48,7 +48,8 @@ pub(crate) fn ltp(broker: &PaperBroker, query: &FormFields) -> ApiResult {
     )
 }
 
-fn quotes(
+/// Answers for each instrument of the query with what `json` makes of its token and its quote.
+pub(super) fn quotes(
     broker: &PaperBroker,
     query: &FormFields,
     max_keys: usize,

@@ -3,18 +3,31 @@
 //! `dispatch` calls them. Field names, nulls and zeros are Kite's, as its documents and clients have them: a missing
 //! price is 0, a missing time is null.
 
+pub(crate) mod alerts;
+pub(crate) mod authorisation;
 pub(crate) mod candles;
+pub(crate) mod charges;
+pub(crate) mod funds;
+pub(crate) mod gtt;
+pub(crate) mod json_fields;
+pub(crate) mod margin_calculator;
 pub(crate) mod market;
 pub(crate) mod order_form;
 pub(crate) mod orders;
 pub(crate) mod placement;
 pub(crate) mod portfolio;
+pub(crate) mod sips;
+pub(crate) mod trigger_range;
 pub(crate) mod user;
+mod uuid;
 
 use jiff::Zoned;
 use jiff::tz::{Offset, TimeZone};
 use rust_decimal::Decimal;
 use serde_json::Value;
+
+/// The id of the account's holder, as the profile of the paper broker has it.
+const USER_ID: &str = "PAPER1";
 
 /// Returns India's time zone, which the times on Kite's wire are in. It has had one offset and no daylight
 /// saving time since 1945, so the zone database is not needed.

@@ -201,7 +201,7 @@ fn parse_protection(text: &str) -> Result<Option<MarketProtection>, ApiError> {
     percent.map(Some).map_err(|_| FormFields::invalid("market_protection"))
 }
 
-fn parse_order_type(word: &str) -> Result<OrderType, ApiError> {
+pub(crate) fn parse_order_type(word: &str) -> Result<OrderType, ApiError> {
     Ok(match word {
         "MARKET" => OrderType::Market,
         "LIMIT" => OrderType::Limit,

@@ -8,7 +8,7 @@ use lanekeeper::broker::{
 use lanekeeper::brokers::PaperBroker;
 use lanekeeper::brokers::paper::{OrderEntry, PaperError};
 
-use super::{json_number, json_number_or_zero, naive_time_or_null, order_form};
+use super::{USER_ID, json_number, json_number_or_zero, naive_time_or_null, order_form};
 use crate::http::form::FormFields;
 use crate::http::response::{ApiData, ApiError, ApiResult};
 use crate::order_rules::OrderRules;
@@ -106,7 +106,7 @@ fn order_json(broker: &PaperBroker, entry: &OrderEntry, order: &Order) -> Value 
     let updated = order.updated_at.as_ref().filter(|_| at_exchange);
     let placed = order.placed_at.as_ref();
     let mut json = json!({
-        "placed_by": "PAPER1",
+        "placed_by": USER_ID,
         "order_id": order.id,
         "exchange_order_id": order.exchange_order_id,
         "parent_order_id": order.parent.as_ref().filter(|_| !entry.request.autoslice),

@@ -1,12 +1,13 @@
-//! Positions and holdings.
+//! Positions and their conversion, and holdings.
 
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
-use lanekeeper::broker::{Broker, Holding, Instrument, Position};
+use lanekeeper::broker::{Broker, Holding, Instrument, Position, Product, Side};
 use lanekeeper::brokers::PaperBroker;
 
 use super::{json_number, json_number_or_zero};
+use crate::http::form::FormFields;
 use crate::http::response::{ApiData, ApiError, ApiResult};
 
 pub(crate) fn positions(broker: &PaperBroker) -> ApiResult {
@@ -17,10 +18,94 @@ pub(crate) fn positions(broker: &PaperBroker) -> ApiResult {
     Ok(ApiData::Json(json!({"net": list(&positions.net), "day": list(&positions.day)})))
 }
 
+/// Converts a part of a position to another product.
+pub(crate) fn convert(broker: &PaperBroker, form: &FormFields) -> ApiResult {
+    form.reject_unknown(&[
+        "exchange",
+        "tradingsymbol",
+        "transaction_type",
+        "position_type",
+        "quantity",
+        "old_product",
+        "new_product",
+    ])?;
+    let instrument = Instrument::new(form.require("exchange")?, form.require("tradingsymbol")?);
+    let side = match form.require("transaction_type")? {
+        "BUY" => Side::Buy,
+        "SELL" => Side::Sell,
+        _ => return Err(FormFields::invalid("transaction_type")),
+    };
+    let of_today = match form.require("position_type")? {
+        "day" => true,
+        "overnight" => false,
+        _ => return Err(FormFields::invalid("position_type")),
+    };
+    form.require("quantity")?;
+    let quantity = form.integer("quantity")?.filter(|quantity| *quantity > 0);
+    let quantity = quantity.ok_or_else(|| FormFields::invalid("quantity"))?;
+    let product = |name| match Product::from(form.require(name)?) {
+        Product::Co | Product::Other(_) => Err(FormFields::invalid(name)),
+        product => Ok(product),
+    };
+    let (old, new) = (product("old_product")?, product("new_product")?);
+    if old == new {
+        return Err(FormFields::invalid("new_product"));
+    }
+    // The paper broker carries nothing overnight.
+    if !of_today {
+        return Err(ApiError::input("Invalid `quantity`: no position is carried overnight."));
+    }
+    broker.backend().convert_position(&instrument, side, quantity.into(), &old, &new)?;
+    Ok(ApiData::Json(true.into()))
+}
+
 pub(crate) fn holdings(broker: &PaperBroker) -> ApiResult {
+    list_holdings(broker, |holding| holding_json(broker, holding))
+}
+
+/// The holdings with their quantities alone.
+pub(crate) fn compact_holdings(broker: &PaperBroker) -> ApiResult {
+    list_holdings(broker, |holding| {
+        json!({
+            "exchange": holding.instrument.exchange(),
+            "tradingsymbol": holding.instrument.symbol(),
+            "instrument_token": broker.backend().token(&holding.instrument),
+            "t1_quantity": json_number(holding.unsettled_quantity),
+            "quantity": json_number(holding.quantity),
+        })
+    })
+}
+
+fn list_holdings(broker: &PaperBroker, json: impl Fn(&Holding) -> Value) -> ApiResult {
     let holdings = broker.holdings().map_err(|_| ApiError::internal())?;
-    let list: Vec<Value> = holdings.iter().map(|holding| holding_json(broker, holding)).collect();
+    let list: Vec<Value> = holdings.iter().map(json).collect();
     Ok(ApiData::Json(list.into()))
+}
+
+/// What the holdings cost and are worth.
+pub(crate) fn holdings_summary(broker: &PaperBroker) -> ApiResult {
+    let holdings = broker.holdings().map_err(|_| ApiError::internal())?;
+    let [mut invested, mut current, mut yesterday] = [Decimal::ZERO; 3];
+    for holding in holdings.iter() {
+        let quantity = holding.quantity + holding.unsettled_quantity;
+        invested += quantity * holding.average_price;
+        current += quantity * holding.last_price.unwrap_or_default();
+        yesterday += quantity * close_price(broker, &holding.instrument);
+    }
+    let percent = |gain: Decimal, of: Decimal| json_number(mean(gain * Decimal::ONE_HUNDRED, of));
+    Ok(ApiData::Json(json!({
+        "total_pnl": json_number(current - invested),
+        "total_pnl_percent": percent(current - invested, invested),
+        "today_pnl": json_number(current - yesterday),
+        "today_pnl_percent": percent(current - yesterday, yesterday),
+        "invested_amount": json_number(invested),
+        "current_value": json_number(current),
+    })))
+}
+
+/// The holdings that can be sold in an auction: none, because no auction is in progress.
+pub(crate) fn auctions() -> ApiResult {
+    Ok(ApiData::Json(json!([])))
 }
 
 fn close_price(broker: &PaperBroker, instrument: &Instrument) -> Decimal {
@@ -100,5 +185,12 @@ fn holding_json(broker: &PaperBroker, holding: &Holding) -> Value {
         "pnl": json_number_or_zero(holding.pnl),
         "day_change": json_number(change),
         "day_change_percentage": json_number(mean(change * Decimal::ONE_HUNDRED, close)),
+        "mtf": {
+            "quantity": 0,
+            "used_quantity": 0,
+            "average_price": 0,
+            "value": 0,
+            "initial_margin": 0,
+        },
     })
 }

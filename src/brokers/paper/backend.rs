@@ -6,7 +6,8 @@
 use rust_decimal::Decimal;
 
 use crate::broker::{
-    Candle, CandleRequest, Instrument, OrderChange, OrderId, OrderRequest, Quote, Trade,
+    Candle, CandleRequest, Instrument, OrderChange, OrderId, OrderRequest, Product, Quote, Side,
+    Trade,
 };
 
 use super::book::OrderEntry;
@@ -73,6 +74,33 @@ impl PaperBackend<'_> {
     /// The order is unknown or closed.
     pub fn cancel(self, id: &OrderId) -> Result<(), PaperError> {
         self.0.cancel(id)
+    }
+
+    /// Converts `quantity` of the position in the product `old`, which `side` opened, to the product `new`, at its
+    /// average price. Where the account has the opposite position in `new`, both are closed against each other.
+    ///
+    /// # Errors
+    /// The position is smaller than `quantity`, or on the other side.
+    ///
+    /// ```
+    /// use lanekeeper::broker::{Broker, Instrument, OrderRequest, Product, Side};
+    /// use lanekeeper::brokers::PaperBroker;
+    ///
+    /// let paper = PaperBroker::builder().build()?;
+    /// let yes = Instrument::new("NSE", "YESBANK");
+    /// paper.place_order(&OrderRequest::market(yes.clone(), Side::Buy, 10).product(Product::Mis))?;
+    /// paper.backend().convert_position(&yes, Side::Buy, 10.into(), &Product::Mis, &Product::Cnc)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn convert_position(
+        self,
+        instrument: &Instrument,
+        side: Side,
+        quantity: Decimal,
+        old: &Product,
+        new: &Product,
+    ) -> Result<(), PaperError> {
+        self.0.convert_position(instrument, side, quantity, [old, new])
     }
 
     /// Reads the record of an order, and its trade if it was filled. `read` runs under the lock of the

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Zoned};
 use rust_decimal::Decimal;
 
 use crate::broker::{
-    Instrument, Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderType, Product,
+    Instrument, Order, OrderChange, OrderId, OrderRequest, OrderStatus, OrderType, Product, Side,
     TimeInForce, Trade,
 };
 
@@ -306,6 +306,19 @@ impl OrderBook {
         let at = self.wall_time(self.now);
         self.cancel_entry(index, &at);
         Ok(())
+    }
+
+    /// Moves a part of a position from the product `old` to `new`.
+    pub(super) fn convert(
+        &mut self,
+        instrument: &Instrument,
+        side: Side,
+        quantity: Decimal,
+        [old, new]: [&Product; 2],
+        elapsed: Duration,
+    ) -> Result<(), PaperError> {
+        self.advance(elapsed);
+        self.account.convert(instrument, side, quantity, old, new)
     }
 
     fn open_entry(&self, id: &OrderId) -> Result<(usize, &OrderEntry), PaperError> {

@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, ErrorDetail, Exchange, Holding, Instrument,
     InstrumentInfo, Margins, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
-    Partial, Positions, Profile, Quote, Quotes, Rows, Trade, lanes,
+    Partial, Positions, Product, Profile, Quote, Quotes, Rows, Side, Trade, lanes,
 };
 use crate::clock::Clock;
 use crate::quota::{Limits, Moment, Quota};
@@ -107,6 +107,16 @@ impl PaperBroker {
 
     pub(crate) fn cancel(&self, id: &OrderId) -> Result<(), PaperError> {
         self.with_book(|book, now| book.cancel(id, now))
+    }
+
+    pub(crate) fn convert_position(
+        &self,
+        instrument: &Instrument,
+        side: Side,
+        quantity: Decimal,
+        products: [&Product; 2],
+    ) -> Result<(), PaperError> {
+        self.with_book(|book, now| book.convert(instrument, side, quantity, products, now))
     }
 
     /// Reads an order, with what the trait does not show.
