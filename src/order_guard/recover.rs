@@ -23,7 +23,7 @@ pub struct RecoveredOrder {
     pub tag: String,
     /// When it was about to be sent, by this machine's wall clock.
     pub at: Timestamp,
-    /// The order, without its extra fields, which are not kept.
+    /// The order.
     pub order: OrderRequest,
     /// The outcome.
     pub outcome: RecoveredOutcome,

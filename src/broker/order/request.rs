@@ -58,7 +58,9 @@ pub struct OrderRequest {
     /// unknown outcome is found by it. Kite accepts up to 20 letters and digits.
     pub tag: Option<String>,
     /// Broker-specific fields, sent unchanged (Kite: `algo_id`, `validity_ttl`, `iceberg_legs`). They
-    /// must not repeat a field that the adapter fills in itself.
+    /// must not repeat a field that the adapter fills in itself. The journal of an `OrderGuard` keeps
+    /// them, so they must hold no secret.
+    #[serde(default)]
     pub extra: BTreeMap<String, String>,
 }
 

@@ -101,11 +101,8 @@ impl Journal {
 
 impl IntentLog for Journal {
     fn record_intent(&self, intent: &Intent) -> io::Result<()> {
-        let mut intent = intent.clone();
-        // Extra fields may contain anything, and no search needs them.
-        intent.order.extra.clear();
         let tag = intent.tag.clone();
-        let line = encode(&JournalRecord::Intent(Box::new(intent)))?;
+        let line = encode(&JournalRecord::Intent(Box::new(intent.clone())))?;
         // A line that cannot be read back would make the journal unreadable at the next start.
         decode(line.trim_ascii_end()).map_err(io::Error::other)?;
         self.write_durably(&tag, line).map_err(|error| {
