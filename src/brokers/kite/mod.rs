@@ -11,6 +11,7 @@ mod candles;
 mod classify;
 mod credentials;
 mod de;
+mod endpoints;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -35,6 +36,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use builder::{KiteBuildError, KiteBuilder};
+pub use endpoints::*;
 pub use secrecy::{ExposeSecret, SecretString};
 pub use session::{KiteSession, login_url};
 
@@ -92,6 +94,9 @@ struct Inner {
     tokens: InstrumentTokens,
     missing_listings: MissingListings,
     known_ids: KnownIds,
+    known_gtts: KnownIds,
+    /// Of orders and plans of mutual funds.
+    known_funds: KnownIds,
     session: Session,
 }
 

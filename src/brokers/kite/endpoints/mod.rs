@@ -1,0 +1,48 @@
+//! The endpoints of Kite that [`Broker`](crate::Broker) does not have, each group behind a trait of its own.
+//!
+//! The traits have proxies, whose lanes and budgets have the names of those of `Broker`
+//! ([`lanes`](crate::broker::lanes)). For each group, one file holds the trait and what [`Kite`](super::Kite) does for
+//! it, one the types, and one the wire.
+
+mod fund_instruments;
+mod fund_types;
+mod fund_wire;
+mod funds;
+mod gtt;
+mod gtt_types;
+mod gtt_wire;
+mod ids;
+mod json;
+mod margin_types;
+mod margin_wire;
+mod margins;
+mod portfolio;
+mod portfolio_types;
+mod portfolio_wire;
+mod quotes;
+
+pub use fund_types::{
+    FundHolding, FundInstrument, FundOrder, FundOrderRequest, PlacedSip, Sip, SipChange,
+    SipFrequency, SipRequest, SipStatus,
+};
+pub use funds::{
+    KiteMutualFunds, KiteMutualFundsProxy, KiteMutualFundsProxyBuilder, KiteMutualFundsSubmit,
+};
+pub use gtt::{KiteGtt, KiteGttProxy, KiteGttProxyBuilder, KiteGttSubmit};
+pub use gtt_types::{
+    Gtt, GttCondition, GttExecution, GttKind, GttLeg, GttOrder, GttRequest, GttStatus,
+};
+pub use ids::{FundOrderId, GttId, SipId};
+pub use margin_types::{
+    BasketMargins, BasketOptions, ChargedOrder, Charges, Gst, MarginSegment, OrderCharges,
+    OrderMargin,
+};
+pub use margins::{KiteMargins, KiteMarginsProxy, KiteMarginsProxyBuilder, KiteMarginsSubmit};
+pub use portfolio::{
+    KitePortfolio, KitePortfolioProxy, KitePortfolioProxyBuilder, KitePortfolioSubmit,
+};
+pub use portfolio_types::{
+    AuctionHolding, HoldingsAuthorisation, HoldingsConsent, HoldingsSummary, PositionConversion,
+    PositionType, TransferType, TriggerRange, TriggerRanges,
+};
+pub use quotes::{KiteQuotes, KiteQuotesProxy, KiteQuotesProxyBuilder, KiteQuotesSubmit};
