@@ -6,12 +6,13 @@ use super::fund_types::{
 };
 use super::fund_wire;
 use super::ids::{FundOrderId, SipId};
+use super::limits;
+use crate::Session;
 use crate::broker::{BrokerError, Rows};
 use crate::brokers::kite::Kite;
 use crate::brokers::kite::http::ApiRequest;
 use crate::brokers::kite::order_id::path_segment;
 use crate::quota::Limits;
-use crate::{Session, presets};
 
 /// Kite's mutual funds: orders, systematic investment plans (SIP), holdings, and the listing.
 ///
@@ -89,10 +90,10 @@ pub trait KiteMutualFunds: Send + Sync {
     #[lane(transactional, read, route = instruments)]
     fn fund_instruments(&self) -> Result<Rows<FundInstrument>, BrokerError>;
 
-    /// Returns the limits that Kite documents: [`presets::kite`].
+    /// Returns the limit that Kite documents for the lane `transactional`, as in [`presets::kite`](crate::presets::kite).
     #[direct]
     fn fund_limits(&self) -> Limits {
-        presets::kite()
+        limits::transactional()
     }
 
     /// Returns the session that the calls are made in, if there is one.

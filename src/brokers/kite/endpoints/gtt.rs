@@ -3,11 +3,12 @@
 use super::gtt_types::{Gtt, GttRequest};
 use super::gtt_wire;
 use super::ids::GttId;
+use super::limits;
+use crate::Session;
 use crate::broker::{BrokerError, Rows};
 use crate::brokers::kite::Kite;
 use crate::brokers::kite::http::ApiRequest;
 use crate::quota::Limits;
-use crate::{Session, presets};
 
 /// Kite's GTT orders.
 ///
@@ -71,10 +72,10 @@ pub trait KiteGtt: Send + Sync {
     #[lane(transactional, read, route = gtt_reads)]
     fn gtts(&self) -> Result<Rows<Gtt>, BrokerError>;
 
-    /// Returns the limits that Kite documents: [`presets::kite`].
+    /// Returns the limit that Kite documents for the lane `transactional`, as in [`presets::kite`](crate::presets::kite).
     #[direct]
     fn gtt_limits(&self) -> Limits {
-        presets::kite()
+        limits::transactional()
     }
 
     /// Returns the session that the calls are made in, if there is one.

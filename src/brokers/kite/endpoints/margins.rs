@@ -1,16 +1,17 @@
 //! What orders need and cost, before and after they are placed.
 
+use super::limits;
 use super::margin_types::{
     BasketMargins, BasketOptions, ChargedOrder, MarginSegment, OrderCharges, OrderMargin,
 };
 use super::margin_wire;
+use crate::Session;
 use crate::broker::{BrokerError, Margin, OrderRequest, Partial, Rows};
 use crate::brokers::kite::Kite;
 use crate::brokers::kite::http::ApiRequest;
 use crate::brokers::kite::order_id::path_segment;
 use crate::brokers::kite::portfolio::segment_margin;
 use crate::quota::Limits;
-use crate::{Session, presets};
 
 /// Kite's calculator of margins and charges.
 ///
@@ -61,10 +62,10 @@ pub trait KiteMargins: Send + Sync {
     #[lane(transactional, read, route = account_reads)]
     fn segment_margins(&self, segment: &MarginSegment) -> Result<Margin, BrokerError>;
 
-    /// Returns the limits that Kite documents: [`presets::kite`].
+    /// Returns the limit that Kite documents for the lane `transactional`, as in [`presets::kite`](crate::presets::kite).
     #[direct]
     fn margin_limits(&self) -> Limits {
-        presets::kite()
+        limits::transactional()
     }
 
     /// Returns the session that the calls are made in, if there is one.

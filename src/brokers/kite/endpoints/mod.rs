@@ -13,6 +13,7 @@ mod gtt_types;
 mod gtt_wire;
 mod ids;
 mod json;
+mod limits;
 mod margin_types;
 mod margin_wire;
 mod margins;

@@ -1,15 +1,16 @@
 //! The rest of the portfolio: conversions, auctions, authorisations, and trigger ranges.
 
+use super::limits;
 use super::portfolio_types::{
     AuctionHolding, HoldingsAuthorisation, HoldingsConsent, HoldingsSummary, PositionConversion,
     TriggerRanges,
 };
 use super::portfolio_wire;
+use crate::Session;
 use crate::broker::{BrokerError, Instrument, Rows, Side};
 use crate::brokers::kite::Kite;
 use crate::brokers::kite::http::ApiRequest;
 use crate::quota::Limits;
-use crate::{Session, presets};
 
 /// What Kite does with positions and holdings beside buying and selling them.
 ///
@@ -76,10 +77,10 @@ pub trait KitePortfolio: Send + Sync {
         instruments: &[Instrument],
     ) -> Result<TriggerRanges, BrokerError>;
 
-    /// Returns the limits that Kite documents: [`presets::kite`].
+    /// Returns the limit that Kite documents for the lane `transactional`, as in [`presets::kite`](crate::presets::kite).
     #[direct]
     fn portfolio_limits(&self) -> Limits {
-        presets::kite()
+        limits::transactional()
     }
 
     /// Returns the session that the calls are made in, if there is one.

@@ -1,11 +1,12 @@
 //! Last prices alone, and those of the day: smaller answers than quotes, for more instruments.
 
+use super::limits;
+use crate::Session;
 use crate::broker::{BrokerError, Instrument, Quote, QuoteBatchLimit, Quotes};
 use crate::brokers::kite::http::ApiRequest;
 use crate::brokers::kite::quotes::{BATCH_LIMIT, instruments_path, quotes};
 use crate::brokers::kite::{Kite, with_token};
 use crate::quota::Limits;
-use crate::{Session, presets};
 
 /// Kite's smaller quotes.
 ///
@@ -47,10 +48,10 @@ pub trait KiteQuotes: Send + Sync {
         PRICE_LIMIT
     }
 
-    /// Returns the limits that Kite documents: [`presets::kite`].
+    /// Returns the limit that Kite documents for the lane `quote`, as in [`presets::kite`](crate::presets::kite).
     #[direct]
     fn quote_limits(&self) -> Limits {
-        presets::kite()
+        limits::quote()
     }
 
     /// Returns the session that the calls are made in, if there is one.
