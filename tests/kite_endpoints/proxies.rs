@@ -12,7 +12,7 @@ use lanekeeper::{BrokerError, Quota, RetryPolicy, Side};
 use crate::server::{Reply, Server, json};
 use crate::support::{infy, is_unknown, success};
 
-/// Returns the lanes and the budgets of a proxy, with their quotas.
+/// Returns the names of the lanes of a proxy.
 macro_rules! lanes_of {
     ($proxy:ident, $kite:expr) => {{
         let proxy = $proxy::builder($kite).build().unwrap();
@@ -109,9 +109,10 @@ fn a_deletion_is_urgent_and_a_computation_is_a_read() {
 #[test]
 fn a_local_error_is_returned_through_the_proxy() {
     let server = Server::new([]);
-    let quotes = KiteQuotesProxy::builder(server.kite()).build().unwrap();
+    let clock = ManualClock::auto_advancing();
+    let quotes = KiteQuotesProxy::builder(server.kite()).clock(clock.clone()).build().unwrap();
     assert!(matches!(quotes.last_prices(&[]), Err(BrokerError::NotSent(detail)) if detail.local));
-    let portfolio = KitePortfolioProxy::builder(server.kite()).build().unwrap();
+    let portfolio = KitePortfolioProxy::builder(server.kite()).clock(clock).build().unwrap();
     let none = portfolio.trigger_ranges(Side::Buy, &[]);
     assert!(matches!(none, Err(BrokerError::NotSent(detail)) if detail.local));
     assert_eq!(server.connections(), 0);

@@ -159,7 +159,7 @@ pub(in crate::brokers::kite) struct WireGtt {
     updated_at: Text,
     expires_at: Text,
     condition: WireCondition,
-    orders: Option<List<WireGttOrder>>,
+    orders: Option<WireRows<WireGttOrder>>,
     #[serde(deserialize_with = "crate::brokers::kite::de::lenient")]
     meta: Option<WireMeta>,
 }
@@ -230,7 +230,11 @@ fn gtt(wire: WireGtt) -> Result<Gtt, String> {
             .collect::<Result<Vec<Decimal>, String>>()
     };
     let condition = wire.condition;
-    let orders = wire.orders.ok_or("it has no orders")?.0;
+    // Without one of its orders a trigger would look harmless.
+    let orders = wire.orders.ok_or("it has no orders")?.build("tradingsymbol", order)?;
+    if let Some(problem) = orders.problems.first() {
+        return Err(format!("an order cannot be read: {}", problem.reason));
+    }
     Ok(Gtt {
         id: id("id", &wire.id.required("id")?)?,
         kind: GttKind::from(wire.kind.required("type")?),
@@ -241,7 +245,7 @@ fn gtt(wire: WireGtt) -> Result<Gtt, String> {
             last_price: condition.last_price.0,
             trailing_points: numbers(condition.trailing_points, "trailing_points")?,
         },
-        orders: orders.into_iter().map(order).collect::<Result<_, _>>()?,
+        orders: orders.rows,
         created_at: timestamp(&wire.created_at),
         updated_at: timestamp(&wire.updated_at),
         expires_at: timestamp(&wire.expires_at),
@@ -254,7 +258,7 @@ fn order(wire: WireGttOrder) -> Result<GttOrder, String> {
     Ok(GttOrder {
         instrument: instrument(wire.exchange, wire.tradingsymbol)?,
         side: side(wire.transaction_type)?,
-        quantity: wire.quantity.0.ok_or("an order has no quantity")?,
+        quantity: wire.quantity.0.ok_or("it has no quantity")?,
         price: wire.price.non_zero(),
         order_type: wire.order_type.as_deref().map_or(OrderType::Limit, order_type),
         product: wire.product.0.map(Product::from),
@@ -280,7 +284,7 @@ fn execution(result: &Value) -> Result<Option<GttExecution>, String> {
             rejection_reason: outcome.rejection_reason.0,
         })
     };
-    read().map(Some).map_err(|why| format!("the result of an order cannot be read: {why}"))
+    read().map(Some).map_err(|why| format!("its result cannot be read: {why}"))
 }
 
 fn id(what: &str, text: &str) -> Result<GttId, String> {

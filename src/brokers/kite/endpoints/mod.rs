@@ -2,24 +2,24 @@
 //!
 //! The traits have proxies, whose lanes and budgets have the names of those of `Broker`
 //! ([`lanes`](crate::broker::lanes)). For each group, one file holds the trait and what [`Kite`](super::Kite) does for
-//! it, one the types, and one the wire.
+//! it, one the types, and one the wire, which `fuzzing.rs` reads too.
 
-mod fund_instruments;
+pub(super) mod fund_instruments;
 mod fund_types;
-mod fund_wire;
+pub(super) mod fund_wire;
 mod funds;
 mod gtt;
 mod gtt_types;
-mod gtt_wire;
+pub(super) mod gtt_wire;
 mod ids;
 mod json;
 mod limits;
 mod margin_types;
-mod margin_wire;
+pub(super) mod margin_wire;
 mod margins;
 mod portfolio;
 mod portfolio_types;
-mod portfolio_wire;
+pub(super) mod portfolio_wire;
 mod quotes;
 
 pub use fund_types::{
