@@ -70,9 +70,11 @@ fn a_single_trigger_is_placed_as_a_form_with_json() {
 
 #[test]
 fn two_legs_keep_their_order_and_an_odd_symbol_is_encoded() {
-    let request = GttRequest::two_leg(odd(), dec("1500.10"), stop(), target());
+    // More digits than a float has.
+    let last_price = dec("1500.12345678901234567890");
+    let request = GttRequest::two_leg(odd(), last_price, stop(), target());
     let (received, _) = call(PLACED, |kite| kite.place_gtt(&request));
-    let condition = r#"{"exchange":"NSE","tradingsymbol":"M&M","trigger_values":[1400,1700.05],"last_price":1500.1}"#;
+    let condition = r#"{"exchange":"NSE","tradingsymbol":"M&M","trigger_values":[1400,1700.05],"last_price":1500.1234567890123456789}"#;
     let orders = r#"[{"exchange":"NSE","tradingsymbol":"M&M","transaction_type":"SELL","quantity":10,"order_type":"LIMIT","product":"CNC","price":1390.5},{"exchange":"NSE","tradingsymbol":"M&M","transaction_type":"SELL","quantity":10,"order_type":"LIMIT","product":"NRML","price":1695}]"#;
     assert_eq!(
         fields(&received.body),
