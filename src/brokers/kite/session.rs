@@ -214,6 +214,8 @@ impl Kite {
         let http = &self.inner.http;
         let session = exchange(http, &REFRESH_TOKEN, refresh_token.into(), api_secret.into())?;
         http.credentials.replace(session.access_token.clone());
+        // After the token: a call of the new session must have the new token.
+        self.inner.session.renew();
         Ok(session)
     }
 
