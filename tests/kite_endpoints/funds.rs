@@ -272,4 +272,10 @@ fn a_new_order_has_a_new_id() {
     let buy = FundOrderRequest::buy(FUND, 1);
     assert!(is_unknown(&kite.place_fund_order(&buy).unwrap_err()));
     assert_eq!(kite.place_fund_order(&buy), Ok(FundOrderId::new("n-1")));
+    // The first order of a plan is known too.
+    let both = success(r#"{"sip_id":"1","order_id":"n-2"}"#);
+    let server = Server::ok(&[&both, &success(r#"{"order_id":"n-2"}"#)]);
+    let kite = server.kite();
+    kite.place_sip(&SipRequest::new(FUND, 1, SipFrequency::Weekly)).unwrap();
+    assert!(is_unknown(&kite.place_fund_order(&buy).unwrap_err()));
 }

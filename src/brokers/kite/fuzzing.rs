@@ -9,7 +9,9 @@ use serde_json::Value;
 use super::classify;
 use super::classify::ResponseError;
 use super::endpoints::{FundOrderId, GttId, SipId};
-use super::endpoints::{fund_instruments, fund_wire, gtt_wire, margin_wire, portfolio_wire};
+use super::endpoints::{
+    fund_instruments, fund_wire, gtt_wire, margin_wire, portfolio_wire, sip_wire,
+};
 use super::http::read_limited;
 use super::known_ids::KnownIds;
 use super::order_id;
@@ -118,8 +120,8 @@ fn check_endpoints(answer: &RawResponse) -> Vec<Result<(), BrokerError>> {
         check_read(answer, |data| portfolio_wire::ranges(data, &infy)),
         check_read(answer, fund_wire::orders),
         check_read(answer, |wire| fund_wire::one_order(wire, &FundOrderId::new("1"))),
-        check_read(answer, fund_wire::sips),
-        check_read(answer, |wire| fund_wire::one_sip(wire, &SipId::new("1"))),
+        check_read(answer, sip_wire::sips),
+        check_read(answer, |wire| sip_wire::one_sip(wire, &SipId::new("1"))),
         check_read(answer, fund_wire::holdings),
         fund_instruments::parse_response(answer).map(drop),
         check_read(answer, portfolio_wire::converted),
@@ -203,9 +205,9 @@ fn check_endpoint_writes(answer: &RawResponse) -> Vec<Result<(), BrokerError>> {
         build_data(answer, effect, confirmed),
         build_data(answer, effect, portfolio_wire::converted),
         build_data(answer, effect, |wire| fund_wire::placed_order(wire, |_| true)).map(drop),
-        build_data(answer, effect, |wire| fund_wire::placed_sip(wire, |_| true)).map(drop),
+        build_data(answer, effect, |wire| sip_wire::placed_sip(wire, |_| true)).map(drop),
         build_data(answer, effect, |wire| fund_wire::check_order(wire, &order)),
-        build_data(answer, effect, |wire| fund_wire::check_sip(wire, &plan)),
+        build_data(answer, effect, |wire| sip_wire::check_sip(wire, &plan)),
     ]
 }
 

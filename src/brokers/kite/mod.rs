@@ -70,6 +70,9 @@ use crate::quota::Limits;
 /// # }
 /// ```
 ///
+/// Beside [`Broker`] it implements [`KiteGtt`], [`KiteMargins`], [`KitePortfolio`], [`KiteQuotes`] and
+/// [`KiteMutualFunds`], each of which has a proxy.
+///
 /// No error and no `Debug` shows a token, and neither do the logs of the HTTP client down to the debug level. At the
 /// *trace* level of the crate `log`, ureq writes every byte that it sends, the token included: keep `ureq` and
 /// `ureq_proto` above that level.

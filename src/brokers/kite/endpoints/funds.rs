@@ -1,12 +1,12 @@
 //! Mutual funds, which Zerodha sells under the name Coin.
 
 use super::fund_instruments;
-use super::fund_types::{
-    FundHolding, FundInstrument, FundOrder, FundOrderRequest, PlacedSip, Sip, SipChange, SipRequest,
-};
+use super::fund_types::{FundHolding, FundInstrument, FundOrder, FundOrderRequest};
 use super::fund_wire;
 use super::ids::{FundOrderId, SipId};
 use super::limits;
+use super::sip_types::{PlacedSip, Sip, SipChange, SipRequest};
+use super::sip_wire;
 use crate::Session;
 use crate::broker::{BrokerError, Rows};
 use crate::brokers::kite::Kite;
@@ -134,15 +134,17 @@ impl KiteMutualFunds for Kite {
     }
 
     fn place_sip(&self, plan: &SipRequest) -> Result<PlacedSip, BrokerError> {
-        let form = fund_wire::sip_form(plan)?;
+        let form = sip_wire::sip_form(plan)?;
         let new = self.inner.known_funds.begin_placement();
-        self.http().request_data(&ApiRequest::post(SIPS, form), |done| {
-            fund_wire::placed_sip(done, |id| self.is_no_secret(id) && new.claim(id))
-        })
+        let placed = self.http().request_data(&ApiRequest::post(SIPS, form), |done| {
+            sip_wire::placed_sip(done, |id| self.is_no_secret(id) && new.claim(id))
+        })?;
+        self.inner.known_funds.record_all(placed.order_id.iter().map(FundOrderId::as_str));
+        Ok(placed)
     }
 
     fn modify_sip(&self, id: &SipId, change: &SipChange) -> Result<(), BrokerError> {
-        let (path, form) = (sip_path(id)?, fund_wire::sip_change_form(change)?);
+        let (path, form) = (sip_path(id)?, sip_wire::sip_change_form(change)?);
         self.change_sip(&ApiRequest::put(path, form), id)
     }
 
@@ -152,11 +154,11 @@ impl KiteMutualFunds for Kite {
 
     fn sip(&self, id: &SipId) -> Result<Sip, BrokerError> {
         let call = ApiRequest::get(sip_path(id)?);
-        self.http().request_data(&call, |wire| fund_wire::one_sip(wire, id))
+        self.http().request_data(&call, |wire| sip_wire::one_sip(wire, id))
     }
 
     fn sips(&self) -> Result<Rows<Sip>, BrokerError> {
-        let sips = self.http().request_rows(&ApiRequest::get(SIPS), fund_wire::sips)?;
+        let sips = self.http().request_rows(&ApiRequest::get(SIPS), sip_wire::sips)?;
         self.inner.known_funds.record_all(sips.iter().map(|sip| sip.id.as_str()));
         Ok(sips)
     }
@@ -178,7 +180,7 @@ impl KiteMutualFunds for Kite {
 impl Kite {
     /// Sends a change or a cancellation, whose answer must name the plan.
     fn change_sip(&self, call: &ApiRequest, id: &SipId) -> Result<(), BrokerError> {
-        self.http().request_data(call, |done| fund_wire::check_sip(done, id))?;
+        self.http().request_data(call, |done| sip_wire::check_sip(done, id))?;
         self.inner.known_funds.record(id.as_str());
         Ok(())
     }

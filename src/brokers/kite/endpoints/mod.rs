@@ -21,11 +21,10 @@ mod portfolio;
 mod portfolio_types;
 pub(super) mod portfolio_wire;
 mod quotes;
+mod sip_types;
+pub(super) mod sip_wire;
 
-pub use fund_types::{
-    FundHolding, FundInstrument, FundOrder, FundOrderRequest, PlacedSip, Sip, SipChange,
-    SipFrequency, SipRequest, SipStatus,
-};
+pub use fund_types::{FundHolding, FundInstrument, FundOrder, FundOrderRequest};
 pub use funds::{
     KiteMutualFunds, KiteMutualFundsProxy, KiteMutualFundsProxyBuilder, KiteMutualFundsSubmit,
 };
@@ -47,3 +46,4 @@ pub use portfolio_types::{
     PositionType, TransferType, TriggerRange, TriggerRanges,
 };
 pub use quotes::{KiteQuotes, KiteQuotesProxy, KiteQuotesProxyBuilder, KiteQuotesSubmit};
+pub use sip_types::{PlacedSip, Sip, SipChange, SipFrequency, SipRequest, SipStatus};
