@@ -9,6 +9,8 @@ struct QuickStart;
 struct Pacing;
 #[doc = include_str!("../docs/broker.md")]
 struct BrokerMethods;
+#[doc = include_str!("../docs/kite.md")]
+struct AllOfKite;
 #[doc = include_str!("../docs/order-safety.md")]
 struct OrderSafety;
 #[doc = include_str!("../docs/quotes.md")]

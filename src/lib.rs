@@ -23,6 +23,7 @@
 //! | an order whose answer is lost | [`OrderGuard`], or `order_guard` on the proxy's builder |
 //! | one quote request for all strategies | [`QuoteCache`], or `quote_ttl` on the proxy's builder |
 //! | Zerodha's Kite Connect | `Kite` (feature `kite`, on by default) |
+//! | its GTT, margins, mutual funds | the traits `KiteGtt`, `KiteMargins`, .. in `brokers::kite` |
 //! | priorities, users, deadlines of a call | [`CallOptions`] |
 //! | whether a failed call was sent | [`Sent`], by `error.was_sent()` |
 //! | other limits | [`Limits`], [`Quota`], [`LaneConfig`] |

@@ -143,6 +143,46 @@ fn all_code_in_the_pages_is_tested() {
     }
 }
 
+/// Reads the rows of a table whose first cell is a method, up to the cell number `cells`.
+fn method_rows(page: &str, cells: usize) -> Vec<Vec<String>> {
+    let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let cells_of = |row: &str| {
+        let cells = row.split('|').skip(1).take(cells);
+        cells.map(|cell| cell.trim().trim_matches('`').to_owned()).collect()
+    };
+    rows.map(cells_of).collect()
+}
+
+#[test]
+fn the_chapter_on_kite_lists_every_endpoint_as_it_is() {
+    let folder = root().join("src/brokers/kite/endpoints");
+    let mut expected = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let mut attribute = Vec::new();
+        for line in source.lines().map(str::trim) {
+            if let Some(rest) = line.strip_prefix("#[lane(").and_then(|it| it.strip_suffix(")]")) {
+                let words: Vec<&str> = rest.split(',').map(str::trim).collect();
+                let kind = if words.contains(&"exit") { "write, exit" } else { words[1] };
+                let route = words.iter().find_map(|word| word.strip_prefix("route = "));
+                attribute = [words[0], kind, route.unwrap_or("reads")].map(str::to_owned).to_vec();
+            } else if let Some(rest) = line.strip_prefix("fn ") {
+                let lane = std::mem::take(&mut attribute);
+                if !lane.is_empty() {
+                    let name = rest.split('(').next().unwrap_or_default().to_owned();
+                    expected.push([vec![name], lane].concat());
+                }
+            }
+        }
+    }
+    let mut listed = method_rows("kite.md", 4);
+    expected.sort_unstable();
+    listed.sort_unstable();
+    assert!(expected.len() > 25, "the methods are found: {expected:?}");
+    assert_eq!(listed, expected);
+}
+
 /// A method of the trait `Broker`: its name, and the cells `lane` and `kind` of its row.
 type MethodRow = (String, String, String);
 

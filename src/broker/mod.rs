@@ -25,6 +25,8 @@ pub use instrument::{Exchange, Instrument, InstrumentError, InstrumentInfo};
 pub use listing::{MissingListing, MissingListings};
 #[cfg(feature = "mock")]
 pub use mock::MockBroker;
+#[cfg(feature = "kite")]
+pub(crate) use open_enum::open_enum;
 pub(crate) use order::saturating_sum;
 pub use order::{
     MarketProtection, MarketProtectionError, Order, OrderCancel, OrderChange, OrderId,
@@ -32,7 +34,7 @@ pub use order::{
     SliceOutcome, SlicedOrder, SlicedState, TagSupport, TimeInForce, Trade, Variety,
 };
 pub use partial::{Partial, Quotes, RowProblem, Rows};
-pub use portfolio::{Holding, Margin, Margins, Position, Positions, Profile};
+pub use portfolio::{Holding, Margin, MarginFunded, Margins, Position, Positions, Profile};
 pub use quote::{
     Candle, CandleRequest, Depth, DepthLevel, Interval, Ohlc, Quote, QuoteBatch, QuoteBatchLimit,
 };

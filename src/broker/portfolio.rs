@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Zoned;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
@@ -93,12 +94,53 @@ pub struct Holding {
     pub quantity: Decimal,
     /// The quantity that was bought and is not delivered yet.
     pub unsettled_quantity: Decimal,
+    /// The part of the quantity that was sold today.
+    #[serde(default)]
+    pub used_quantity: Decimal,
+    /// The part of the quantity that the holder has authorised for sale. In India a sale needs it where the broker has
+    /// no power of attorney.
+    #[serde(default)]
+    pub authorised_quantity: Decimal,
+    /// The time that the broker states for this authorisation.
+    #[serde(default)]
+    pub authorised_at: Option<Zoned>,
+    /// The quantity that is pledged as collateral.
+    #[serde(default)]
+    pub collateral_quantity: Decimal,
+    /// The kind of the pledge, in the broker's own words.
+    #[serde(default)]
+    pub collateral_type: Option<String>,
+    /// What was bought with money that the broker lent. Kite does not count it in `quantity`.
+    #[serde(default)]
+    pub margin_funded: Option<MarginFunded>,
     /// The mean price paid.
     pub average_price: Decimal,
+    /// Whether the broker doubts `average_price`, for example after a transfer from another depository.
+    #[serde(default)]
+    pub discrepancy: bool,
     /// The price of the last trade in the market.
     pub last_price: Option<Decimal>,
+    /// The previous day's closing price.
+    #[serde(default)]
+    pub close_price: Option<Decimal>,
     /// Profit and loss, in the account's currency.
     pub pnl: Option<Decimal>,
+}
+
+/// Shares that were bought with money that the broker lent (in India: margin trading facility).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MarginFunded {
+    /// The quantity that is held.
+    pub quantity: Decimal,
+    /// The part of it that was sold today.
+    pub used_quantity: Decimal,
+    /// The mean price paid.
+    pub average_price: Decimal,
+    /// The value at which it was bought, in the account's currency.
+    pub value: Decimal,
+    /// The margin that the holder paid, in the account's currency.
+    pub initial_margin: Decimal,
 }
 
 impl Holding {
@@ -109,8 +151,16 @@ impl Holding {
             isin: None,
             quantity,
             unsettled_quantity: Decimal::ZERO,
+            used_quantity: Decimal::ZERO,
+            authorised_quantity: Decimal::ZERO,
+            authorised_at: None,
+            collateral_quantity: Decimal::ZERO,
+            collateral_type: None,
+            margin_funded: None,
             average_price,
+            discrepancy: false,
             last_price: None,
+            close_price: None,
             pnl: None,
         }
     }

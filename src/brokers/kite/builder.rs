@@ -215,6 +215,8 @@ impl KiteBuilder {
                 tokens: InstrumentTokens::default(),
                 missing_listings: MissingListings::new(),
                 known_ids: KnownIds::default(),
+                known_gtts: KnownIds::default(),
+                known_funds: KnownIds::default(),
                 session: Session::new(),
             }),
         })

@@ -31,10 +31,23 @@ impl Credentials {
         }))
     }
 
-    /// Adds more secrets.
-    pub(super) fn with_secrets(self, more: &[SecretString]) -> Self {
-        self.0.write().other_secrets.extend_from_slice(more);
-        self
+    /// Returns the same credentials with `more` secrets.
+    pub(super) fn with_secrets(&self, more: &[SecretString]) -> Self {
+        let (token, secrets) = self.token_and_secrets();
+        Self::new(token, secrets.into_iter().chain(more.iter().cloned()).collect())
+    }
+
+    /// Returns credentials without a token, which keep all secrets of these, and `more`.
+    pub(super) fn without_token(&self, more: &[SecretString]) -> Self {
+        let (_, secrets) = self.token_and_secrets();
+        Self::new(None, secrets.into_iter().chain(more.iter().cloned()).collect())
+    }
+
+    /// Returns the token, and all secrets with it.
+    fn token_and_secrets(&self) -> (Option<SecretString>, Vec<SecretString>) {
+        let current = self.0.read();
+        let CredentialState { token, previous_tokens: old, other_secrets: fixed } = &*current;
+        (token.clone(), token.iter().chain(old).chain(fixed).cloned().collect())
     }
 
     /// Returns the token of the next request.
@@ -55,9 +68,7 @@ impl Credentials {
 
     /// Returns what must not be shown.
     pub(super) fn secrets(&self) -> Secrets {
-        let current = self.0.read();
-        let CredentialState { token, previous_tokens: old, other_secrets: fixed } = &*current;
-        Secrets::new(token.iter().chain(old).chain(fixed).cloned().collect())
+        Secrets::new(self.token_and_secrets().1)
     }
 }
 

@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use super::classify;
 use super::classify::ResponseError;
+use super::endpoints::{FundOrderId, GttId, SipId};
+use super::endpoints::{
+    fund_instruments, fund_wire, gtt_wire, margin_wire, portfolio_wire, sip_wire,
+};
 use super::http::read_limited;
 use super::known_ids::KnownIds;
 use super::order_id;
@@ -78,7 +82,7 @@ fn check_reads(answer: &RawResponse) {
         check_read(answer, candles::candles),
         instruments::parse_response(answer).map(drop),
     ];
-    for error in results.into_iter().filter_map(Result::err) {
+    for error in results.into_iter().chain(check_endpoints(answer)).filter_map(Result::err) {
         let class = error.class();
         assert!(
             matches!(
@@ -94,6 +98,35 @@ fn check_reads(answer: &RawResponse) {
         );
         check_redacted(error);
     }
+}
+
+/// The reads of the traits beside `Broker`. An answer of another status is not decoded, and its class does not depend
+/// on the call.
+fn check_endpoints(answer: &RawResponse) -> Vec<Result<(), BrokerError>> {
+    let infy = [Instrument::new("NSE", "INFY")];
+    let asked = infy.iter().collect();
+    if !(200..300).contains(&answer.status) {
+        return Vec::new();
+    }
+    vec![
+        check_read(answer, gtt_wire::all),
+        check_read(answer, |wire| gtt_wire::one(wire, GttId::new(1))),
+        check_read(answer, |wire| margin_wire::order_margins(wire, &asked)),
+        check_read(answer, |wire| margin_wire::basket_margins(wire, &asked)),
+        check_read(answer, |wire| margin_wire::order_charges(wire, &asked)),
+        check_read(answer, portfolio::segment_margin),
+        check_read(answer, portfolio_wire::auctions),
+        check_read(answer, portfolio_wire::summary),
+        check_read(answer, |data| portfolio_wire::ranges(data, &infy)),
+        check_read(answer, fund_wire::orders),
+        check_read(answer, |wire| fund_wire::one_order(wire, &FundOrderId::new("1"))),
+        check_read(answer, sip_wire::sips),
+        check_read(answer, |wire| sip_wire::one_sip(wire, &SipId::new("1"))),
+        check_read(answer, fund_wire::holdings),
+        fund_instruments::parse_response(answer).map(drop),
+        check_read(answer, portfolio_wire::converted),
+        check_read(answer, |wire| portfolio_wire::consent(wire, "key")),
+    ]
 }
 
 fn check_read<T: DeserializeOwned, U, E: Into<ResponseError>>(
@@ -129,9 +162,10 @@ fn check_writes(answer: &RawResponse) {
     let done = build_data(answer, Effect::Write, |done: WireConfirmation| {
         orders::check_confirmation(&done, "1")
     });
+    let others = check_endpoint_writes(answer);
     // Success, and an id, are accepted only under a success status.
     assert!((200..300).contains(&answer.status) || (placed.is_err() && done.is_err()));
-    for error in [placed, done].into_iter().filter_map(Result::err) {
+    for error in [placed, done].into_iter().chain(others).filter_map(Result::err) {
         let class = error.class();
         assert!(
             matches!(
@@ -156,6 +190,25 @@ fn check_writes(answer: &RawResponse) {
     if let Err(error) = login {
         check_redacted(classify::without_message(answer, error));
     }
+}
+
+/// The writes of the traits beside `Broker`.
+fn check_endpoint_writes(answer: &RawResponse) -> Vec<Result<(), BrokerError>> {
+    let (order, plan) = (FundOrderId::new("1"), SipId::new("1"));
+    let effect = Effect::Write;
+    let confirmed = |wire| gtt_wire::check_confirmation(wire, GttId::new(1));
+    if !(200..300).contains(&answer.status) {
+        return Vec::new();
+    }
+    vec![
+        build_data(answer, effect, |wire| gtt_wire::placed(wire, |_| true)).map(drop),
+        build_data(answer, effect, confirmed),
+        build_data(answer, effect, portfolio_wire::converted),
+        build_data(answer, effect, |wire| fund_wire::placed_order(wire, |_| true)).map(drop),
+        build_data(answer, effect, |wire| sip_wire::placed_sip(wire, |_| true)).map(drop),
+        build_data(answer, effect, |wire| fund_wire::check_order(wire, &order)),
+        build_data(answer, effect, |wire| sip_wire::check_sip(wire, &plan)),
+    ]
 }
 
 /// No error leaves with a secret, or longer than a person reads.

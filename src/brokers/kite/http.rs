@@ -43,12 +43,22 @@ const API_VERSION: &str = "3";
 /// timeout.
 const LISTING_TIMEOUT_FACTOR: u32 = 10;
 
+/// The content types of Kite's requests.
+const FORM: &str = "application/x-www-form-urlencoded";
+const JSON: &str = "application/json";
+
+/// The body of a request, and its content type.
+struct RequestBody {
+    content_type: &'static str,
+    text: String,
+}
+
 /// One request. No `Debug`: the form of a login and the path of a logout hold secrets.
 pub(super) struct ApiRequest {
     method: Method,
     /// From the root of the API, with the query string; made of checked segments.
     path: String,
-    form: Option<String>,
+    body: Option<RequestBody>,
     effect: Effect,
     is_listing: bool,
     /// Whether its answer holds new secrets, so that none of it may be shown.
@@ -66,7 +76,13 @@ impl ApiRequest {
     }
 
     pub(super) fn post(path: impl Into<String>, form: String) -> Self {
-        Self::new(Method::POST, path, Some(form), Effect::Write)
+        Self::new(Method::POST, path, Some((FORM, form)), Effect::Write)
+    }
+
+    /// Creates a request that computes something from `json`, such as a margin. It changes nothing, so it is a read
+    /// although its method is POST.
+    pub(super) fn compute(path: impl Into<String>, json: String) -> Self {
+        Self::new(Method::POST, path, Some((JSON, json)), Effect::Read)
     }
 
     /// Creates the request for a token.
@@ -75,18 +91,23 @@ impl ApiRequest {
     }
 
     pub(super) fn put(path: impl Into<String>, form: String) -> Self {
-        Self::new(Method::PUT, path, Some(form), Effect::Write)
+        Self::new(Method::PUT, path, Some((FORM, form)), Effect::Write)
     }
 
     pub(super) fn delete(path: impl Into<String>) -> Self {
         Self::new(Method::DELETE, path, None, Effect::Write)
     }
 
-    fn new(method: Method, path: impl Into<String>, form: Option<String>, effect: Effect) -> Self {
+    fn new(
+        method: Method,
+        path: impl Into<String>,
+        body: Option<(&'static str, String)>,
+        effect: Effect,
+    ) -> Self {
         Self {
             method,
             path: path.into(),
-            form,
+            body: body.map(|(content_type, text)| RequestBody { content_type, text }),
             effect,
             is_listing: false,
             has_secret_response: false,
@@ -110,6 +131,17 @@ pub(super) struct Http {
 }
 
 impl Http {
+    /// Returns a client of the same settings with other credentials, and with connections of its own.
+    pub(super) fn with_credentials(&self, credentials: Credentials) -> Self {
+        Self {
+            agent: RwLock::new(Agent::new_with_config(self.agent.read().config().clone())),
+            base: self.base.clone(),
+            api_key: self.api_key.clone(),
+            credentials,
+            ..*self
+        }
+    }
+
     /// Sends a request and builds a value from the `data` of the answer. If `build` fails, the answer cannot be used.
     pub(super) fn request_data<T: DeserializeOwned, U, E: Into<ResponseError>>(
         &self,
@@ -161,7 +193,16 @@ impl Http {
         &self,
         call: &ApiRequest,
     ) -> Result<Rows<InstrumentInfo>, BrokerError> {
-        self.request(call, instruments::parse_response).map(|rows| self.redact_rows(rows))
+        self.request_listing_of(call, instruments::parse_response)
+    }
+
+    /// Requests the rows of a listing that `parse` reads.
+    pub(super) fn request_listing_of<T>(
+        &self,
+        call: &ApiRequest,
+        parse: impl FnOnce(&RawResponse) -> Result<Rows<T>, BrokerError>,
+    ) -> Result<Rows<T>, BrokerError> {
+        self.request(call, parse).map(|rows| self.redact_rows(rows))
     }
 
     fn redact_rows<T>(&self, partial: Partial<T>) -> Partial<T> {
@@ -197,17 +238,17 @@ impl Http {
     }
 
     fn round_trip(&self, call: &ApiRequest) -> Result<RawResponse, BrokerError> {
-        let (result, form_left) = match &call.form {
-            Some(text) => {
-                let mut form = TrackedBody::new(text);
-                let result = self.send(call, SendBody::from_reader(&mut form));
-                (result, Some(form.handed_over()))
+        let (result, body_left) = match &call.body {
+            Some(RequestBody { text, .. }) => {
+                let mut body = TrackedBody::new(text);
+                let result = self.send(call, SendBody::from_reader(&mut body));
+                (result, Some(body.handed_over()))
             }
             None => (self.send(call, SendBody::none()), None),
         };
         match result {
             Ok(response) => self.read_response(response, call),
-            Err(error) => Err(transport_error::transport_error(&error, call.effect, form_left)),
+            Err(error) => Err(transport_error::transport_error(&error, call.effect, body_left)),
         }
     }
 
@@ -216,11 +257,11 @@ impl Http {
             .method(&call.method)
             .uri(format!("{}{}", self.base, call.path))
             .header("X-Kite-Version", API_VERSION);
-        if let Some(form) = &call.form {
-            // With a known length the form is sent as it is, not in chunks, which some gateways refuse.
+        if let Some(RequestBody { content_type, text }) = &call.body {
+            // With a known length the body is sent as it is, not in chunks, which some gateways refuse.
             request = request
-                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .header(header::CONTENT_LENGTH, form.len());
+                .header(header::CONTENT_TYPE, *content_type)
+                .header(header::CONTENT_LENGTH, text.len());
         }
         if let Some(token) = self.credentials.token() {
             let text = format!("token {}:{}", self.api_key, token.expose_secret());

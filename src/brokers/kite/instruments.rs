@@ -15,19 +15,40 @@ use super::response::{BodyKind, RawResponse};
 use crate::Effect;
 use crate::broker::{BrokerError, ErrorDetail, Instrument, InstrumentInfo, RowProblem, Rows};
 
-/// Reads an answer with the listing. An error is JSON here too, even under status 200.
+/// The columns of a listing, and how a row is made of them.
+pub(super) trait CsvListing: Sized {
+    type Row;
+
+    /// The first column of the header as Kite writes it, which shows without a look at the rest that the body is CSV.
+    const FIRST_COLUMN: &'static str;
+
+    /// Columns are found by name, as Kite adds columns from time to time.
+    fn from_header(head: &ByteRecord) -> Result<Self, String>;
+
+    fn parse_row(&self, row: &ByteRecord) -> Result<Self::Row, String>;
+}
+
+/// Reads an answer with the listing of instruments.
 pub(super) fn parse_response(answer: &RawResponse) -> Result<Rows<InstrumentInfo>, BrokerError> {
+    parse_listing::<Columns>(answer, instrument_tokens::MAX_TOKENS)
+}
+
+/// Reads an answer with a listing of at most `most` rows. An error is JSON here too, even under status 200.
+pub(super) fn parse_listing<L: CsvListing>(
+    answer: &RawResponse,
+    most: usize,
+) -> Result<Rows<L::Row>, BrokerError> {
     let good = (200..300).contains(&answer.status);
     // The kind of the body is determined only for short answers, not for megabytes of CSV.
-    if good && answer.body.starts_with(b"instrument_token") {
+    if good && answer.body.starts_with(L::FIRST_COLUMN.as_bytes()) {
         // The beginning of the body would quote instruments that are not at fault.
         let undecodable = |why| ErrorDetail::new(format!("the listing cannot be read: {why}"));
-        return parse_rows(&answer.body, instrument_tokens::MAX_TOKENS).map_err(|why| {
+        return parse_rows::<L>(&answer.body, most).map_err(|why| {
             classify::decode_error(Effect::Read, undecodable(why).status(answer.status))
         });
     }
     if good && answer.describe().0 == BodyKind::Plain {
-        return parse_rows(&answer.body, instrument_tokens::MAX_TOKENS)
+        return parse_rows::<L>(&answer.body, most)
             .map_err(|why| classify::unreadable_error(answer, Effect::Read, &why));
     }
     match classify::check_success(answer, Effect::Read) {
@@ -38,13 +59,12 @@ pub(super) fn parse_response(answer: &RawResponse) -> Result<Rows<InstrumentInfo
     }
 }
 
-/// Reads at most `most` rows: a decoded row takes many times the memory of a nearly empty line. Columns are found by
-/// name, as Kite adds columns from time to time.
-fn parse_rows(body: &[u8], most: usize) -> Result<Rows<InstrumentInfo>, String> {
+/// Reads at most `most` rows: a decoded row takes many times the memory of a nearly empty line.
+fn parse_rows<L: CsvListing>(body: &[u8], most: usize) -> Result<Rows<L::Row>, String> {
     let mut lines = body.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end);
     let mut fields = ByteRecord::new();
     read_line(lines.next().unwrap_or_default(), &mut fields)?;
-    let columns = Columns::from_header(&fields)?;
+    let columns = L::from_header(&fields)?;
     let width = fields.len();
     let mut listed = Rows::default();
     for (row, line) in lines.filter(|line| !line.is_empty()).enumerate() {
@@ -88,7 +108,11 @@ struct Columns {
     lot_size: Option<usize>,
 }
 
-impl Columns {
+impl CsvListing for Columns {
+    type Row = InstrumentInfo;
+
+    const FIRST_COLUMN: &'static str = "instrument_token";
+
     fn from_header(head: &ByteRecord) -> Result<Self, String> {
         let column = |name: &str| head.iter().position(|one| one == name.as_bytes());
         let needed =
@@ -141,7 +165,7 @@ mod tests {
                         tick_size,lot_size,instrument_type,segment,exchange";
 
     fn read(rows: &[&str]) -> Result<Rows<InstrumentInfo>, String> {
-        super::parse_rows(format!("{HEAD}\n{}\n", rows.join("\n")).as_bytes(), 2)
+        super::parse_rows::<Columns>(format!("{HEAD}\n{}\n", rows.join("\n")).as_bytes(), 2)
     }
 
     #[test]
@@ -163,8 +187,12 @@ mod tests {
     #[test]
     fn a_listing_without_an_end_is_an_error() {
         let body = format!("exchange,tradingsymbol\n{}", "NSE,A\n".repeat(2));
-        assert_eq!(parse_rows(body.as_bytes(), 2).unwrap().len(), 2);
-        assert!(parse_rows(body.as_bytes(), 1).unwrap_err().contains("more than 1 instruments"));
+        assert_eq!(parse_rows::<Columns>(body.as_bytes(), 2).unwrap().len(), 2);
+        assert!(
+            parse_rows::<Columns>(body.as_bytes(), 1)
+                .unwrap_err()
+                .contains("more than 1 instruments")
+        );
     }
 
     const INFY: &str = "408065,1594,INFY,INFOSYS,0,,0,0.05,1,EQ,NSE,NSE";
@@ -186,18 +214,18 @@ mod tests {
     #[test]
     fn a_dump_that_was_cut_says_so_of_its_last_row() {
         let body = format!("{HEAD}\r\n{INFY}\r\n408065,1594,IN");
-        let listed = parse_rows(body.as_bytes(), 2).unwrap();
+        let listed = parse_rows::<Columns>(body.as_bytes(), 2).unwrap();
         assert_eq!((listed.len(), listed.problems.len()), (1, 1));
         assert_eq!(listed.problems[0].reason, "it has 3 columns where the head has 12");
-        assert!(parse_rows(b"", 2).is_err());
-        assert!(parse_rows(b"a,b\n1,2\n", 2).unwrap_err().contains("exchange"));
+        assert!(parse_rows::<Columns>(b"", 2).is_err());
+        assert!(parse_rows::<Columns>(b"a,b\n1,2\n", 2).unwrap_err().contains("exchange"));
     }
 
     #[test]
     fn an_odd_name_is_borne() {
         let mut body = format!("{HEAD}\n2,2,X,").into_bytes();
         body.extend(b"\xff,0,,0,0,0,EQ,NSE,NSE\n");
-        let listed = parse_rows(&body, 2).unwrap();
+        let listed = parse_rows::<Columns>(&body, 2).unwrap();
         assert_eq!(listed.len(), 1);
         assert_eq!(listed[0].name, "\u{fffd}");
     }

@@ -11,6 +11,7 @@ mod candles;
 mod classify;
 mod credentials;
 mod de;
+mod endpoints;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -36,6 +37,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use builder::{KiteBuildError, KiteBuilder};
+pub use endpoints::*;
 pub use secrecy::{ExposeSecret, SecretString};
 pub use session::{KiteSession, login_url};
 
@@ -69,6 +71,9 @@ use crate::quota::Limits;
 /// # }
 /// ```
 ///
+/// Beside [`Broker`] it implements [`KiteGtt`], [`KiteMargins`], [`KitePortfolio`], [`KiteQuotes`] and
+/// [`KiteMutualFunds`], each of which has a proxy.
+///
 /// No error and no `Debug` shows a token, and neither do the logs of the HTTP client down to the debug level. At the
 /// *trace* level of the crate `log`, ureq writes every byte that it sends, the token included: keep `ureq` and
 /// `ureq_proto` above that level.
@@ -93,6 +98,9 @@ struct Inner {
     tokens: InstrumentTokens,
     missing_listings: MissingListings,
     known_ids: KnownIds,
+    known_gtts: KnownIds,
+    /// Of orders and plans of mutual funds.
+    known_funds: KnownIds,
     session: Session,
 }
 

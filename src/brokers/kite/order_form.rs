@@ -11,8 +11,8 @@ use rust_decimal::Decimal;
 use super::http::not_sent_error;
 use super::slice_tags::is_slice_tag;
 use crate::broker::{
-    BrokerError, MarketProtection, OrderCancel, OrderChange, OrderRequest, OrderType, Product,
-    TimeInForce,
+    BrokerError, Instrument, MarketProtection, OrderCancel, OrderChange, OrderRequest, OrderType,
+    Product, TimeInForce,
 };
 
 /// Fields that this adapter sets or omits on purpose. An extra field may not set them: it would bypass the checks, or
@@ -44,13 +44,7 @@ pub(super) fn placement(
     default_product: &Product,
     default_protection: Option<MarketProtection>,
 ) -> Result<String, BrokerError> {
-    let (exchange, symbol) = (order.instrument.exchange(), order.instrument.symbol());
-    if exchange.is_empty() || symbol.is_empty() {
-        return Err(not_sent_error(format!(
-            "`{}` lacks an exchange or a symbol",
-            order.instrument
-        )));
-    }
+    let (exchange, symbol) = check_instrument(&order.instrument)?;
     let mut form = Serializer::new(String::new());
     form.append_pair("exchange", exchange)
         .append_pair("tradingsymbol", symbol)
@@ -173,7 +167,7 @@ fn add_extras(
 }
 
 /// Returns Kite's name for an order type.
-fn order_type(kind: &OrderType) -> &str {
+pub(super) fn order_type(kind: &OrderType) -> &str {
     match kind {
         OrderType::Stop => "SL-M",
         OrderType::StopLimit => "SL",
@@ -191,8 +185,17 @@ fn validity(time: &TimeInForce) -> Result<&str, BrokerError> {
     }
 }
 
+/// Returns the exchange and the symbol of `instrument`, if it has both.
+pub(super) fn check_instrument(instrument: &Instrument) -> Result<(&str, &str), BrokerError> {
+    let (exchange, symbol) = (instrument.exchange(), instrument.symbol());
+    if exchange.is_empty() || symbol.is_empty() {
+        return Err(not_sent_error(format!("`{instrument}` lacks an exchange or a symbol")));
+    }
+    Ok((exchange, symbol))
+}
+
 /// Checks that the prices which the order type needs are set.
-fn check_prices(
+pub(super) fn check_prices(
     kind: &OrderType,
     price: Option<Decimal>,
     trigger: Option<Decimal>,
@@ -206,14 +209,18 @@ fn check_prices(
     Ok(())
 }
 
-fn price_text(what: &str, price: Decimal) -> Result<String, BrokerError> {
+pub(super) fn price_text(what: &str, price: Decimal) -> Result<String, BrokerError> {
     if price <= Decimal::ZERO {
         return Err(not_sent_error(format!("the {what} is {price}, and must be above zero")));
     }
     Ok(decimal_text(price))
 }
 
-fn quantity_text(what: &str, quantity: Decimal, least: Decimal) -> Result<String, BrokerError> {
+pub(super) fn quantity_text(
+    what: &str,
+    quantity: Decimal,
+    least: Decimal,
+) -> Result<String, BrokerError> {
     if !quantity.fract().is_zero() || quantity < least {
         return Err(not_sent_error(format!(
             "the {what} is {quantity}, and must be a whole number of at least {least}"
@@ -223,11 +230,11 @@ fn quantity_text(what: &str, quantity: Decimal, least: Decimal) -> Result<String
 }
 
 /// Writes a number without an exponent and without trailing zeros.
-fn decimal_text(number: Decimal) -> String {
+pub(super) fn decimal_text(number: Decimal) -> String {
     number.normalize().to_string()
 }
 
-fn check_tag(tag: &str) -> Result<&str, BrokerError> {
+pub(super) fn check_tag(tag: &str) -> Result<&str, BrokerError> {
     if is_slice_tag(tag) {
         let why = "is Kite's own mark of a slice, and would not be shown as yours: take another";
         return Err(not_sent_error(format!("the tag {tag:?} {why}")));
@@ -244,7 +251,7 @@ fn check_tag(tag: &str) -> Result<&str, BrokerError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::{Instrument, Side};
+    use crate::broker::Side;
 
     fn infy() -> Instrument {
         Instrument::new("NSE", "INFY")

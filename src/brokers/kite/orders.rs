@@ -183,7 +183,7 @@ fn trade(wire: WireTrade, of: Option<&str>) -> Result<Trade, String> {
 }
 
 /// Returns the status for Kite's word. Kite's COMPLETE is filled; cancelled after-market orders have their own word.
-fn status(word: &str) -> OrderStatus {
+pub(super) fn status(word: &str) -> OrderStatus {
     match word {
         "COMPLETE" => OrderStatus::Filled,
         "CANCELLED AMO" => OrderStatus::Cancelled,
@@ -191,7 +191,7 @@ fn status(word: &str) -> OrderStatus {
     }
 }
 
-fn order_type(word: &str) -> OrderType {
+pub(super) fn order_type(word: &str) -> OrderType {
     match word {
         "SL-M" => OrderType::Stop,
         "SL" => OrderType::StopLimit,
@@ -203,7 +203,7 @@ pub(super) fn instrument(exchange: Text, symbol: Text) -> Result<Instrument, Str
     Ok(Instrument::new(exchange.required("exchange")?, symbol.required("tradingsymbol")?))
 }
 
-fn side(word: Text) -> Result<Side, String> {
+pub(super) fn side(word: Text) -> Result<Side, String> {
     match word.required("transaction_type")?.as_str() {
         "BUY" => Ok(Side::Buy),
         "SELL" => Ok(Side::Sell),
@@ -211,7 +211,7 @@ fn side(word: Text) -> Result<Side, String> {
     }
 }
 
-fn timestamp(text: &Text) -> Option<jiff::Zoned> {
+pub(super) fn timestamp(text: &Text) -> Option<jiff::Zoned> {
     text.as_deref().and_then(time::parse)
 }
 

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::de::{List, Num, Text, WireRows, push_problem, row_problem};
-use super::orders::instrument;
+use super::orders::{instrument, timestamp};
 use crate::broker::{
-    Holding, Margin, Margins, Partial, Position, Positions, Product, Profile, Rows,
+    Holding, Margin, MarginFunded, Margins, Partial, Position, Positions, Product, Profile, Rows,
 };
 
 /// Both views are required: a missing one would look like an account without positions.
@@ -47,9 +47,31 @@ pub(super) struct WireHolding {
     isin: Text,
     quantity: Num,
     t1_quantity: Num,
+    used_quantity: Num,
+    authorised_quantity: Num,
+    authorised_date: Text,
+    collateral_quantity: Num,
+    collateral_type: Text,
+    #[serde(deserialize_with = "super::de::lenient")]
+    mtf: Option<WireMarginFunded>,
+    #[serde(deserialize_with = "super::de::lenient")]
+    discrepancy: Option<bool>,
     average_price: Num,
     last_price: Num,
+    close_price: Num,
     pnl: Num,
+    /// Only among the holdings of an auction.
+    pub(super) auction_number: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireMarginFunded {
+    quantity: Num,
+    used_quantity: Num,
+    average_price: Num,
+    value: Num,
+    initial_margin: Num,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -143,20 +165,45 @@ fn position(wire: WirePosition) -> Result<Position, String> {
     Ok(position)
 }
 
-fn holding(wire: WireHolding) -> Result<Holding, String> {
+pub(super) fn holding(wire: WireHolding) -> Result<Holding, String> {
     let instrument = instrument(wire.exchange, wire.tradingsymbol)?;
     let quantity = quantity(wire.quantity)?;
     let mut holding = Holding::new(instrument, quantity, wire.average_price.or_zero());
     holding.isin = wire.isin.0;
     holding.unsettled_quantity = wire.t1_quantity.or_zero();
+    holding.used_quantity = wire.used_quantity.or_zero();
+    holding.authorised_quantity = wire.authorised_quantity.or_zero();
+    holding.authorised_at = timestamp(&wire.authorised_date);
+    holding.collateral_quantity = wire.collateral_quantity.or_zero();
+    holding.collateral_type = wire.collateral_type.0;
+    holding.margin_funded = wire.mtf.and_then(margin_funded);
+    holding.discrepancy = wire.discrepancy.unwrap_or_default();
     holding.last_price = wire.last_price.0;
+    holding.close_price = wire.close_price.non_zero();
     holding.pnl = wire.pnl.0;
     Ok(holding)
+}
+
+/// Kite writes zeros for a holding of which nothing was bought with borrowed money.
+fn margin_funded(wire: WireMarginFunded) -> Option<MarginFunded> {
+    Some(MarginFunded {
+        quantity: wire.quantity.non_zero()?,
+        used_quantity: wire.used_quantity.or_zero(),
+        average_price: wire.average_price.or_zero(),
+        value: wire.value.or_zero(),
+        initial_margin: wire.initial_margin.or_zero(),
+    })
 }
 
 /// Returns a required quantity. A missing one is not zero: a strategy would not close the position.
 fn quantity(number: Num) -> Result<Decimal, String> {
     number.0.ok_or_else(|| "it has no quantity".to_owned())
+}
+
+/// Builds the funds of the one segment that was asked for. A missing sum is not zero.
+pub(super) fn segment_margin(wire: WireMargin) -> Result<Margin, String> {
+    wire.net.0.ok_or("it has no net")?;
+    Ok(margin(wire))
 }
 
 fn margin(wire: WireMargin) -> Margin {

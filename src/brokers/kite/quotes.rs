@@ -4,14 +4,16 @@ use std::collections::HashSet;
 
 use form_urlencoded::Serializer;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::classify::ResponseError;
 use super::de::{List, Num, Text, push_problem, row_problem};
 use super::http::not_sent_error;
+use super::order_form::check_instrument;
 use super::time;
 use crate::broker::{
-    BrokerError, Depth, DepthLevel, Instrument, Ohlc, Quote, QuoteBatchLimit, Quotes,
+    BrokerError, Depth, DepthLevel, Instrument, Ohlc, Quote, QuoteBatchLimit, Quotes, Rows,
 };
 
 /// The limit of one request.
@@ -67,23 +69,55 @@ struct WireLevel {
     orders: Num,
 }
 
-/// Returns the path that requests `instruments`, if they fit in one request.
+/// Returns the path that requests quotes of `instruments`, if they fit in one request.
 pub(super) fn path(instruments: &[Instrument]) -> Result<String, BrokerError> {
-    let bytes: usize = instruments.iter().map(|instrument| BATCH_LIMIT.cost(instrument)).sum();
-    if instruments.len() > BATCH_LIMIT.count || bytes > BATCH_LIMIT.bytes {
-        return Err(not_sent_error(format!(
-            "{} instruments in {bytes} bytes of address are too many for one request, which takes {} \
-             in {}: put a QuoteCache in front, it divides them up",
-            instruments.len(),
-            BATCH_LIMIT.count,
-            BATCH_LIMIT.bytes
-        )));
+    if let Some(too_many) = exceeds(instruments, BATCH_LIMIT) {
+        let advice = "put a QuoteCache in front, it divides them up";
+        return Err(not_sent_error(format!("{too_many}: {advice}")));
     }
+    Ok(format!("/quote?{}", instruments_query(instruments)))
+}
+
+/// Returns the path of `route` for at least one of `instruments`, if they fit in one request.
+pub(super) fn instruments_path(
+    route: &str,
+    instruments: &[Instrument],
+    limit: QuoteBatchLimit,
+) -> Result<String, BrokerError> {
+    if instruments.is_empty() {
+        return Err(not_sent_error("no instruments are named"));
+    }
+    for instrument in instruments {
+        check_instrument(instrument)?;
+    }
+    if let Some(too_many) = exceeds(instruments, limit) {
+        return Err(not_sent_error(format!("{too_many}: divide them up")));
+    }
+    Ok(format!("{route}?{}", instruments_query(instruments)))
+}
+
+/// Returns why `instruments` do not fit in one request, if they do not.
+fn exceeds(instruments: &[Instrument], limit: QuoteBatchLimit) -> Option<String> {
+    let bytes: usize = instruments.iter().map(|instrument| limit.cost(instrument)).sum();
+    (instruments.len() > limit.count || bytes > limit.bytes).then(|| {
+        let count = match limit.count {
+            usize::MAX => "any number".to_owned(),
+            count => count.to_string(),
+        };
+        format!(
+            "{} instruments in {bytes} bytes of address are too many for one request, which takes {count} in {}",
+            instruments.len(),
+            limit.bytes
+        )
+    })
+}
+
+fn instruments_query(instruments: &[Instrument]) -> String {
     let mut query = Serializer::new(String::new());
     for instrument in instruments {
         query.append_pair("i", instrument.as_str());
     }
-    Ok(format!("/quote?{}", query.finish()))
+    query.finish()
 }
 
 /// Builds the quotes of an answer. An instrument without data is absent, or null, or has no price.
@@ -96,10 +130,22 @@ pub(super) fn path(instruments: &[Instrument]) -> Result<String, BrokerError> {
 /// # Errors
 /// The data has another shape, or none of its entries was asked for.
 pub(super) fn quotes(data: Value, asked: &[Instrument]) -> Result<Quotes, ResponseError> {
+    let quotes = entries(data, asked, |instrument, wire| quote(&instrument, wire))?;
+    let by_name = |quote: Quote| (quote.instrument.clone(), quote);
+    Ok(quotes.map(|quotes| quotes.into_iter().map(by_name).collect()))
+}
+
+/// Builds the entries of an answer that has them by instrument, by the rules of [`quotes`]. `build` returns `None` if
+/// Kite has no data.
+pub(super) fn entries<W: DeserializeOwned, T>(
+    data: Value,
+    asked: &[Instrument],
+    build: impl Fn(Instrument, W) -> Option<T>,
+) -> Result<Rows<T>, ResponseError> {
     let entries = match data {
         Value::Object(entries) => entries,
-        Value::Null => return Ok(Quotes::default()),
-        _ => return Err("the quotes are not an object".to_owned().into()),
+        Value::Null => return Ok(Rows::default()),
+        _ => return Err("the entries are not an object".to_owned().into()),
     };
     let names: HashSet<&str> = asked.iter().map(Instrument::as_str).collect();
     let was_asked = |key: &str| names.contains(key);
@@ -109,37 +155,39 @@ pub(super) fn quotes(data: Value, asked: &[Instrument]) -> Result<Quotes, Respon
         }
         _ => {}
     }
-    let mut quotes = Quotes::default();
+    let mut rows = Rows::default();
     for (at, (key, value)) in entries.into_iter().enumerate() {
         let entry = match was_asked(&key) {
-            true => entry(&key, &value),
+            true => entry(&key, &value, &build),
             false => Err("it was not asked for".to_owned()),
         };
         match entry {
-            Ok(Some(quote)) => {
-                quotes.insert(quote.instrument.clone(), quote);
-            }
+            Ok(Some(row)) => rows.push(row),
             Ok(None) => {}
             Err(why) => {
-                push_problem(&mut quotes.problems, row_problem(at, "", &value, &why).name(key))?
+                push_problem(&mut rows.problems, row_problem(at, "", &value, &why).name(key))?
             }
         }
     }
-    Ok(quotes)
+    Ok(rows)
 }
 
-/// Builds the quote of one entry, or `None` if Kite has no data.
-fn entry(key: &str, value: &Value) -> Result<Option<Quote>, String> {
+/// Builds one entry, or `None` if Kite has no data.
+fn entry<W: DeserializeOwned, T>(
+    key: &str,
+    value: &Value,
+    build: impl Fn(Instrument, W) -> Option<T>,
+) -> Result<Option<T>, String> {
     if value.is_null() {
         return Ok(None);
     }
     // serde would accept a list too, by position.
     if !value.is_object() {
-        return Err("the quote is not an object".to_owned());
+        return Err("the entry is not an object".to_owned());
     }
     let instrument: Instrument = key.parse().map_err(|error| format!("{error}"))?;
-    let wire = WireQuote::deserialize(value).map_err(|error| error.to_string())?;
-    Ok(quote(&instrument, wire))
+    let wire = W::deserialize(value).map_err(|error| error.to_string())?;
+    Ok(build(instrument, wire))
 }
 
 fn quote(instrument: &Instrument, wire: WireQuote) -> Option<Quote> {
