@@ -12,6 +12,7 @@ mod margins;
 mod portfolio;
 mod proxies;
 mod quotes;
+mod raw;
 mod renewal;
 #[allow(dead_code)] // The other test of Kite's wire uses more of it.
 #[path = "../kite_wire/server.rs"]

@@ -1,13 +1,13 @@
 //! Each trait has a proxy, in lanes of the names of `Broker`.
 
-use lanekeeper::broker::lanes;
+use lanekeeper::broker::{Broker, BrokerProxy, lanes};
 use lanekeeper::brokers::kite::{
     GttId, GttLeg, GttRequest, KiteGtt, KiteGttProxy, KiteMargins, KiteMarginsProxy,
     KiteMutualFunds, KiteMutualFundsProxy, KitePortfolio, KitePortfolioProxy, KiteQuotes,
     KiteQuotesProxy,
 };
 use lanekeeper::clock::ManualClock;
-use lanekeeper::{BrokerError, Quota, RetryPolicy, Side};
+use lanekeeper::{BrokerError, HasLanes, Quota, RetryPolicy, Side};
 
 use crate::server::{Reply, Server, json};
 use crate::support::{infy, is_unknown, success};
@@ -116,4 +116,34 @@ fn a_local_error_is_returned_through_the_proxy() {
     let none = portfolio.trigger_ranges(Side::Buy, &[]);
     assert!(matches!(none, Err(BrokerError::NotSent(detail)) if detail.local));
     assert_eq!(server.connections(), 0);
+}
+
+/// Returns how many slots of each lane are in use, by name.
+fn used(of: &impl HasLanes) -> Vec<(&'static str, u32)> {
+    let status = of.lanes().status();
+    status.lanes.iter().map(|lane| (lane.lane, lane.windows[0].used)).collect()
+}
+
+#[test]
+fn the_calls_count_in_the_lanes_of_a_broker() {
+    let empty = success("[]");
+    let prices = success(r#"{"NSE:INFY":{"last_price":1}}"#);
+    let placed = success(r#"{"trigger_id":1}"#);
+    let server = Server::ok(&[&empty, &placed, &empty, &empty, &empty, &prices]);
+    let kite = server.kite();
+    let clock = ManualClock::auto_advancing();
+    let broker = BrokerProxy::builder(kite.clone()).clock(clock).build().unwrap();
+    let gtts = KiteGttProxy::builder(kite.clone()).lanes_of(&broker).build().unwrap();
+    let margins = KiteMarginsProxy::builder(kite.clone()).lanes_of(&broker).build().unwrap();
+    let portfolio = KitePortfolioProxy::builder(kite.clone()).lanes_of(&broker).build().unwrap();
+    let funds = KiteMutualFundsProxy::builder(kite.clone()).lanes_of(&broker).build().unwrap();
+    let quotes = KiteQuotesProxy::builder(kite).lanes_of(&broker).build().unwrap();
+    broker.orders().unwrap();
+    gtts.place_gtt(&gtt()).unwrap();
+    margins.order_margins(&[lanekeeper::OrderRequest::market(infy(), Side::Buy, 1)]).unwrap();
+    portfolio.auction_holdings().unwrap();
+    funds.fund_orders().unwrap();
+    quotes.last_prices(&[infy()]).unwrap();
+    assert_eq!(used(&broker), [("transactional", 5), ("quote", 1), ("historical", 0)]);
+    assert!(broker.status().budgets.iter().all(|budget| budget.windows[0].used == 0));
 }

@@ -44,8 +44,8 @@ const API_VERSION: &str = "3";
 const LISTING_TIMEOUT_FACTOR: u32 = 10;
 
 /// The content types of Kite's requests.
-const FORM: &str = "application/x-www-form-urlencoded";
-const JSON: &str = "application/json";
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
+pub(super) const JSON: &str = "application/json";
 
 /// The body of a request, and its content type.
 struct RequestBody {
@@ -88,6 +88,26 @@ impl ApiRequest {
     /// Creates the request for a token.
     pub(super) fn login(path: impl Into<String>, form: String) -> Self {
         Self { has_secret_response: true, ..Self::post(path, form) }
+    }
+
+    /// Creates a request of any method, for an endpoint that this adapter does not know.
+    pub(super) fn raw(
+        method: Method,
+        path: String,
+        body: Option<(&'static str, String)>,
+        effect: Effect,
+    ) -> Self {
+        Self::new(method, path, body, effect)
+    }
+
+    /// Gives the request the longer timeout of a listing, if it is one.
+    pub(super) fn listing_if(self, is_listing: bool) -> Self {
+        Self { is_listing, ..self }
+    }
+
+    /// Lets no error show anything of the answer, if that may hold new secrets.
+    pub(super) fn secret_if(self, has_secret_response: bool) -> Self {
+        Self { has_secret_response, ..self }
     }
 
     pub(super) fn put(path: impl Into<String>, form: String) -> Self {
@@ -163,7 +183,7 @@ impl Http {
     /// step, each answer is that to the call before. Calls in flight keep their connections. A read whose answer
     /// cannot be decoded is not such a sign: the next answer would be the same, and new handshakes would slow down
     /// orders.
-    fn drop_connections_if_out_of_step(&self, effect: Effect, why: &ResponseError) {
+    pub(super) fn drop_connections_if_out_of_step(&self, effect: Effect, why: &ResponseError) {
         if effect == Effect::Write || matches!(why, ResponseError::WrongRequest(_)) {
             let mut agent = self.agent.write();
             *agent = Agent::new_with_config(agent.config().clone());

@@ -26,7 +26,9 @@ mod placement;
 mod portfolio;
 pub mod postback;
 mod quotes;
+mod raw;
 mod response;
+mod routes;
 mod secrets;
 mod session;
 mod slice_tags;
@@ -38,6 +40,8 @@ use std::sync::Arc;
 
 pub use builder::{KiteBuildError, KiteBuilder};
 pub use endpoints::*;
+pub use raw::{KiteRaw, KiteRawProxy, RawAnswer, RawRequest};
+pub use routes::routes;
 pub use secrecy::{ExposeSecret, SecretString};
 pub use session::{KiteSession, login_url};
 
