@@ -1,14 +1,17 @@
-//! Measures the memory of a lane: bytes for each queued call, and for an idle proxy.
+//! Measures the memory of a lane: bytes for each queued call, for an idle proxy, and for a hundred accounts in one
+//! process.
 //!
 //! ```text
 //! cargo bench -p lanekeeper-benches --bench memory
 //! ```
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use lanekeeper::Effect;
+use std::time::Duration;
+
 use lanekeeper::lane::{CallOptions, LaneConfig, LaneError, Ticket};
 use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::{BrokerProxy, Effect, PaperBroker};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -70,4 +73,40 @@ fn main() {
         );
         drop(lanes);
     }
+    accounts(100);
+}
+
+/// Builds the whole stack for each of `count` accounts, and measures what each takes while nothing happens.
+fn accounts(count: usize) {
+    let of_process = |name: &str| -> Option<usize> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    let now = || (in_use(), of_process("Threads:"), of_process("VmRSS:"));
+    let (heap, threads, resident) = now();
+    let accounts: Vec<_> = (0..count)
+        .map(|_| {
+            BrokerProxy::builder(PaperBroker::builder().build().unwrap())
+                .limits(lanekeeper::presets::kite())
+                .quote_ttl(Duration::from_secs(5))
+                .order_guard(|guard| guard)
+                .build()
+                .unwrap()
+        })
+        .collect();
+    let (heap_after, threads_after, resident_after) = now();
+    let each = |after: Option<usize>, before: Option<usize>| {
+        after.zip(before).map_or("?".to_owned(), |(after, before)| {
+            format!("{:.1}", (after - before) as f64 / count as f64)
+        })
+    };
+    println!(
+        "{count} accounts, each with guard, cache and lanes in front of a paper broker: {} KB of heap, {} threads and {} KB \
+         resident for each",
+        (heap_after - heap) / count / 1024,
+        each(threads_after, threads),
+        each(resident_after, resident),
+    );
+    drop(accounts);
 }
