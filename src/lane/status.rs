@@ -74,7 +74,7 @@ pub struct WindowStatus {
     pub used: u32,
     /// The number of free slots.
     pub left: u32,
-    /// How many of the free slots are reserved for urgent calls, if it is a window of a budget.
+    /// How many of the free slots are reserved for urgent calls.
     pub reserve: u32,
     /// When the next slot is free, from now. Zero if one is free. `None` while only an answer can free one.
     pub next_free: Option<Duration>,

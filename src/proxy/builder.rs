@@ -166,6 +166,8 @@ impl LanesBuilder {
             let config = self.lane_config(index, lane, documented)?;
             let index = pacing.add_lane(&config.quota, config.credit);
             let index = index.map_err(|error| BuildError::Lane { lane, source: error.into() })?;
+            // Cannot fail: the lane's configuration was checked with its reserve.
+            let _ = pacing.set_lane_reserve(index, config.reserve);
             ready.push((lane, index, config));
         }
         for (index, &budget) in self.budget_names.iter().enumerate() {
