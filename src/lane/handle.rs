@@ -112,6 +112,12 @@ impl Lane {
         self.core.queue_capacity.in_use()
     }
 
+    /// Returns whether a caller that finds the queue full waits for a slot.
+    #[cfg(feature = "responses")]
+    pub(crate) fn blocks_when_full(&self) -> bool {
+        self.overflow_policy == OverflowPolicy::Block
+    }
+
     /// Stops sending calls until [`resume`](Self::resume). Calls in flight are not affected.
     pub fn pause(&self) {
         self.core.set_state(LaneState::Paused);

@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::config::BudgetChange;
 use super::{Inner, Lanes, ProxyConfig};
 use crate::Session;
+#[cfg(feature = "responses")]
+use crate::cache::response::{ResponseCache, ResponseCacheSettings};
 use crate::clock::Clock;
 use crate::lane::Observer;
 use crate::lane::{
@@ -20,6 +22,10 @@ use crate::panic::catch_panic;
 use crate::quota::Limits;
 use crate::quota::{Budget, PaceSnapshot, PacingState, PriorUsage, QuotaError};
 use crate::session::RenewalListener;
+
+/// What [`BuildError::Unknown`] calls a method whose answers can be kept.
+#[cfg(feature = "responses")]
+const CACHED_METHOD: &str = "method with `cache`";
 
 /// The settings of a proxy's lanes, kept by the generated builder.
 pub struct LanesBuilder {
@@ -41,6 +47,8 @@ pub struct LanesBuilder {
     pace_snapshot: Option<PaceSnapshot>,
     pace_log: Option<Arc<dyn PaceLog>>,
     prior_usage: Option<PriorUsage>,
+    #[cfg(feature = "responses")]
+    responses: ResponseCacheSettings,
 }
 
 impl LanesBuilder {
@@ -66,7 +74,32 @@ impl LanesBuilder {
             pace_snapshot: None,
             pace_log: None,
             prior_usage: None,
+            #[cfg(feature = "responses")]
+            responses: ResponseCacheSettings::default(),
         }
+    }
+
+    /// Names the methods whose answers can be kept, each with for how long by default: `None` is not at all.
+    #[cfg(feature = "responses")]
+    #[must_use]
+    pub fn cached_methods(mut self, methods: &[(&'static str, Option<Duration>)]) -> Self {
+        self.responses.methods = methods.to_vec();
+        self
+    }
+
+    /// Sets for how long the answers of a method are kept. Zero is not at all.
+    #[cfg(feature = "responses")]
+    pub fn response_ttl(&mut self, method: &str, ttl: Duration) {
+        match self.responses.methods.iter_mut().find(|(known, _)| *known == method) {
+            Some((_, known)) => *known = Some(ttl),
+            None => self.unknown_name = Some((CACHED_METHOD, method.to_owned())),
+        }
+    }
+
+    /// Sets how much memory the kept answers may take, in bytes.
+    #[cfg(feature = "responses")]
+    pub fn response_capacity(&mut self, bytes: u64) {
+        self.responses.max_capacity = bytes;
     }
 
     /// Sets one lane, by its index in the names. What `config` leaves unset stays as it is.
@@ -183,6 +216,8 @@ impl LanesBuilder {
             pacing.restore(snapshot, self.names, self.budget_names, self.clock.wall_clock());
         }
         self.restore_usage(&mut pacing, prior_usage)?;
+        #[cfg(feature = "responses")]
+        let responses = ResponseCache::new(&self.responses, self.clock.clone());
         let Self { clock, observer, names, budget_names, session, pace_log, .. } = self;
         let session = session.unwrap_or_else(Session::without_renewal);
         let recorder = pace_log.map(|log| PaceRecorder::new(log, names, budget_names));
@@ -196,7 +231,15 @@ impl LanesBuilder {
         pacing.register_lanes(lanes.iter().map(|lane| Arc::downgrade(lane.core())).collect());
         let listener: Arc<dyn RenewalListener> = Arc::<SharedPacing>::clone(&pacing);
         session.add_listener(Arc::downgrade(&listener));
-        Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, pacing, clock, session })))
+        Ok(Lanes(Arc::new(Inner {
+            lanes,
+            budgets: budget_names,
+            pacing,
+            clock,
+            session,
+            #[cfg(feature = "responses")]
+            responses,
+        })))
     }
 
     /// Returns what may have been sent before. The adapter knows whether its account outlives the process. If it
@@ -281,6 +324,11 @@ impl LanesBuilder {
         let known = match what {
             "lane" => join_names(self.names),
             "budget" => join_names(self.budget_names),
+            #[cfg(feature = "responses")]
+            CACHED_METHOD => {
+                let methods = self.responses.methods.iter().map(|(name, _)| *name);
+                join_names(&methods.collect::<Vec<_>>())
+            }
             _ => join_names(&[self.names, self.budget_names].concat()),
         };
         let name = name.to_owned();
@@ -338,12 +386,12 @@ pub enum BuildError {
         /// The budget.
         budget: &'static str,
     },
-    /// A limit or a setting names a lane or a budget that does not exist.
+    /// A limit or a setting names a lane, a budget or a method with `cache` that does not exist.
     #[error("{proxy} has no {what} `{name}`; it has: {known}")]
     Unknown {
         /// The generated type.
         proxy: &'static str,
-        /// `lane`, `budget`, or `lane or budget`.
+        /// `lane`, `budget`, `lane or budget`, or ``method with `cache` ``.
         what: &'static str,
         /// The name that does not exist.
         name: String,

@@ -5,6 +5,8 @@
 //! proxy and starts its lanes, and [`Lanes`] submits each call to its lane.
 
 mod builder;
+#[cfg(feature = "responses")]
+mod cached;
 mod classify;
 mod config;
 mod prerequisite;
@@ -16,9 +18,16 @@ use std::time::Duration;
 use crossbeam_channel::after;
 
 pub use builder::{BuildError, LanesBuilder};
+#[cfg(feature = "responses")]
+pub use cached::{CachedCall, NoPrerequisite};
 pub use classify::{Classified, Classify, ErrorProbe, Unclassified};
 pub use config::ProxyConfig;
 pub use prerequisite::Prerequisite;
+
+#[cfg(feature = "responses")]
+pub use crate::cache::response::{
+    CacheArgument, Cacheable, CacheableResponse, ResponseCache, ResponseProbe, UnmeasuredResponse,
+};
 
 use crate::clock::Clock;
 use crate::lane::{
@@ -88,6 +97,8 @@ struct Inner {
     pacing: Arc<SharedPacing>,
     clock: Clock,
     session: Session,
+    #[cfg(feature = "responses")]
+    responses: ResponseCache,
 }
 
 impl Drop for Inner {
@@ -197,23 +208,37 @@ impl Lanes {
         F: Into<Failure> + 'static,
         P: Prerequisite<E>,
     {
-        let Some(first) = first else {
+        if first.is_none() {
             return self.call_repeatable(call, options, work, failure);
-        };
+        }
+        let options = self.await_first(call, options, (begun, first))?;
+        self.call_repeatable(call, &options, work, failure)
+    }
+
+    /// Waits for the call that `call` needs first, if any. Returns the options with what is left of the deadline.
+    fn await_first<E: From<LaneError>, P: Prerequisite<E>>(
+        &self,
+        call: CallSpec,
+        options: &CallOptions,
+        (begun, first): (Moment, Option<P>),
+    ) -> Result<CallOptions, E> {
+        let Some(first) = first else { return Ok(options.clone()) };
         match first.wait(&self.0.clock, options.deadline.map(|deadline| begun + deadline)) {
             Some(result) => result?,
             None => {
                 let kind =
                     LaneErrorKind::DeadlinePassed { waited: self.0.clock.now().since(begun) };
-                let lane = self.0.lanes.get(call.lane).map_or("(no such lane)", Lane::name);
-                return Err(
-                    LaneError { lane, method: call.method, effect: call.effect, kind }.into()
-                );
+                return Err(self.error(&call, kind).into());
             }
         }
         let waited = self.0.clock.now().since(begun);
         let deadline = options.deadline.map(|deadline| deadline.saturating_sub(waited));
-        self.call_repeatable(call, &CallOptions { deadline, ..options.clone() }, work, failure)
+        Ok(CallOptions { deadline, ..options.clone() })
+    }
+
+    fn error(&self, call: &CallSpec, kind: LaneErrorKind) -> LaneError {
+        let lane = self.0.lanes.get(call.lane).map_or("(no such lane)", Lane::name);
+        LaneError { lane, method: call.method, effect: call.effect, kind }
     }
 
     fn enqueue<R, E, F>(
@@ -313,7 +338,10 @@ impl Lanes {
             BudgetStatus::new(budget, windows.collect())
         };
         let budgets = self.0.budgets.iter().enumerate().map(of).collect();
-        Status::new(lanes, budgets, self.0.session.is_expired())
+        let status = Status::new(lanes, budgets, self.0.session.is_expired());
+        #[cfg(feature = "responses")]
+        let status = Status { responses: self.response_stats(), ..status };
+        status
     }
 
     /// Shuts down all lanes, one after the other in the order of the trait. A time limit applies to each lane.
