@@ -108,7 +108,11 @@ impl Argument {
 
     /// Returns the type of the owned copy.
     pub(crate) fn owned_type(&self) -> TokenStream {
-        let owned = |inside: &Type| quote!(<#inside as ::std::borrow::ToOwned>::Owned);
+        // An error about the type points there.
+        let owned = |inside: &Type| {
+            let span = Span::call_site().located_at(inside.span());
+            quote_spanned!(span=> <#inside as ::std::borrow::ToOwned>::Owned)
+        };
         match transfer_of(&self.ty) {
             Transfer::Moved => self.ty.to_token_stream(),
             Transfer::Cloned(inside) => owned(&inside),
@@ -128,7 +132,7 @@ impl Argument {
     }
 
     /// Returns the expression that moves the owned copy. If the argument `is_lent_later`, a moved one is cloned.
-    pub(crate) fn into_owned(&self, is_lent_later: bool) -> TokenStream {
+    pub(crate) fn owned_value(&self, is_lent_later: bool) -> TokenStream {
         match transfer_of(&self.ty) {
             Transfer::Moved if is_lent_later => cloned(&self.ty, &self.name),
             _ => self.owned_name().to_token_stream(),

@@ -39,7 +39,7 @@ pub(crate) fn body(
     let checks = checks(method, answer);
     // What the call needs first borrows an argument after it was moved.
     let is_lent_later = keys.first.is_some();
-    let owned = method.arguments.iter().map(|argument| argument.into_owned(is_lent_later));
+    let owned = method.arguments.iter().map(|argument| argument.owned_value(is_lent_later));
     let keep_for = match &keys.cache_for {
         None => quote!(::core::option::Option::Some(::core::time::Duration::MAX)),
         Some(hook) => {
@@ -70,7 +70,7 @@ pub(crate) fn body(
         false => quote!(let (#(#names,)*) = #arguments;),
     };
     let unpacked = method.arguments.iter().map(|argument| argument.unpack(false));
-    let failure = failure_of();
+    let failure = failure_of(span);
     let fetch = quote_spanned! {span=>
         ::lanekeeper::proxy::CachedCall::fetch(
             #call,

@@ -54,7 +54,7 @@ pub(crate) fn body(
         Some(first) => (quote!(let #prerequisite = #first;), quote!(#prerequisite,)),
         None => (TokenStream::new(), TokenStream::new()),
     };
-    let failure = failure_of();
+    let failure = failure_of(span);
     let call = quote_spanned! {span=>
         ::lanekeeper::proxy::Lanes::#how(
             &#proxy.lanes,
@@ -74,8 +74,8 @@ pub(crate) fn body(
 }
 
 /// Returns the function that tells what kind of failure an error is.
-pub(crate) fn failure_of() -> TokenStream {
-    quote! {
+pub(crate) fn failure_of(span: Span) -> TokenStream {
+    quote_spanned! {span=>
         |error| {
             // If the error type does not implement `Classify`, the compiler falls back to the second trait, which it
             // tries last.

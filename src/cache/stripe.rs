@@ -12,6 +12,7 @@ thread_local! {
 }
 
 /// Returns the stripe of this thread, which is less than [`STRIPES`].
+#[inline]
 pub(super) fn mine() -> usize {
     STRIPE.try_with(|stripe| *stripe).unwrap_or(0)
 }

@@ -133,7 +133,7 @@ where
         let call = SharedCall { lanes, spec, options, lookup, begun, measure };
         // A fetch that is shared may need the worker that such a call holds.
         match is_within_call() {
-            true => call.fetch_alone(key, work, failure),
+            true => call.fetch_alone(&key, work, failure),
             false => call.fetch_shared(&key, work, failure),
         }
     }
@@ -203,7 +203,7 @@ impl<A: CacheArgument, V: Cacheable> SharedCall<'_, A, V> {
     /// Fetches the answer by a call of its own, with the options of its caller, and keeps it.
     fn fetch_alone<E, F>(
         self,
-        key: CallKey<A, V, E>,
+        key: &CallKey<A, V, E>,
         mut work: impl FnMut(&A) -> Result<V, E> + Send + 'static,
         failure: fn(&E) -> Option<F>,
     ) -> Result<V, E>
@@ -216,7 +216,7 @@ impl<A: CacheArgument, V: Cacheable> SharedCall<'_, A, V> {
         cache.count_miss();
         let epoch = cache.epoch(lookup.method);
         let sent_at = Arc::new(AtomicU64::new(0));
-        let (key, sent, clock) = (Arc::new(key), Arc::clone(&sent_at), lanes.clock().clone());
+        let (key, sent, clock) = (key.to_shared(), Arc::clone(&sent_at), lanes.clock().clone());
         let args = Arc::clone(&key);
         let work = move || {
             sent.store(clock.now().as_nanos(), Ordering::Release);

@@ -12,10 +12,10 @@
 //!   for each waiter.
 //! - When the last waiter leaves, the call is cancelled if it is still queued.
 //!
-//! Lock order: the flights of the cache, then one of the two locks of a flight. Neither is held while user code runs,
-//! except the hash and equality of keys.
+//! Lock order: the flights of the cache, then one of the two locks of a flight. None is held while user code runs, except
+//! the equality of keys and the conversion of a lane's error.
 
-use std::collections::hash_map::Entry;
+use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -24,8 +24,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use parking_lot::Mutex;
 
 use super::cacheable::{CacheArgument, Cacheable};
-use super::key::{AnyKey, CallKey};
-use super::store::{ResponseCache, ResponseLookup};
+use super::key::{AnyKey, CallKey, StoredKey};
+use super::store::{Flights, ResponseCache, ResponseLookup};
 use crate::clock::TimedCondvar;
 use crate::lane::{LaneError, Ticket};
 use crate::quota::Moment;
@@ -45,7 +45,7 @@ pub(crate) struct FlightRequest {
 /// A fetch.
 pub(crate) struct Flight<A, V, E> {
     cache: ResponseCache,
-    key: CallKey<A, V, E>,
+    key: Arc<CallKey<A, V, E>>,
     lookup: ResponseLookup,
     priority: u8,
     /// The epoch of its method when it began.
@@ -76,6 +76,7 @@ where
         measure: Measure<A, V>,
     ) -> (Arc<Self>, bool) {
         let epoch = cache.epoch(request.lookup.method);
+        let shared = key.to_shared();
         let mut flights = cache.flights().lock();
         let known = flights.get(key as &dyn AnyKey).cloned();
         let known = known.and_then(|known| known.downcast::<Self>().ok());
@@ -86,7 +87,7 @@ where
         }
         let flight = Arc::new(Self {
             cache: cache.clone(),
-            key: key.duplicate(),
+            key: Arc::clone(&shared),
             lookup: request.lookup,
             priority: request.priority,
             epoch,
@@ -97,7 +98,9 @@ where
             answer: Mutex::new(None),
             answered: TimedCondvar::default(),
         });
-        flights.insert(key.to_stored(), Arc::<Self>::clone(&flight));
+        let replaced = flights.insert(StoredKey::new(shared), Arc::<Self>::clone(&flight));
+        drop(flights);
+        drop(replaced);
         cache.count_miss();
         (flight, true)
     }
@@ -173,11 +176,17 @@ where
 
     /// Removes the flight, so that no further caller joins it.
     fn remove(self: &Arc<Self>) {
-        let removed = match self.cache.flights().lock().entry(self.key.to_stored()) {
-            Entry::Occupied(entry) if is_same(entry.get(), self) => Some(entry.remove_entry()),
-            _ => None,
-        };
-        drop(removed);
+        // Dropped without the lock.
+        let _removed = self.remove_from(&mut self.cache.flights().lock());
+    }
+
+    fn remove_from(
+        self: &Arc<Self>,
+        flights: &mut Flights,
+    ) -> Option<(StoredKey, Arc<dyn Any + Send + Sync>)> {
+        let key = &*self.key as &dyn AnyKey;
+        let is_listed = flights.get(key).is_some_and(|known| is_same(known, self));
+        if is_listed { flights.remove_entry(key) } else { None }
     }
 
     /// Waits for the answer, at most until `deadline`. `None` if it has not come by then.
@@ -190,15 +199,15 @@ where
 
     /// Ends the wait of one caller. The last one cancels the call, if it is still queued.
     pub(crate) fn leave(self: &Arc<Self>) {
-        let is_abandoned = {
-            let _flights = self.cache.flights().lock();
-            let others = self.waiters.fetch_sub(1, Ordering::Relaxed) - 1;
-            others == 0 && self.sent_at().is_none()
+        let _removed = {
+            let mut flights = self.cache.flights().lock();
+            let is_last = self.waiters.fetch_sub(1, Ordering::Relaxed) == 1;
+            if !is_last || self.sent_at().is_some() || self.answer.lock().is_some() {
+                return;
+            }
+            // In the same step, so that no caller joins a call that is cancelled.
+            self.remove_from(&mut flights)
         };
-        if !is_abandoned || self.answer.lock().is_some() {
-            return;
-        }
-        self.remove();
         // Not under its lock: a cancellation wakes the flight.
         let Some(ticket) = self.ticket.lock().take() else { return };
         if !ticket.cancel() {
@@ -219,6 +228,6 @@ where
     }
 }
 
-fn is_same<T>(known: &Arc<dyn std::any::Any + Send + Sync>, flight: &Arc<T>) -> bool {
+fn is_same<T>(known: &Arc<dyn Any + Send + Sync>, flight: &Arc<T>) -> bool {
     std::ptr::addr_eq(Arc::as_ptr(known), Arc::as_ptr(flight))
 }

@@ -7,19 +7,24 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::cacheable::{CacheArgument, Cacheable};
+use super::hasher::KeyHasher;
 
 /// The method and the arguments of a call. `V` and `E` are part of the key: the methods of a generic trait have other
 /// answers for other parameters.
 pub(crate) struct CallKey<A, V, E> {
     method: usize,
     args: A,
+    hash: u64,
     answer: PhantomData<fn() -> (V, E)>,
 }
 
 impl<A: CacheArgument, V: Cacheable, E: Cacheable> CallKey<A, V, E> {
     /// Returns the key of a call of the method at `method` in the methods of the cache.
     pub(crate) fn new(method: usize, args: A) -> Self {
-        Self { method, args, answer: PhantomData }
+        let mut hasher = KeyHasher::new();
+        hasher.write_usize(method);
+        args.hash(&mut hasher);
+        Self { method, args, hash: hasher.finish(), answer: PhantomData }
     }
 
     pub(crate) fn args(&self) -> &A {
@@ -33,20 +38,17 @@ impl<A: CacheArgument, V: Cacheable, E: Cacheable> CallKey<A, V, E> {
     /// The size of a stored key, in bytes, without what the arguments hold on the heap.
     pub(super) const SIZE: usize = size_of::<Self>();
 
-    pub(super) fn duplicate(&self) -> Self {
-        Self::new(self.method, self.args.clone())
-    }
-
-    /// Returns the key as it is stored.
-    pub(super) fn to_stored(&self) -> StoredKey {
-        StoredKey(Arc::new(self.duplicate()))
+    /// Returns a copy that can be stored.
+    pub(crate) fn to_shared(&self) -> Arc<Self> {
+        let Self { method, hash, .. } = *self;
+        Arc::new(Self { method, args: self.args.clone(), hash, answer: PhantomData })
     }
 }
 
 /// A key of unknown types.
 pub(super) trait AnyKey: Send + Sync {
     fn method(&self) -> usize;
-    fn hash_args(&self, hasher: &mut dyn Hasher);
+    fn known_hash(&self) -> u64;
     fn equals(&self, other: &dyn AnyKey) -> bool;
     fn as_any(&self) -> &dyn Any;
 }
@@ -56,8 +58,8 @@ impl<A: CacheArgument, V: Cacheable, E: Cacheable> AnyKey for CallKey<A, V, E> {
         self.method
     }
 
-    fn hash_args(&self, mut hasher: &mut dyn Hasher) {
-        self.args.hash(&mut hasher);
+    fn known_hash(&self) -> u64 {
+        self.hash
     }
 
     fn equals(&self, other: &dyn AnyKey) -> bool {
@@ -72,8 +74,7 @@ impl<A: CacheArgument, V: Cacheable, E: Cacheable> AnyKey for CallKey<A, V, E> {
 
 impl Hash for dyn AnyKey {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        hasher.write_usize(self.method());
-        self.hash_args(hasher);
+        hasher.write_u64(self.known_hash());
     }
 }
 
@@ -104,6 +105,10 @@ impl PartialEq for StoredKey {
 impl Eq for StoredKey {}
 
 impl StoredKey {
+    pub(super) fn new(key: Arc<dyn AnyKey>) -> Self {
+        Self(key)
+    }
+
     pub(super) fn method(&self) -> usize {
         self.0.method()
     }

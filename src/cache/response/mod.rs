@@ -3,7 +3,7 @@
 //! For what seldom changes: instruments, a profile, the candles of a closed period. `#[lane(.., cache = "1h")]` writes
 //! the calls; `proxy/cached.rs` is what they expand against.
 //!
-//! - `key.rs` is the key of an answer: its method and arguments, without their types.
+//! - `key.rs` is the key of an answer: its method and arguments, without their types. `hasher.rs` is its hash.
 //! - `store.rs` keeps the answers in a moka cache, which bounds them by their size.
 //! - `flight.rs` is one fetch, which all callers of a key share.
 //! - `cacheable.rs` is what an answer says of itself: its size, and whether it may be kept.
@@ -12,7 +12,7 @@
 //!
 //! An answer is as old as its request: its age counts from the moment at which the request was sent, by the clock of the
 //! lanes. Every lookup judges the age by that clock. moka has a clock of its own, which cannot be replaced. It only
-//! frees the memory of answers that no lookup would return any more.
+//! frees memory: of answers that are older than the longest `ttl` of all methods, so that no lookup would return them.
 //!
 //! # Why not moka's own single flight
 //!
@@ -23,6 +23,7 @@
 
 mod cacheable;
 mod flight;
+mod hasher;
 mod key;
 mod store;
 

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
-use moka::Expiry;
 use moka::sync::Cache;
 use parking_lot::Mutex;
 
 use super::cacheable::{CacheArgument, Cacheable};
+use super::hasher::KnownHash;
 use super::key::{AnyKey, CallKey, StoredKey};
 use crate::cache::stripe;
 use crate::clock::Clock;
@@ -24,6 +24,9 @@ const ENTRY_OVERHEAD: usize = 320;
 
 /// The capacity of a cache for which none is set, in bytes: 64 MiB.
 const DEFAULT_CAPACITY: u64 = 64 << 20;
+
+/// moka refuses more than a thousand years.
+const MAX_TIME_TO_LIVE: Duration = Duration::from_secs(100 * 366 * 86_400);
 
 /// The settings of a response cache.
 #[derive(Debug, Clone)]
@@ -76,9 +79,8 @@ pub struct ResponseCache(Arc<Shared>);
 struct Shared {
     methods: Vec<CachedMethod>,
     /// `None` if no method keeps its answers.
-    store: Option<Cache<StoredKey, Entry>>,
-    /// The fetches that a caller may join. Each is a `Flight` of the types of its key.
-    flights: Mutex<HashMap<StoredKey, Arc<dyn Any + Send + Sync>>>,
+    store: Option<Cache<StoredKey, Arc<Entry>, KnownHash>>,
+    flights: Mutex<Flights>,
     clock: Clock,
     counters: Counters,
 }
@@ -90,14 +92,14 @@ struct CachedMethod {
     epoch: AtomicU64,
 }
 
+/// The fetches that a caller may join. Each is a `Flight` of the types of its key.
+pub(super) type Flights = HashMap<StoredKey, Arc<dyn Any + Send + Sync>, KnownHash>;
+
 /// An answer that is kept.
-#[derive(Clone)]
 struct Entry {
     sent: Moment,
     ttl: Duration,
     epoch: u64,
-    /// For how long moka has to keep it.
-    expires_in: Duration,
     /// In bytes.
     weight: u32,
     /// A `Result<V, E>` of the types of the key, always `Ok`.
@@ -122,25 +124,6 @@ pub(crate) struct ResponseLookup {
     pub(crate) max_age: Duration,
 }
 
-/// Frees the memory of answers that no lookup would return any more.
-struct FreeExpired;
-
-impl Expiry<StoredKey, Entry> for FreeExpired {
-    fn expire_after_create(&self, _: &StoredKey, entry: &Entry, _: Instant) -> Option<Duration> {
-        Some(entry.expires_in)
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &StoredKey,
-        entry: &Entry,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(entry.expires_in)
-    }
-}
-
 impl ResponseCache {
     pub(crate) fn new(settings: &ResponseCacheSettings, clock: Clock) -> Self {
         let method = |&(name, ttl): &(&'static str, Option<Duration>)| CachedMethod {
@@ -149,21 +132,25 @@ impl ResponseCache {
             epoch: AtomicU64::new(0),
         };
         let methods: Vec<_> = settings.methods.iter().map(method).collect();
-        let is_used = methods.iter().any(|method| method.ttl.is_some());
-        let store = is_used.then(|| {
+        let longest = methods.iter().filter_map(|method| method.ttl).max();
+        let store = longest.map(|longest| {
             Cache::builder()
                 .max_capacity(settings.max_capacity)
-                .weigher(|_, entry: &Entry| entry.weight)
-                .expire_after(FreeExpired)
-                .build()
+                .weigher(|_, entry: &Arc<Entry>| entry.weight)
+                .time_to_live(longest.min(MAX_TIME_TO_LIVE))
+                .build_with_hasher(KnownHash)
         });
         let (flights, counters) = (Mutex::default(), Counters::default());
         Self(Arc::new(Shared { methods, store, flights, clock, counters }))
     }
 
     /// Returns the index of a method whose answers are kept, and for how long.
+    #[inline]
     pub(crate) fn method(&self, name: &str) -> Option<(usize, Duration)> {
-        let index = self.0.methods.iter().position(|method| method.name == name)?;
+        // The names are literals, so most are found without a look at their letters.
+        let index = self.0.methods.iter().position(|method| std::ptr::eq(method.name, name));
+        let by_text = || self.0.methods.iter().position(|method| method.name == name);
+        let index = index.or_else(by_text)?;
         Some((index, self.0.methods[index].ttl?))
     }
 
@@ -196,7 +183,7 @@ impl ResponseCache {
     /// the arguments hold on the heap.
     pub(crate) fn insert<A: CacheArgument, V: Cacheable, E: Cacheable>(
         &self,
-        key: &CallKey<A, V, E>,
+        key: &Arc<CallKey<A, V, E>>,
         lookup: ResponseLookup,
         answer: Arc<Result<V, E>>,
         (sent, epoch): (Moment, u64),
@@ -205,7 +192,7 @@ impl ResponseCache {
         let Some(store) = &self.0.store else { return };
         let age = self.0.clock.now().since(sent);
         let is_newest = || {
-            let known = store.get(key as &dyn AnyKey);
+            let known = store.get(&**key as &dyn AnyKey);
             known.is_none_or(|known| known.sent <= sent || known.epoch < epoch)
         };
         if age >= lookup.ttl || epoch != self.epoch(lookup.method) || !is_newest() {
@@ -214,16 +201,16 @@ impl ResponseCache {
         let own = CallKey::<A, V, E>::SIZE + size_of::<Result<V, E>>() + size_of::<Entry>();
         let weight = own.saturating_add(ENTRY_OVERHEAD).saturating_add(heap_bytes);
         let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-        let (ttl, expires_in) = (lookup.ttl, lookup.ttl.saturating_sub(age));
-        let entry = Entry { sent, ttl, epoch, expires_in, weight, answer };
-        store.insert(key.to_stored(), entry);
+        let entry = Entry { sent, ttl: lookup.ttl, epoch, weight, answer };
+        store.insert(StoredKey::new(Arc::<CallKey<A, V, E>>::clone(key)), Arc::new(entry));
     }
 
+    #[inline]
     pub(crate) fn epoch(&self, method: usize) -> u64 {
         self.0.methods.get(method).map_or(0, |method| method.epoch.load(Ordering::Acquire))
     }
 
-    pub(super) fn flights(&self) -> &Mutex<HashMap<StoredKey, Arc<dyn Any + Send + Sync>>> {
+    pub(super) fn flights(&self) -> &Mutex<Flights> {
         &self.0.flights
     }
 
@@ -332,7 +319,7 @@ mod tests {
         let now = cache.clock().now();
         for number in 0..1_000_000_u64 {
             let key = CallKey::<_, u64, ()>::new(method, number);
-            cache.insert(&key, lookup, Arc::new(Ok(number)), (now, 0), 0);
+            cache.insert(&key.to_shared(), lookup, Arc::new(Ok(number)), (now, 0), 0);
         }
         let stats = cache.stats();
         assert!(stats.bytes <= capacity && stats.entries > 1000, "{stats}");
@@ -353,12 +340,12 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         let newer = clock.now();
         for (sent, answer) in [(newer, 2), (older, 1)] {
-            cache.insert(&key, lookup, Arc::new(Ok(answer)), (sent, 0), 0);
+            cache.insert(&key.to_shared(), lookup, Arc::new(Ok(answer)), (sent, 0), 0);
         }
         assert_eq!(cache.get(&key, lookup, newer), Some(2));
         // After a clear the older one would be all that there is, and it is not kept either.
         cache.clear("a").unwrap();
-        cache.insert(&key, lookup, Arc::new(Ok(3)), (newer, 0), 0);
+        cache.insert(&key.to_shared(), lookup, Arc::new(Ok(3)), (newer, 0), 0);
         assert_eq!(cache.get(&key, lookup, newer), None);
     }
 }
