@@ -15,6 +15,8 @@ struct AllOfKite;
 struct OrderSafety;
 #[doc = include_str!("../docs/quotes.md")]
 struct Quotes;
+#[doc = include_str!("../docs/response-cache.md")]
+struct ResponseCache;
 #[doc = include_str!("../docs/trading-day.md")]
 struct TradingDay;
 #[doc = include_str!("../docs/own-trait.md")]

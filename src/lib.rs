@@ -107,6 +107,7 @@
 //! | `mock` | `MockBroker` |
 //! | `journal` | the file of an [`OrderGuard`], and `PaceFile` |
 //! | `config` | settings from a file, TOML or YAML |
+//! | `responses` | a cache for the answers of chosen methods: [`ResponseStats`](lane::ResponseStats) counts its hits |
 //! | `metrics`, `tracing` | counters and spans, for any exporter and subscriber |
 //!
 //! `kite` and `journal` switch on `arbitrary_precision` of `serde_json`, which holds for every user of that crate in
@@ -131,7 +132,8 @@ pub mod config;
     feature = "journal",
     feature = "kite",
     feature = "mock",
-    feature = "paper"
+    feature = "paper",
+    feature = "responses"
 ))]
 mod doctests;
 #[cfg(feature = "journal")]

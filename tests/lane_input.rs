@@ -83,6 +83,20 @@ fn a_reserve_that_leaves_nothing_is_refused() {
         assert!(matches!(error, QuotaError::Reserve { .. }), "{error}");
     }
     assert!(build(unlimited(1), Budget::new(Quota::per_day(5)).reserve(4)).is_ok());
+    // Of a lane, the same.
+    let lane = || LaneConfig::new(Quota::per_second(10).and(Quota::per_day(5)));
+    for config in [lane().reserve(5), lane().reserve(u32::MAX), lane().reserve_percent(51)] {
+        assert!(config.check().unwrap_err().to_string().contains("leaves too little"));
+        assert!(matches!(
+            build(config, Quota::per_day(5).into()),
+            Err(BuildError::Lane { lane: "test", source: LaneConfigError::Quota(_) })
+        ));
+    }
+    let lanes = build(lane().reserve(4), Quota::per_day(5).into()).unwrap();
+    let lane = lanes.lane("test").unwrap();
+    assert!(matches!(lane.set_quota(&Quota::per_day(4)), Err(QuotaError::Reserve { .. })));
+    assert_eq!(lane.status().quota, "10/s, 5/day");
+    assert_eq!(lane.set_quota(&Quota::per_day(6)), Ok(()));
 }
 
 #[test]

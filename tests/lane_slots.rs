@@ -5,11 +5,11 @@
 mod support;
 
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::{CallOptions, LaneConfig};
+use lanekeeper::lane::{CallOptions, LaneConfig, LaneErrorKind, Ticket};
 use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, Quota, RttCredit};
 use lanekeeper::resilience::RetryPolicy;
-use support::failing::{Failed, class};
+use support::failing::{Failed, Gated, TOO_FAST, class, ended};
 use support::lanes::{
     SECOND, WRITE, ms, one, options, priority, status, submit, unlimited, until, within_reason,
 };
@@ -122,5 +122,79 @@ fn a_lane_that_waits_for_the_slot_of_a_lost_call_wakes_by_itself() {
         lanes.call_spec(WRITE, &options(), || Ok(()), class).unwrap();
         // It took a second, may be in transit for another, and its slot is in the window for one.
         assert_eq!(clock.now().since(began), 3 * SECOND);
+    });
+}
+
+/// Ten slots a second, three of which are for urgent calls. The calls of the returned list are in flight.
+fn full_but_for_the_reserve(clock: &ManualClock) -> (Lanes, Gated, Vec<Ticket<(), Failed>>) {
+    let config = LaneConfig::new(Quota::per_second(10)).reserve(3).retry(RetryPolicy::none());
+    let lanes = one(config.in_flight(10), clock.clone());
+    let gated = Gated::new();
+    let tickets = (0..12).map(|_| gated.submit(&lanes)).collect();
+    until(|| gated.begun() == 7);
+    (lanes, gated, tickets)
+}
+
+#[test]
+fn an_exit_at_a_full_lane_takes_a_slot_of_its_reserve() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let (lanes, gated, tickets) = full_but_for_the_reserve(&clock);
+        let window = status(&lanes).windows[0].clone();
+        assert_eq!((window.limit, window.used, window.left, window.reserve), (10, 7, 3, 3));
+        assert_eq!(window.to_string(), "3 of 10/s (3 for urgent calls)");
+        for left in [2, 1, 0] {
+            // Each is answered while seven others hang and five wait.
+            submit(&lanes, WRITE, &priority(1), || ()).wait().unwrap();
+            until(|| status(&lanes).in_flight == 7);
+            assert_eq!(status(&lanes).windows[0].left, left);
+        }
+        // It is part of the limit, not on top of it.
+        let fourth = submit(&lanes, WRITE, &priority(1), || ());
+        assert_eq!((fourth.position(), gated.begun()), (Some(0), 7));
+        clock.advance(SECOND);
+        fourth.wait().unwrap();
+        (0..12).for_each(|_| gated.end(None));
+        drop(tickets);
+    });
+}
+
+#[test]
+fn a_call_too_heavy_for_what_the_reserve_leaves_is_refused_unless_it_is_urgent() {
+    within_reason(|| {
+        let config = LaneConfig::new(Quota::per_second(10)).reserve_percent(30);
+        let lanes = one(config, ManualClock::auto_advancing());
+        let heavy = CallSpec { weight: 8, ..WRITE };
+        let error = submit(&lanes, heavy, &options(), || ()).wait().unwrap_err();
+        assert_eq!(error.kind, LaneErrorKind::TooHeavy);
+        submit(&lanes, heavy, &priority(1), || ()).wait().unwrap();
+        submit(&lanes, CallSpec { weight: 7, ..WRITE }, &options(), || ()).wait().unwrap();
+    });
+}
+
+/// A cut is less than the reserve here. Kept free of it, the reserve would stop all other calls for ever.
+#[test]
+fn a_rate_cut_keeps_no_reserve() {
+    within_reason(|| {
+        for urgent_is_throttled_too in [false, true] {
+            let clock = ManualClock::auto_advancing();
+            let config = LaneConfig::new(Quota::per_second(10)).reserve(8);
+            let lanes = one(config.retry(RetryPolicy::none()), clock.clone());
+            let throttled = |options: &CallOptions| {
+                lanes.call(WRITE, options, || ended(Some(TOO_FAST)), class).unwrap_err()
+            };
+            throttled(&options());
+            if urgent_is_throttled_too {
+                clock.advance(SECOND * 30);
+                throttled(&priority(1));
+            }
+            let seen = status(&lanes);
+            let cut = seen.windows.iter().find(|window| window.is_cut).unwrap();
+            assert_eq!((cut.limit, cut.reserve), (1, 0));
+            assert_eq!(seen.windows[0].reserve, 8);
+            for options in [options(), priority(1)] {
+                submit(&lanes, WRITE, &options, || ()).wait().unwrap();
+            }
+        }
     });
 }

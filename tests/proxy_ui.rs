@@ -6,5 +6,11 @@
 
 #[test]
 fn errors_point_at_what_the_user_wrote() {
-    trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
+    let cases = trybuild::TestCases::new();
+    cases.compile_fail("tests/ui/*.rs");
+    // What the key `cache` says depends on the feature `responses`.
+    #[cfg(feature = "responses")]
+    cases.compile_fail("tests/ui/cached/*.rs");
+    #[cfg(not(feature = "responses"))]
+    cases.compile_fail("tests/ui/uncached/*.rs");
 }

@@ -16,10 +16,13 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// One to three windows, short ones and long ones, narrow and wide.
+/// One to three windows, short ones and long ones, narrow and wide, some of them spaced.
 fn quotas() -> impl Strategy<Value = Quota> {
-    let window = (1..=40_u32, prop_oneof![50..=2_000_u64, 2_000..=60_000_u64])
-        .prop_map(|(limit, length)| Quota::new(limit, ms(length)));
+    let length = prop_oneof![50..=2_000_u64, 2_000..=60_000_u64];
+    let window = (1..=40_u32, length, any::<bool>()).prop_map(|(limit, length, spaced)| {
+        let quota = Quota::new(limit, ms(length));
+        if spaced { quota.spaced() } else { quota }
+    });
     prop::collection::vec(window, 1..=3)
         .prop_map(|windows| windows.into_iter().fold(Quota::unlimited(), Quota::and))
 }

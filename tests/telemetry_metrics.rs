@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use lanekeeper::cache::{BatchCache, BatchConfig, CacheStats};
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{LaneConfig, LaneErrorKind, Observer, OpenBreakerPolicy, Shutdown};
+use lanekeeper::lane::{
+    LaneConfig, LaneErrorKind, Observer, OpenBreakerPolicy, ResponseStats, Shutdown,
+};
 use lanekeeper::order_guard::GuardStats;
 use lanekeeper::proxy::{Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, Quota};
@@ -623,7 +625,9 @@ fn what_is_recorded_is_what_the_table_lists_with_its_labels() {
             observed(unlimited(1), ManualClock::new(), Some(Arc::new(Once(metrics.clone()))));
         submit(&once, WRITE, &options(), || ()).wait().unwrap();
         let budgeted = budgeted(metrics.clone(), ManualClock::new());
-        metrics.sample(&budgeted.status());
+        let mut status = budgeted.status();
+        status.responses = Some(ResponseStats::default());
+        metrics.sample(&status);
         recorded.read();
         let mut seen = BTreeMap::new();
         for (series, kind) in &recorded.kinds {

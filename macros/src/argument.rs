@@ -4,7 +4,7 @@
 //! transferred is reported with the type to write instead.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 use syn::{
@@ -103,6 +103,39 @@ impl Argument {
         match transfer_of(&self.ty) {
             Transfer::Moved => quote!(#cfg &#name),
             Transfer::Cloned(_) | Transfer::ClonedInside(_) => quote!(#cfg #name),
+        }
+    }
+
+    /// Returns the type of the owned copy.
+    pub(crate) fn owned_type(&self) -> TokenStream {
+        // An error about the type points there.
+        let owned = |inside: &Type| {
+            let span = Span::call_site().located_at(inside.span());
+            quote_spanned!(span=> <#inside as ::std::borrow::ToOwned>::Owned)
+        };
+        match transfer_of(&self.ty) {
+            Transfer::Moved => self.ty.to_token_stream(),
+            Transfer::Cloned(inside) => owned(&inside),
+            Transfer::ClonedInside(inside) => {
+                let owned = owned(&inside);
+                quote!(::core::option::Option<#owned>)
+            }
+        }
+    }
+
+    /// Returns the name of the variable with the owned copy, which [`pack`](Self::pack) makes.
+    pub(crate) fn owned_name(&self) -> Ident {
+        match transfer_of(&self.ty) {
+            Transfer::Moved => self.name.clone(),
+            Transfer::Cloned(_) | Transfer::ClonedInside(_) => self.copy_name(),
+        }
+    }
+
+    /// Returns the expression that moves the owned copy. If the argument `is_lent_later`, a moved one is cloned.
+    pub(crate) fn owned_value(&self, is_lent_later: bool) -> TokenStream {
+        match transfer_of(&self.ty) {
+            Transfer::Moved if is_lent_later => cloned(&self.ty, &self.name),
+            _ => self.owned_name().to_token_stream(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::method::{Method, MethodKind};
 use crate::model::Model;
 use crate::names::NameEntry;
 use crate::pointers::{associated_types, forward};
-use crate::{builder, lane_method, submit};
+use crate::{builder, cached_method, lane_method, submit};
 
 /// Returns the three types and all their implementations.
 pub(crate) fn proxy(model: &Model) -> TokenStream {
@@ -22,6 +22,7 @@ pub(crate) fn proxy(model: &Model) -> TokenStream {
     let (own, builder) = (own_methods(model), builder::methods(model));
     let (submit, queued) = (submit::declaration(model), submit::implementations(model));
     let (implementation, common) = (implementation(model), common_impls(model));
+    let cached = cached_method::methods(model);
     let cfg = model.attributes.cfg();
     quote! {
         #types
@@ -34,6 +35,7 @@ pub(crate) fn proxy(model: &Model) -> TokenStream {
             #budgets
             #own
             #builder
+            #cached
             #implementation
             #common
             #queued
@@ -140,6 +142,7 @@ fn own_methods(model: &Model) -> TokenStream {
     let (attributes, bounds) = (model.attributes.all(), own_bounds(model));
     let (lanes, budgets) = (model.lanes.list(), model.budgets.list());
     let submit = submit::proxy_method(model);
+    let cached = cached_method::declared_methods(model);
     let lane_getters = model.lanes.iter().map(|lane| lane_getter(model, lane));
     let proxy_name = proxy.unraw().to_string();
     quote! {
@@ -157,7 +160,7 @@ fn own_methods(model: &Model) -> TokenStream {
                         #proxy_name,
                         &[#lanes],
                         &[#budgets],
-                    ),
+                    )#cached,
                 }
             }
 

@@ -9,10 +9,11 @@ use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, Token};
 
+use crate::cache_attr::CacheKey;
 use crate::proxy_attr::comma;
 
 /// Names that a lane or budget cannot have, because every builder or proxy has a method of that name.
-const RESERVED_SETTERS: [&str; 12] = [
+const RESERVED_SETTERS: [&str; 14] = [
     "limits",
     "lanes_of",
     "config",
@@ -22,6 +23,8 @@ const RESERVED_SETTERS: [&str; 12] = [
     "pace_snapshot",
     "pace_log",
     "prior_usage",
+    "response_ttl",
+    "response_capacity",
     "build",
     "builder",
     "new",
@@ -56,6 +59,10 @@ pub(crate) struct LaneKeys {
     pub(crate) exit: bool,
     /// The method of the proxy that returns what the call needs first.
     pub(crate) first: Option<Ident>,
+    /// Whether and for how long its answers are kept.
+    pub(crate) cache: Option<CacheKey>,
+    /// The method of the proxy that returns for how long the answer to a call may be kept.
+    pub(crate) cache_for: Option<Ident>,
 }
 
 /// The keys after the lane's name that have been read so far.
@@ -69,6 +76,8 @@ struct ParsedKeys {
     route: Option<Ident>,
     exit: Option<Ident>,
     first: Option<Ident>,
+    cache: Option<(Ident, CacheKey)>,
+    cache_for: Option<Ident>,
 }
 
 impl LaneKeys {
@@ -129,6 +138,19 @@ impl LaneKeys {
             let message = "a call with `first` may be repeated: leave `retry = never` out";
             return Err(Error::new(first.span(), message));
         }
+        if let Some((cache, _)) = &parsed.cache {
+            let message = match (effect, parsed.never_retry) {
+                (Effect::Write, _) => "only the answers of a `read` can be kept: leave `cache` out",
+                (_, Some(())) => "a call with `cache` may be repeated: leave `retry = never` out",
+                _ => "",
+            };
+            if !message.is_empty() {
+                return Err(Error::new(cache.span(), message));
+            }
+        } else if let Some(hook) = &parsed.cache_for {
+            let message = "`cache_for` says for how long an answer is kept: write `cache` too, as `cache = off`";
+            return Err(Error::new(hook.span(), message));
+        }
         let default_priority =
             if parsed.exit.is_some() { Self::URGENT } else { Self::DEFAULT_PRIORITY };
         let default_route = if effect == Effect::Read { "reads" } else { "writes" };
@@ -144,6 +166,8 @@ impl LaneKeys {
                 .map_or_else(|| default_route.to_owned(), |route| route.unraw().to_string()),
             exit: parsed.exit.is_some(),
             first: parsed.first,
+            cache: parsed.cache.map(|(_, cache)| cache),
+            cache_for: parsed.cache_for,
         })
     }
 }
@@ -168,6 +192,15 @@ impl ParsedKeys {
         if key == "first" {
             let first = parse_name(input, &key, "first = METHOD", "a method")?;
             return set_once(&mut self.first, first, &key);
+        }
+        if key == "cache" {
+            parse_equals(input, &key, "cache = \"1h\"")?;
+            let cache = CacheKey::parse(input)?;
+            return set_once(&mut self.cache, (key.clone(), cache), &key);
+        }
+        if key == "cache_for" {
+            let hook = parse_name(input, &key, "cache_for = METHOD", "a method")?;
+            return set_once(&mut self.cache_for, hook, &key);
         }
         if key == "priority" {
             let priority = parse_number(input, &key, "priority = 1", 1..=10, PRIORITY_RANGE)?;
@@ -205,7 +238,7 @@ impl ParsedKeys {
         let message = format!(
             "#[lane] has no key `{key}`; there are the lane's name, `read` or `write`, \
              `priority = 1`, `exit`, `budget = NAME`, `weight = 2`, `route = NAME`, \
-             `first = METHOD` and `retry = never`"
+             `first = METHOD`, `cache = \"1h\"`, `cache_for = METHOD` and `retry = never`"
         );
         Err(Error::new(key.span(), message))
     }

@@ -8,6 +8,7 @@ use syn::Ident;
 use syn::ext::IdentExt;
 
 use crate::argument::Argument;
+use crate::cached_method;
 use crate::lane_attr::{Effect, LaneKeys};
 use crate::method::Method;
 use crate::model::Model;
@@ -20,6 +21,9 @@ pub(crate) fn body(
     how: &str,
     proxy: &TokenStream,
 ) -> TokenStream {
+    if how == "call" && cached_method::is_cached(keys) {
+        return cached_method::body(model, (method, keys), proxy);
+    }
     let (inner, path, name) = (&model.inner, model.path(), &method.name);
     let (packed, unpacked) = (
         method.arguments.iter().map(Argument::pack),
@@ -50,6 +54,7 @@ pub(crate) fn body(
         Some(first) => (quote!(let #prerequisite = #first;), quote!(#prerequisite,)),
         None => (TokenStream::new(), TokenStream::new()),
     };
+    let failure = failure_of(span);
     let call = quote_spanned! {span=>
         ::lanekeeper::proxy::Lanes::#how(
             &#proxy.lanes,
@@ -57,12 +62,7 @@ pub(crate) fn body(
             &#proxy.options,
             #passed_first
             move || <#inner as #path>::#name(&#target #(, #unpacked)*),
-            |error| {
-                // If the error type does not implement `Classify`, the compiler falls back to the second trait,
-                // which it tries last.
-                use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
-                (&::lanekeeper::proxy::ErrorProbe(error)).failure()
-            },
+            #failure,
         )
     };
     quote!({
@@ -73,8 +73,20 @@ pub(crate) fn body(
     })
 }
 
+/// Returns the function that tells what kind of failure an error is.
+pub(crate) fn failure_of(span: Span) -> TokenStream {
+    quote_spanned! {span=>
+        |error| {
+            // If the error type does not implement `Classify`, the compiler falls back to the second trait, which it
+            // tries last.
+            use ::lanekeeper::proxy::{Classified as _, Unclassified as _};
+            (&::lanekeeper::proxy::ErrorProbe(error)).failure()
+        }
+    }
+}
+
 /// Returns the `CallSpec` of a method: everything about the call but the work itself.
-fn call_spec(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
+pub(crate) fn call_spec(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
     let (lane, name) = (model.lanes.position(&keys.name), method.name.unraw().to_string());
     let effect = match keys.effect {
         Effect::Read => quote!(::lanekeeper::Effect::Read),

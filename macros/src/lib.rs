@@ -7,6 +7,8 @@
 mod argument;
 mod attributes;
 mod builder;
+mod cache_attr;
+mod cached_method;
 mod delegate;
 mod errors;
 mod expand;
@@ -121,6 +123,13 @@ use syn::Item;
 ///   arguments of the call, owned ones by reference. It must not block. It returns an `Option` of a
 ///   `lanekeeper::proxy::Prerequisite`: another call that must succeed before this one is queued, or `None`. A call
 ///   that is submitted for a ticket waits for nothing.
+/// - `cache = "1h"`: the answers are kept for that long, counted from when the request is sent, by the arguments of the
+///   call. Times are `"500ms"`, `"30s"`, `"15min"`, `"12h"`, `"1day"`. `cache = off` keeps none, unless the builder's
+///   `response_ttl(METHOD, TIME)` says for how long. The owned form of each argument is `Clone + Hash + Eq + Send + Sync`,
+///   and the value and the error are `Clone + Send + Sync`. Only for a `read`. Needs the feature `responses`, except
+///   `cache = off`, which has no effect without it. The chapter "Response cache" of the book says who waits for whom.
+/// - `cache_for = METHOD`: a method of the proxy, like that of `first`, which returns an `Option<Duration>`: for how long
+///   the answer to this call may be kept, or `None` if it may not. The shorter of this and `cache` counts.
 /// - `retry = never`: the lane never repeats the call, and its arguments are not cloned.
 ///
 /// # Keys of the attribute
@@ -143,7 +152,7 @@ use syn::Item;
 /// The proxy has these methods, so the trait cannot have methods of these names:
 ///
 /// - `builder`, which returns the builder; `inner`, which returns the inner value; `lanes`, `status` and
-///   `shutdown`, for the lanes.
+///   `shutdown`, for the lanes; `responses`, for the kept answers, if a method has `cache`.
 /// - `NAME_lane` for each lane, as in `weather.alerts_lane()`: returns the `lanekeeper::lane::Lane`, for example to
 ///   pause it or to change its quota.
 /// - `with`: returns the same proxy with other options for its calls. It still implements the trait.

@@ -14,8 +14,8 @@ use crate::errors::Errors;
 use crate::lane_attr::LaneKeys;
 
 /// Methods of every proxy, which would hide methods of the trait of the same name.
-const RESERVED_METHODS: [&str; 7] =
-    ["builder", "inner", "lanes", "with", "submit", "status", "shutdown"];
+const RESERVED_METHODS: [&str; 8] =
+    ["builder", "inner", "lanes", "with", "submit", "status", "responses", "shutdown"];
 
 /// How the proxy calls a method.
 pub(crate) enum MethodKind {
@@ -75,6 +75,12 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
             errors.ok(argument.check_transfer());
         }
         check_return_type(&method.sig, errors);
+    }
+    if let Some(MethodKind::Lane(LaneKeys { cache: Some(_), .. })) = &kind {
+        for argument in arguments.iter().filter(|argument| argument.attributes.is_conditional()) {
+            let message = "an argument with #[cfg] cannot be part of the key of a kept answer: leave `cache` out";
+            errors.at(argument.name.span(), message);
+        }
     }
     let carried = errors.ok(CarriedAttributes::read(&method.attrs))?;
     let answer = match &method.sig.output {

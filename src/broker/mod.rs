@@ -7,6 +7,8 @@
 
 pub mod lanes;
 
+#[cfg(feature = "responses")]
+mod closed_period;
 mod error;
 mod instrument;
 mod lane_errors;
@@ -219,7 +221,7 @@ pub trait Broker: Send + Sync {
     fn positions(&self) -> Result<Partial<Positions>, BrokerError>;
 
     /// Returns the shares that are held beyond the day.
-    #[lane(transactional, read, route = account_reads)]
+    #[lane(transactional, read, route = account_reads, cache = off)]
     fn holdings(&self) -> Result<Rows<Holding>, BrokerError>;
 
     /// Returns the funds and margins of the account.
@@ -227,11 +229,11 @@ pub trait Broker: Send + Sync {
     fn margins(&self) -> Result<Partial<Margins>, BrokerError>;
 
     /// Returns the profile of the account's owner.
-    #[lane(transactional, read, route = account_reads)]
+    #[lane(transactional, read, route = account_reads, cache = off)]
     fn profile(&self) -> Result<Profile, BrokerError>;
 
     /// Returns the instruments that the broker lists, of one exchange or of all.
-    #[lane(transactional, read, route = instruments)]
+    #[lane(transactional, read, route = instruments, cache = off)]
     fn instruments(&self, exchange: Option<&Exchange>)
     -> Result<Rows<InstrumentInfo>, BrokerError>;
 
@@ -264,7 +266,10 @@ pub trait Broker: Send + Sync {
     /// for a ticket fetches no listing: call `instruments` first.
     ///
     /// An instrument that is not in the listing is [`NotSent`](BrokerError::NotSent).
-    #[lane(historical, read, first = fetch_missing_listing)]
+    ///
+    /// With the feature `responses` and `response_ttl("candles", ..)` on the builder of the proxy, the candles of a range
+    /// that ended before today at the broker are kept.
+    #[lane(historical, read, first = fetch_missing_listing, cache = off, cache_for = closed_period)]
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError>;
 
     /// Returns one quote, or [`BrokerError::NoQuote`].

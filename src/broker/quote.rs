@@ -218,7 +218,7 @@ open_enum! {
 }
 
 /// A request for candles.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CandleRequest {
     /// The instrument.

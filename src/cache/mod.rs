@@ -7,9 +7,13 @@
 //!
 //! - `batch/` holds [`BatchCache`], the machinery, for keys and values of any type.
 //! - `quote/` holds [`QuoteCache`], which puts it in front of a [`Broker`](crate::broker::Broker).
+//! - `response/` (feature `responses`) keeps the answers of any proxied method, by its arguments.
 
 mod batch;
 mod quote;
+#[cfg(feature = "responses")]
+pub(crate) mod response;
+mod stripe;
 
 pub use batch::{
     Batch, BatchBuilder, BatchCache, BatchConfig, BatchResult, BatchSubscription, CacheFull,
@@ -18,3 +22,5 @@ pub use batch::{
 pub use quote::{
     CachedProxyBuilder, CachedStatus, QuoteCache, QuoteCacheBuilder, QuoteSubscription,
 };
+#[cfg(feature = "responses")]
+pub use response::{ResponseCache, UncachedMethod};

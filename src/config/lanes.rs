@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use super::reserve;
 use super::table::Table;
 use crate::lane::{
     ExpiredSessionPolicy, LaneConfig, LaneConfigError, OpenBreakerPolicy, OverflowPolicy,
 };
-use crate::quota::RttCredit;
+use crate::quota::{Quota, RttCredit};
 use crate::resilience::{BreakerMode, BreakerPolicy, PolicyError, RetryPolicy, ThrottlePolicy};
 
 /// Calls a setter for each key that is in a table. A key has the name of its setter.
@@ -20,8 +21,8 @@ macro_rules! set {
     };
 }
 
-/// Reads a lane.
-pub(super) fn lane(mut table: Table<'_>) -> LaneConfig {
+/// Reads a lane. `documented` is its quota in the preset, if there is one.
+pub(super) fn lane(mut table: Table<'_>, documented: Option<&Quota>) -> LaneConfig {
     let overflow = [
         ("refuse", OverflowPolicy::Refuse),
         ("block", OverflowPolicy::Block),
@@ -34,6 +35,8 @@ pub(super) fn lane(mut table: Table<'_>) -> LaneConfig {
         ("refuse", OpenBreakerPolicy::Refuse),
     ];
     let mut config = table.quota("quota").map(LaneConfig::new).unwrap_or_default();
+    let reserve = table.reserve("reserve");
+    reserve::check(&table, "lane", config.quota().or(documented), reserve, reserve);
     if let Some(credit) = credit(&mut table) {
         config = config.credit(credit);
     }
@@ -44,8 +47,11 @@ pub(super) fn lane(mut table: Table<'_>) -> LaneConfig {
     if let Some(aging) = aging(&mut table) {
         config = config.aging(aging);
     }
-    // The policies come after the check, because each checks its own table.
+    // The reserve and the policies come after the check, because each has its own.
     check_lane(&config, &table);
+    if let Some(reserve) = reserve {
+        config = config.with_reserve(reserve);
+    }
     if let Some(on) = table.table_or_off("retry") {
         config = config.retry(on.map_or(RetryPolicy::none(), retry));
     }
@@ -176,7 +182,6 @@ mod tests {
     use super::super::Config;
     use super::*;
     use crate::lane::ResolvedLaneConfig;
-    use crate::quota::Quota;
 
     const CHAPTER: &str = include_str!("../../docs/configuration.md");
 
@@ -200,6 +205,6 @@ mod tests {
             assert_eq!(resolved(lane), resolved(&LaneConfig::default()), "{row}");
             seen += 1;
         }
-        assert_eq!(seen, 30, "a default was added or taken away");
+        assert_eq!(seen, 31, "a default was added or taken away");
     }
 }

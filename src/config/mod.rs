@@ -48,6 +48,7 @@ mod error;
 mod lanes;
 mod layers;
 mod node;
+mod reserve;
 mod secret;
 mod table;
 mod toml;
@@ -212,7 +213,8 @@ impl Config {
             if is_unknown(name, &of_brokers::ALL) {
                 table.report_misplaced(unknown_name_message("lane", &of_brokers::ALL));
             }
-            settings = settings.lane(name, lanes::lane(table));
+            let documented = preset.as_ref().and_then(|limits| limits.of_lane(name));
+            settings = settings.lane(name, lanes::lane(table, documented));
         }
         for (name, table) in root.named_tables("budgets", Some("quota")) {
             if is_unknown(name, &[of_brokers::ORDERS]) {
@@ -244,26 +246,10 @@ fn budget(
     let (quota, reserve) = (table.quota("quota"), table.reserve("reserve"));
     let documented = preset.and_then(|limits| limits.of_budget(name));
     let known = quota.as_ref().or(documented.map(Budget::quota));
-    let budget = Budget::new(known.cloned().unwrap_or_else(Quota::unlimited))
-        .with_reserve(reserve.or(documented.map(Budget::reserved)).unwrap_or(Reserve::NONE));
-    if let Err(error) = budget.check() {
-        table.report_invalid("reserve", error.to_string());
-    } else if known.is_some()
-        && reserve.is_some_and(is_non_zero)
-        && budget.quota().windows().is_empty()
-    {
-        table.report_invalid(
-            "reserve",
-            "nothing can be kept back of an unlimited budget: write a quota too",
-        );
-    }
+    let reserved = reserve.or(documented.map(Budget::reserved));
+    reserve::check(&table, "budget", known, reserved, reserve);
     table.finish();
     (quota, reserve)
-}
-
-/// Returns whether a reserve keeps at least one slot of a large window.
-fn is_non_zero(reserve: Reserve) -> bool {
-    reserve.of(u32::MAX) > 0
 }
 
 fn unknown_name_message(what: &str, known: &[&str]) -> String {

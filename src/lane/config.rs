@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::capacity::OverflowPolicy;
 use super::open_breaker::OpenBreakerPolicy;
 use super::resolved_config::{LaneConfigError, ResolvedLaneConfig};
-use crate::quota::{Quota, RttCredit};
+use crate::quota::{Quota, Reserve, RttCredit};
 use crate::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 
 /// How fast a lane sends calls, how many run at once, and how many may wait.
@@ -28,6 +28,7 @@ use crate::resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LaneConfig {
     pub(super) quota: Option<Quota>,
+    pub(super) reserve: Option<Reserve>,
     pub(super) credit: Option<RttCredit>,
     pub(super) in_flight: Option<usize>,
     pub(super) urgent_workers: Option<usize>,
@@ -59,6 +60,38 @@ impl LaneConfig {
     /// Returns the settings of a lane that keeps to `quota`.
     pub fn new(quota: Quota) -> Self {
         Self { quota: Some(quota), ..Self::default() }
+    }
+
+    /// Reserves the last `slots` of each window of the lane's quota for [urgent](super::Priority::URGENT) calls. The
+    /// default is none. A reserve that leaves nothing of a window to other calls is an error when the lane is built. A
+    /// call that weighs more than what is left is refused unless it is urgent.
+    ///
+    /// The window of a [rate cut](Self::throttle) has no reserve, because urgent calls do not wait for it.
+    ///
+    /// ```
+    /// use lanekeeper::Quota;
+    /// use lanekeeper::lane::LaneConfig;
+    ///
+    /// // Two of ten calls a second, and two of 400 a minute.
+    /// let orders = LaneConfig::new(Quota::per_second(10).and(Quota::per_minute(400))).reserve(2);
+    /// assert!(orders.check().is_ok());
+    /// assert!(orders.reserve(10).check().is_err());
+    /// ```
+    #[must_use]
+    pub fn reserve(self, slots: u32) -> Self {
+        self.with_reserve(Reserve::Slots(slots))
+    }
+
+    /// Reserves the last `percent` of each window, 50 at most, for urgent calls, rounded up. Otherwise like
+    /// [`reserve`](Self::reserve).
+    #[must_use]
+    pub fn reserve_percent(self, percent: u32) -> Self {
+        self.with_reserve(Reserve::Percent(percent))
+    }
+
+    pub(crate) fn with_reserve(mut self, reserve: Reserve) -> Self {
+        self.reserve = Some(reserve);
+        self
     }
 
     /// Sets how many calls may be in flight at once. The default is as many as the quota allows, and at most 16. The
@@ -185,6 +218,7 @@ impl LaneConfig {
     pub fn or(self, inherited: Self) -> Self {
         Self {
             quota: self.quota.or(inherited.quota),
+            reserve: self.reserve.or(inherited.reserve),
             credit: self.credit.or(inherited.credit),
             in_flight: self.in_flight.or(inherited.in_flight),
             urgent_workers: self.urgent_workers.or(inherited.urgent_workers),
@@ -223,6 +257,7 @@ mod tests {
     #[test]
     fn what_is_unset_inherits() {
         let all = LaneConfig::new(Quota::per_minute(2))
+            .reserve(1)
             .credit(RttCredit::STRICT)
             .in_flight(3)
             .urgent_workers(2)

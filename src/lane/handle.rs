@@ -114,6 +114,12 @@ impl Lane {
         self.core.queue_capacity.in_use()
     }
 
+    /// Returns whether a caller that finds the queue full waits for a slot.
+    #[cfg(feature = "responses")]
+    pub(crate) fn blocks_when_full(&self) -> bool {
+        self.overflow_policy == OverflowPolicy::Block
+    }
+
     /// Stops sending calls until [`resume`](Self::resume). Calls in flight are not affected.
     pub fn pause(&self) {
         self.core.set_state(LaneState::Paused);
@@ -127,18 +133,13 @@ impl Lane {
     /// Replaces the lane's quota at once. Slots in use stay in use.
     ///
     /// # Errors
-    /// The quota is invalid. The old one stays.
+    /// The quota is invalid, or the reserve of the lane leaves nothing of it. The old one stays.
     pub fn set_quota(&self, quota: &Quota) -> Result<(), QuotaError> {
-        quota.check()?;
         let changed = {
             let (mut pacing_state, now) = self.core.pacing.lock_with_fresh_wall_clock();
+            pacing_state.check_lane_quota(self.core.index, quota)?;
             let limits = self.core.health().set_quota(quota);
-            pacing_state.set_lane_and_cut(
-                self.core.index,
-                &limits.all_calls,
-                &limits.normal_calls,
-                now,
-            )
+            pacing_state.set_lane_limits(self.core.index, &limits.limits(), now)
         };
         self.core.wake_one();
         changed
@@ -187,9 +188,11 @@ impl Lane {
             urgent_workers: core.urgent_workers,
             windows: {
                 let configured = health.configured_quota().windows();
-                let status = |used: &WindowUse| WindowStatus {
-                    is_cut: !configured.contains(&used.window),
-                    ..WindowStatus::new(used, Reserve::NONE, now)
+                let reserve = pacing_state.lane_reserve(core.index);
+                let status = |used: &WindowUse| {
+                    let is_cut = !configured.contains(&used.window);
+                    let reserve = if is_cut { Reserve::NONE } else { reserve };
+                    WindowStatus { is_cut, ..WindowStatus::new(used, reserve, now) }
                 };
                 windows.iter().map(status).collect()
             },

@@ -63,6 +63,6 @@ pub use resolved_config::LaneConfigError;
 pub(crate) use resolved_config::ResolvedLaneConfig;
 pub use shutdown::{Shutdown, ShutdownSummary};
 pub use state::LaneState;
-pub use status::{BudgetStatus, LaneStatus, Status, WindowStatus};
+pub use status::{BudgetStatus, LaneStatus, ResponseStats, Status, WindowStatus};
 pub(crate) use status_text::StatusText;
 pub use ticket::Ticket;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::capacity::OverflowPolicy;
 use super::config::{ExpiredSessionPolicy, LaneConfig};
 use super::open_breaker::OpenBreakerPolicy;
-use crate::quota::{Quota, QuotaError, RttCredit};
+use crate::quota::{Quota, QuotaError, Reserve, RttCredit};
 use crate::resilience::{BreakerPolicy, PolicyError, RetryPolicy, ThrottlePolicy};
 
 /// Upper bound for the default of `in_flight`. Threads are cheap but not free, so a lane that needs more sets it.
@@ -28,6 +28,7 @@ const MAX_USER_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ResolvedLaneConfig {
     pub(crate) quota: Quota,
+    pub(crate) reserve: Reserve,
     pub(crate) credit: RttCredit,
     pub(super) in_flight: usize,
     pub(super) urgent_workers: usize,
@@ -46,9 +47,11 @@ impl ResolvedLaneConfig {
     /// Fills in the defaults of what `config` leaves unset, for a lane that keeps to `quota`.
     ///
     /// # Errors
-    /// The quota cannot be kept, or a setting is out of range.
+    /// The quota cannot be kept, the reserve leaves nothing of it, or a setting is out of range.
     pub(crate) fn new(config: &LaneConfig, quota: Quota) -> Result<Self, LaneConfigError> {
         quota.check()?;
+        let reserve = config.reserve.unwrap_or(Reserve::NONE);
+        reserve.check(quota.windows())?;
         let by_quota = quota.max_in_flight().unwrap_or(DEFAULT_MAX_WORKERS);
         let default_in_flight = by_quota.clamp(1, DEFAULT_MAX_WORKERS) as usize;
         let in_flight = match config.in_flight.unwrap_or(default_in_flight) {
@@ -80,6 +83,7 @@ impl ResolvedLaneConfig {
         throttle.check()?;
         Ok(Self {
             quota,
+            reserve,
             credit: config.credit.unwrap_or_default(),
             in_flight,
             urgent_workers,
@@ -100,7 +104,7 @@ impl ResolvedLaneConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LaneConfigError {
-    /// The quota cannot be kept.
+    /// The quota cannot be kept, or the reserve leaves nothing of it.
     #[error(transparent)]
     Quota(#[from] QuotaError),
     /// The number of calls in flight is out of range.

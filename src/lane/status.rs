@@ -74,7 +74,7 @@ pub struct WindowStatus {
     pub used: u32,
     /// The number of free slots.
     pub left: u32,
-    /// How many of the free slots are reserved for urgent calls, if it is a window of a budget.
+    /// How many of the free slots are reserved for urgent calls.
     pub reserve: u32,
     /// When the next slot is free, from now. Zero if one is free. `None` while only an answer can free one.
     pub next_free: Option<Duration>,
@@ -102,6 +102,27 @@ pub struct Status {
     pub budgets: Vec<BudgetStatus>,
     /// Whether the broker refused the credentials; see [`Session`](crate::Session).
     pub session_expired: bool,
+    /// The counters of the response cache, if a method of the proxy keeps its answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub responses: Option<ResponseStats>,
+}
+
+/// Lookup counters of a response cache, and what it keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ResponseStats {
+    /// Calls that were answered from memory.
+    pub hits: u64,
+    /// Calls that started a fetch.
+    pub misses: u64,
+    /// Calls that shared the fetch of another caller.
+    pub joined: u64,
+    /// Fetches that failed. Their errors are not kept.
+    pub failures: u64,
+    /// Answers that are kept.
+    pub entries: u64,
+    /// The memory of these, in bytes. An estimate.
+    pub bytes: u64,
 }
 
 impl BudgetStatus {
@@ -116,7 +137,7 @@ impl Status {
         budgets: Vec<BudgetStatus>,
         session_expired: bool,
     ) -> Self {
-        Self { lanes, budgets, session_expired }
+        Self { lanes, budgets, session_expired, responses: None }
     }
 
     /// Returns the lane `name`.

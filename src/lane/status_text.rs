@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::error::round_up_to_millis;
-use super::status::{BudgetStatus, LaneStatus, Status, WindowStatus};
+use super::status::{BudgetStatus, LaneStatus, ResponseStats, Status, WindowStatus};
 
 /// Lines of text in aligned columns.
 pub(crate) struct StatusText {
@@ -24,6 +24,9 @@ impl StatusText {
         if status.session_expired {
             let text = "expired: the broker does not accept the credentials";
             rows.push(vec!["session".to_owned(), text.to_owned()]);
+        }
+        if let Some(responses) = &status.responses {
+            rows.push(vec!["response cache".to_owned(), responses.to_string()]);
         }
         Self { rows }
     }
@@ -151,6 +154,20 @@ impl fmt::Display for WindowStatus {
         let reserve = (self.reserve > 0).then(|| format!("{} for urgent calls", self.reserve));
         let remarks: Vec<_> = [cut, reserve].into_iter().flatten().collect();
         if remarks.is_empty() { Ok(()) } else { write!(f, " ({})", remarks.join(", ")) }
+    }
+}
+
+/// One line: the lookups, and what is kept.
+impl fmt::Display for ResponseStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hits, misses, joined, failures, entries, bytes } = self;
+        let lookups = hits + misses + joined;
+        let percent = (100 * hits).checked_div(lookups).unwrap_or(0);
+        write!(
+            f,
+            "lookups {lookups}  from memory {percent} %  shared {joined}  failed {failures}"
+        )?;
+        write!(f, "  answers in memory {entries}  KiB in memory {}", bytes.div_ceil(1024))
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::BudgetChange;
-use super::shared_lanes::{AttachedLanes, Indices, SharedLanes};
+use super::shared_lanes::{AttachedLanes, Indices, ProxySettings, SharedLanes};
 use super::{Lanes, ProxyConfig};
 use crate::Session;
 use crate::clock::Clock;
@@ -21,6 +21,10 @@ use crate::panic::catch_panic;
 use crate::quota::Limits;
 use crate::quota::{Budget, PaceSnapshot, PacingState, PriorUsage, QuotaError};
 use crate::session::RenewalListener;
+
+/// What [`BuildError::Unknown`] calls a method whose answers can be kept.
+#[cfg(feature = "responses")]
+const CACHED_METHOD: &str = "method with `cache`";
 
 /// The settings of a proxy's lanes, kept by the generated builder.
 pub struct LanesBuilder {
@@ -46,6 +50,7 @@ pub struct LanesBuilder {
     lanes_of: Option<Lanes>,
     /// The last setting that was made of the lanes.
     last_setting: Option<&'static str>,
+    settings: ProxySettings,
 }
 
 impl LanesBuilder {
@@ -73,7 +78,31 @@ impl LanesBuilder {
             prior_usage: None,
             lanes_of: None,
             last_setting: None,
+            settings: ProxySettings::default(),
         }
+    }
+
+    /// Names the methods whose answers can be kept, each with for how long by default: `None` is not at all.
+    #[cfg(feature = "responses")]
+    #[must_use]
+    pub fn cached_methods(mut self, methods: &[(&'static str, Option<Duration>)]) -> Self {
+        self.settings.responses.methods = methods.to_vec();
+        self
+    }
+
+    /// Sets for how long the answers of a method are kept. Zero is not at all.
+    #[cfg(feature = "responses")]
+    pub fn response_ttl(&mut self, method: &str, ttl: Duration) {
+        match self.settings.responses.methods.iter_mut().find(|(known, _)| *known == method) {
+            Some((_, known)) => *known = Some(ttl),
+            None => self.unknown_name = Some((CACHED_METHOD, method.to_owned())),
+        }
+    }
+
+    /// Sets how much memory the kept answers may take, in bytes.
+    #[cfg(feature = "responses")]
+    pub fn response_capacity(&mut self, bytes: u64) {
+        self.settings.responses.max_capacity = bytes;
     }
 
     /// Sets one lane, by its index in the names. What `config` leaves unset stays as it is.
@@ -189,7 +218,7 @@ impl LanesBuilder {
             lanes: find("lane", self.names, &known_lanes)?,
             budgets: find("budget", self.budget_names, shared.budgets)?,
         };
-        Ok(Lanes(Arc::new(AttachedLanes::new(Arc::clone(shared), Some(indices)))))
+        Ok(Lanes(Arc::new(AttachedLanes::new(Arc::clone(shared), Some(indices), &self.settings))))
     }
 
     /// Starts the lanes. A lane's quota is the one set for it, else the one of
@@ -202,11 +231,11 @@ impl LanesBuilder {
     /// With [`lanes_of`](Self::lanes_of) no lane is started. Then it is an error if a lane or a budget of the trait is
     /// not among those of the other proxy, or if anything else was set.
     pub fn build(self, documented: Limits) -> Result<Lanes, BuildError> {
-        if let Some(lanes) = &self.lanes_of {
-            return self.attach(lanes);
-        }
         if let Some((what, name)) = &self.unknown_name {
             return Err(self.unknown_name_error(what, name));
+        }
+        if let Some(lanes) = &self.lanes_of {
+            return self.attach(lanes);
         }
         let prior_usage = self.effective_prior_usage(&documented);
         let documented = self.documented_override.as_ref().unwrap_or(&documented);
@@ -219,6 +248,8 @@ impl LanesBuilder {
             let config = self.lane_config(index, lane, documented)?;
             let index = pacing.add_lane(&config.quota, config.credit);
             let index = index.map_err(|error| BuildError::Lane { lane, source: error.into() })?;
+            // Cannot fail: the lane's configuration was checked with its reserve.
+            let _ = pacing.set_lane_reserve(index, config.reserve);
             ready.push((lane, index, config));
         }
         for (index, &budget) in self.budget_names.iter().enumerate() {
@@ -234,7 +265,7 @@ impl LanesBuilder {
             pacing.restore(snapshot, self.names, self.budget_names, self.clock.wall_clock());
         }
         self.restore_usage(&mut pacing, prior_usage)?;
-        let Self { clock, observer, names, budget_names, session, pace_log, .. } = self;
+        let Self { clock, observer, names, budget_names, session, pace_log, settings, .. } = self;
         let session = session.unwrap_or_else(Session::without_renewal);
         let recorder = pace_log.map(|log| PaceRecorder::new(log, names, budget_names));
         let pacing = SharedPacing::new(pacing, clock.clone(), recorder);
@@ -248,7 +279,7 @@ impl LanesBuilder {
         let listener: Arc<dyn RenewalListener> = Arc::<SharedPacing>::clone(&pacing);
         session.add_listener(Arc::downgrade(&listener));
         let shared = SharedLanes::new(lanes, budget_names, pacing, clock, session);
-        Ok(Lanes(Arc::new(AttachedLanes::new(Arc::new(shared), None))))
+        Ok(Lanes(Arc::new(AttachedLanes::new(Arc::new(shared), None, &settings))))
     }
 
     /// Returns what may have been sent before. The adapter knows whether its account outlives the process. If it
@@ -333,6 +364,11 @@ impl LanesBuilder {
         let known = match what {
             "lane" => join_names(self.names),
             "budget" => join_names(self.budget_names),
+            #[cfg(feature = "responses")]
+            CACHED_METHOD => {
+                let methods = self.settings.responses.methods.iter().map(|(name, _)| *name);
+                join_names(&methods.collect::<Vec<_>>())
+            }
             _ => join_names(&[self.names, self.budget_names].concat()),
         };
         let name = name.to_owned();
@@ -390,12 +426,12 @@ pub enum BuildError {
         /// The budget.
         budget: &'static str,
     },
-    /// A limit or a setting names a lane or a budget that does not exist.
+    /// A limit or a setting names a lane, a budget or a method with `cache` that does not exist.
     #[error("{proxy} has no {what} `{name}`; it has: {known}")]
     Unknown {
         /// The generated type.
         proxy: &'static str,
-        /// `lane`, `budget`, or `lane or budget`.
+        /// `lane`, `budget`, `lane or budget`, or ``method with `cache` ``.
         what: &'static str,
         /// The name that does not exist.
         name: String,

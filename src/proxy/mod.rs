@@ -6,6 +6,8 @@
 //! calls of generated code by indices ([`CallSpec`]), and any closure by names ([`LaneCall`]).
 
 mod builder;
+#[cfg(feature = "responses")]
+mod cached;
 mod classify;
 mod config;
 mod has_lanes;
@@ -17,11 +19,18 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use builder::{BuildError, LanesBuilder};
+#[cfg(feature = "responses")]
+pub use cached::{CachedCall, NoPrerequisite};
 pub use classify::{Classified, Classify, ErrorProbe, Unclassified};
 pub use config::ProxyConfig;
 pub use has_lanes::HasLanes;
 pub use lane_call::LaneCall;
 pub use prerequisite::Prerequisite;
+
+#[cfg(feature = "responses")]
+pub use crate::cache::response::{
+    CacheArgument, Cacheable, CacheableResponse, ResponseCache, ResponseProbe, UnmeasuredResponse,
+};
 
 use self::shared_lanes::AttachedLanes;
 use crate::clock::Clock;
@@ -184,24 +193,38 @@ impl Lanes {
         F: Into<Failure> + 'static,
         P: Prerequisite<E>,
     {
-        let Some(first) = first else {
+        if first.is_none() {
             return self.call_spec_repeatable(call, options, work, failure);
-        };
+        }
+        let options = self.await_first(call, options, (begun, first))?;
+        self.call_spec_repeatable(call, &options, work, failure)
+    }
+
+    /// Waits for the call that `call` needs first, if any. Returns the options with what is left of the deadline.
+    fn await_first<E: From<LaneError>, P: Prerequisite<E>>(
+        &self,
+        call: CallSpec,
+        options: &CallOptions,
+        (begun, first): (Moment, Option<P>),
+    ) -> Result<CallOptions, E> {
+        let Some(first) = first else { return Ok(options.clone()) };
         match first.wait(&self.0.shared.clock, options.deadline.map(|deadline| begun + deadline)) {
             Some(result) => result?,
             None => {
                 let kind = LaneErrorKind::DeadlinePassed {
                     waited: self.0.shared.clock.now().since(begun),
                 };
-                let lane = self.lane_of(&call).map_or(NO_SUCH_LANE, Lane::name);
-                return Err(
-                    LaneError { lane, method: call.method, effect: call.effect, kind }.into()
-                );
+                return Err(self.error(&call, kind).into());
             }
         }
         let waited = self.0.shared.clock.now().since(begun);
         let deadline = options.deadline.map(|deadline| deadline.saturating_sub(waited));
-        self.call_spec_repeatable(call, &CallOptions { deadline, ..options.clone() }, work, failure)
+        Ok(CallOptions { deadline, ..options.clone() })
+    }
+
+    fn error(&self, call: &CallSpec, kind: LaneErrorKind) -> LaneError {
+        let lane = self.lane_of(call).map_or(NO_SUCH_LANE, Lane::name);
+        LaneError { lane, method: call.method, effect: call.effect, kind }
     }
 
     fn enqueue_spec<R, E, F>(
@@ -324,7 +347,10 @@ impl Lanes {
             BudgetStatus::new(budget, windows.collect())
         };
         let budgets = self.0.shared.budgets.iter().enumerate().map(of).collect();
-        Status::new(lanes, budgets, self.0.shared.session.is_expired())
+        let status = Status::new(lanes, budgets, self.0.shared.session.is_expired());
+        #[cfg(feature = "responses")]
+        let status = Status { responses: self.response_stats(), ..status };
+        status
     }
 
     /// Shuts the proxy down, in one lane after the other in the order of the trait. A time limit applies to each lane.

@@ -13,6 +13,8 @@ use std::time::Duration;
 use crossbeam_channel::after;
 
 use crate::Session;
+#[cfg(feature = "responses")]
+use crate::cache::response::{ResponseCache, ResponseCacheSettings};
 use crate::clock::Clock;
 use crate::lane::{Attachment, DROP_TIMEOUT, Lane, SharedPacing, Shutdown, ShutdownSummary};
 
@@ -59,6 +61,16 @@ pub(super) struct AttachedLanes {
     is_counted: AtomicUsize,
     /// `None` if the indices of the proxy are those of the lanes: it was built with them.
     indices: Option<Indices>,
+    /// The answers that the proxy keeps. Its methods are its own, so other proxies have nothing of them.
+    #[cfg(feature = "responses")]
+    pub(super) responses: ResponseCache,
+}
+
+/// The settings of a proxy that are not settings of its lanes.
+#[derive(Default)]
+pub(super) struct ProxySettings {
+    #[cfg(feature = "responses")]
+    pub(super) responses: ResponseCacheSettings,
 }
 
 /// Where the lanes and budgets of an attached proxy are among those of the lanes that it uses.
@@ -68,10 +80,26 @@ pub(super) struct Indices {
 }
 
 impl AttachedLanes {
-    pub(super) fn new(shared: Arc<SharedLanes>, indices: Option<Indices>) -> Self {
+    /// Attaches a proxy, which keeps answers as `settings` say.
+    pub(super) fn new(
+        shared: Arc<SharedLanes>,
+        indices: Option<Indices>,
+        settings: &ProxySettings,
+    ) -> Self {
         let attachment = Arc::new(Attachment::new(shared.lanes.len()));
         shared.open_proxies.fetch_add(1, Ordering::SeqCst);
-        Self { shared, attachment, is_counted: AtomicUsize::new(1), indices }
+        #[cfg(feature = "responses")]
+        let responses = ResponseCache::new(&settings.responses, shared.clock.clone());
+        #[cfg(not(feature = "responses"))]
+        let ProxySettings {} = settings;
+        Self {
+            shared,
+            attachment,
+            is_counted: AtomicUsize::new(1),
+            indices,
+            #[cfg(feature = "responses")]
+            responses,
+        }
     }
 
     /// Returns where a lane of the proxy is among the shared lanes.

@@ -10,7 +10,7 @@ use super::window::Window;
 /// urgent.
 const MAX_RESERVE_PERCENT: u32 = 50;
 
-/// The part of each window of a budget that is only for urgent calls.
+/// The part of each window of a budget or a lane that is only for urgent calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reserve {
     /// A number of slots.
@@ -40,6 +40,25 @@ impl Reserve {
                 let share = (u64::from(capacity) * u64::from(percent)).div_ceil(100);
                 u32::try_from(share).unwrap_or(capacity).min(capacity.saturating_sub(1))
             }
+        }
+    }
+}
+
+impl Reserve {
+    /// Checks that the reserve leaves slots of each window to calls that are not urgent.
+    pub(crate) fn check<'a>(
+        self,
+        windows: impl IntoIterator<Item = &'a Window>,
+    ) -> Result<(), QuotaError> {
+        let is_too_much = match self {
+            Self::Percent(percent) => percent > MAX_RESERVE_PERCENT,
+            Self::Slots(_) => false,
+        };
+        let leaves_nothing = |window: &&Window| self.of(window.capacity()) >= window.capacity();
+        let mut windows = windows.into_iter();
+        match windows.find(|window| is_too_much || leaves_nothing(window)) {
+            None => Ok(()),
+            Some(window) => Err(QuotaError::Reserve { reserve: self, window: window.clone() }),
         }
     }
 }
@@ -124,19 +143,7 @@ impl Budget {
     /// The errors of [`Quota::check`]; or the reserve is a whole window, or more than 50 percent.
     pub fn check(&self) -> Result<(), QuotaError> {
         self.quota.check()?;
-        let is_too_much = match self.reserve {
-            Reserve::Percent(percent) => percent > MAX_RESERVE_PERCENT,
-            Reserve::Slots(_) => false,
-        };
-        let leaves_nothing =
-            |window: &&Window| self.reserve.of(window.capacity()) >= window.capacity();
-        let mut windows = self.quota.windows().iter();
-        match windows.find(|window| is_too_much || leaves_nothing(window)) {
-            None => Ok(()),
-            Some(window) => {
-                Err(QuotaError::Reserve { reserve: self.reserve, window: window.clone() })
-            }
-        }
+        self.reserve.check(self.quota.windows())
     }
 }
 

@@ -40,6 +40,7 @@ mod quota_tests;
 mod round_trip;
 mod sliding_counter;
 mod sliding_log;
+mod spacing;
 mod token_bucket;
 mod wall_clock;
 mod warm_connections;
@@ -53,6 +54,7 @@ pub use limits::Limits;
 pub use moment::Moment;
 pub use pace_snapshot::PaceSnapshot;
 pub use pacer::Pacer;
+pub(crate) use pacing_state::LaneLimits;
 pub use pacing_state::PacingState;
 pub use parse::ParseQuotaError;
 #[cfg(feature = "config")]

@@ -87,6 +87,7 @@ struct UnansweredCall {
 #[derive(Debug, Clone)]
 struct LaneQuota {
     quota: QuotaState,
+    reserve: Reserve,
     credit_policy: RttCredit,
     connections: WarmConnections,
     /// The number of calls that ended without an answer and still hold their slots.
@@ -98,6 +99,16 @@ struct LaneQuota {
     max_round_trip: Duration,
     /// The credit in nanoseconds. Cached, because every check reads it and only an answer changes it.
     credit: u64,
+}
+
+/// What limits a lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LaneLimits<'a> {
+    /// The configured quota.
+    pub(crate) quota: &'a Quota,
+    /// The windows of a rate cut.
+    pub(crate) cut: &'a Quota,
+    pub(crate) cut_binds_urgent: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -151,6 +162,7 @@ impl PacingState {
         let path = WarmConnections::default();
         let lane = LaneQuota {
             quota,
+            reserve: Reserve::NONE,
             credit_policy: credit,
             connections: path,
             unanswered: 0,
@@ -161,6 +173,35 @@ impl PacingState {
         };
         self.lanes.push(lane);
         Ok(self.lanes.len() - 1)
+    }
+
+    /// Reserves a part of each window of a lane for urgent calls, as [`Budget::reserve`] does in a budget. The windows
+    /// of a cut have no reserve.
+    ///
+    /// ```
+    /// use lanekeeper::jiff::Timestamp;
+    /// use lanekeeper::quota::{
+    ///     Cost, Moment, NotYet, PacingState, Quota, Reserve, RttCredit, WallClockSample,
+    /// };
+    ///
+    /// let start = Moment::from_nanos(0);
+    /// let mut pacing = PacingState::new(WallClockSample { moment: start, timestamp: Timestamp::UNIX_EPOCH });
+    /// let lane = pacing.add_lane(&Quota::per_second(3), RttCredit::STRICT)?;
+    /// pacing.set_lane_reserve(lane, Reserve::Slots(2))?;
+    /// let call = Cost::to_lane(lane);
+    /// let _first = pacing.take(call, start).unwrap();
+    /// assert_eq!(pacing.available_at(call, start), Err(NotYet::InFlight));
+    /// assert_eq!(pacing.available_at(Cost { urgent: true, ..call }, start), Ok(()));
+    /// # Ok::<(), lanekeeper::quota::QuotaError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The reserve leaves nothing of a window, see [`Budget::check`]; or there is no such lane. The old one stays.
+    pub fn set_lane_reserve(&mut self, lane: usize, reserve: Reserve) -> Result<(), QuotaError> {
+        let known = self.lanes.get_mut(lane).ok_or(QuotaError::NoLane { lane })?;
+        reserve.check(known.quota.configured_windows())?;
+        known.reserve = reserve;
+        Ok(())
     }
 
     /// Adds a budget. Returns its number: the count of budgets before it.
@@ -371,13 +412,31 @@ impl PacingState {
         cut: &Quota,
         now: Moment,
     ) -> Result<(), QuotaError> {
-        quota.check()?;
-        cut.check()?;
+        self.set_lane_limits(lane, &LaneLimits { quota, cut, cut_binds_urgent: false }, now)
+    }
+
+    /// Like [`set_lane_and_cut`](Self::set_lane_and_cut), with a cut that may bind urgent calls too.
+    pub(crate) fn set_lane_limits(
+        &mut self,
+        lane: usize,
+        limits: &LaneLimits<'_>,
+        now: Moment,
+    ) -> Result<(), QuotaError> {
+        self.check_lane_quota(lane, limits.quota)?;
+        limits.cut.check()?;
         self.advance_to(now);
         let wall_clock = self.wall_clock;
         let known = self.lanes.get_mut(lane).ok_or(QuotaError::NoLane { lane })?;
-        known.quota.set_windows(quota.windows(), cut.windows(), wall_clock);
+        let (windows, cut) = (limits.quota.windows(), limits.cut.windows());
+        known.quota.set_windows(windows, cut, limits.cut_binds_urgent, wall_clock);
         Ok(())
+    }
+
+    /// Checks that a lane can keep this quota, and its reserve in it.
+    pub(crate) fn check_lane_quota(&self, lane: usize, quota: &Quota) -> Result<(), QuotaError> {
+        quota.check()?;
+        let known = self.lanes.get(lane).ok_or(QuotaError::NoLane { lane })?;
+        known.reserve.check(quota.windows())
     }
 
     /// Replaces the quota and the reserve of a budget, as [`set_lane`](Self::set_lane) does.
@@ -394,7 +453,7 @@ impl PacingState {
         self.advance_to(now);
         let wall_clock = self.wall_clock;
         let known = self.budgets.get_mut(budget).ok_or(QuotaError::NoBudget { budget })?;
-        known.quota.set_windows(to.quota().windows(), &[], wall_clock);
+        known.quota.set_windows(to.quota().windows(), &[], false, wall_clock);
         known.reserve = to.reserved();
         Ok(())
     }
@@ -409,6 +468,11 @@ impl PacingState {
     /// Returns the reserve of a budget for urgent calls. [`Reserve::NONE`] if there is no such budget.
     pub fn reserve(&self, budget: usize) -> Reserve {
         self.budgets.get(budget).map_or(Reserve::NONE, |budget| budget.reserve)
+    }
+
+    /// Returns the reserve of a lane for urgent calls. [`Reserve::NONE`] if there is no such lane.
+    pub fn lane_reserve(&self, lane: usize) -> Reserve {
+        self.lanes.get(lane).map_or(Reserve::NONE, |lane| lane.reserve)
     }
 
     /// Returns how much of each window of a budget is used. Empty if there is no such budget.
@@ -472,7 +536,8 @@ impl PacingState {
         let Self { wall_clock, lanes, budgets, .. } = self;
         let lane = lanes.get_mut(cost.lane).ok_or_else(never)?;
         let hung_after = cost.urgent.then(|| nanos(lane.hung_after()));
-        let claim = SlotRequest { weight: cost.slots(), reserve: Reserve::NONE, hung_after };
+        let claim =
+            SlotRequest { weight: cost.slots(), reserve: lane.reserve_for(cost), hung_after };
         let mut answer = lane.quota.check_room(now, *wall_clock, lane.credit, claim);
         let mut full = Vec::new();
         for index in cost.budgets.iter() {
@@ -528,6 +593,10 @@ impl LaneQuota {
     /// trip so far, within bounds. Each window raises this to at least its own length.
     fn hung_after(&self) -> Duration {
         self.max_round_trip.clamp(MIN_HUNG_AFTER, MAX_HUNG_AFTER)
+    }
+
+    fn reserve_for(&self, cost: Cost) -> Reserve {
+        if cost.urgent { Reserve::NONE } else { self.reserve }
     }
 }
 

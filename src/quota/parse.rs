@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! quota   = "unlimited" | window { "," window }
-//! window  = calls "/" length [ counting ]
+//! window  = calls "/" length [ counting ] [ "spaced" ]
 //! length  = "s" | "min" | "h" | "day" | a time, as 100ms, 10min or 1.5s
 //! counting = "with bursts of" calls               a token bucket
 //!          | "by a sliding counter"
@@ -23,6 +23,7 @@ use super::error::QuotaError;
 use super::quota::Quota;
 use super::window::{DEFAULT_CLOCK_GUARD, Window, WindowKind};
 
+const SPACED: &str = " spaced";
 const BURSTS: &str = " with bursts of ";
 const COUNTER: &str = " by a sliding counter";
 const MIDNIGHT: &str = " from midnight ";
@@ -80,6 +81,9 @@ impl FromStr for Quota {
     /// // Other ways of counting, and other lengths.
     /// let other: Quota = "10/s with bursts of 20, 60/10min, 100/s by a sliding counter".parse()?;
     /// assert_eq!(other.windows().len(), 3);
+    ///
+    /// // Evenly spread: one call in three seconds.
+    /// assert_eq!("20/min spaced".parse(), Ok(Quota::per_minute(20).spaced()));
     /// # Ok::<(), lanekeeper::quota::ParseQuotaError>(())
     /// ```
     ///
@@ -108,6 +112,14 @@ fn split_windows(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn parse_window(text: &str) -> Result<Quota, ParseQuotaError> {
+    if let Some(window) = text.strip_suffix(SPACED) {
+        return parse_counting(window.trim_end()).map(Quota::spaced);
+    }
+    parse_counting(text)
+}
+
+/// Reads a window without its spacing.
+fn parse_counting(text: &str) -> Result<Quota, ParseQuotaError> {
     let wrong = || ParseQuotaError::Form { text: text.to_owned() };
     let calls = |calls: &str| calls.trim().parse::<u32>().map_err(|_| wrong());
     let rate = |rate: &str| -> Result<(u32, Duration), ParseQuotaError> {
@@ -203,7 +215,8 @@ impl fmt::Display for Window {
                     write!(f, " give or take {guard:?}")
                 }
             }
-        }
+        }?;
+        f.write_str(if self.spaced { SPACED } else { "" })
     }
 }
 
@@ -243,13 +256,27 @@ mod tests {
             Ok(spaced.and(Quota::new(60, Duration::from_secs(600))))
         });
         assert_eq!(read("unlimited"), Ok(Quota::unlimited()));
+        assert_eq!(read(" 20 / min  spaced "), Ok(Quota::per_minute(20).spaced()));
+        let burst = Quota::token_bucket(10, Duration::from_secs(1), 20).spaced();
+        assert_eq!(
+            read("10/s with bursts of 20 spaced, 400/min"),
+            Ok(burst.and(Quota::per_minute(400)))
+        );
     }
 
     #[test]
     fn what_is_no_quota_says_what_would_be() {
-        for text in
-            ["", "10", "ten/s", "-1/s", "1.5/s", "4294967296/s", "10/s,", "10/s with bursts of x"]
-        {
+        for text in [
+            "",
+            "10",
+            "ten/s",
+            "-1/s",
+            "1.5/s",
+            "4294967296/s",
+            "10/s,",
+            "10/s with bursts of x",
+            "spaced",
+        ] {
             assert!(read(text).unwrap_err().contains("write calls/time"), "{text}");
         }
         for text in ["10/", "10/5", "10/-5s", "10/fortnight", "10/s/s", "10/1e400s", "10/s by luck"]
@@ -284,7 +311,7 @@ mod tests {
         let fine = (1..=90_000_000_000_u64).prop_map(Duration::from_nanos);
         let length = prop_oneof![whole, round, fine];
         let guard = (0..=21_600_000_000_000_u64).prop_map(Duration::from_nanos);
-        prop_oneof![
+        let plain = prop_oneof![
             (limit.clone(), length.clone()).prop_map(|(limit, length)| Quota::new(limit, length)),
             (limit.clone(), length.clone(), limit.clone())
                 .prop_map(|(limit, length, burst)| Quota::token_bucket(limit, length, burst))
@@ -295,7 +322,9 @@ mod tests {
             (limit, zones(), guard).prop_map(|(limit, zone, guard)| {
                 Quota::per_calendar_day(limit, zone).clock_guard(guard)
             }),
-        ]
+        ];
+        (plain, any::<bool>())
+            .prop_map(|(quota, spaced)| if spaced { quota.spaced() } else { quota })
     }
 
     proptest! {

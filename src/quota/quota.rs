@@ -20,9 +20,9 @@ const MAX_CLOCK_GUARD: Duration = Duration::from_secs(6 * 3600);
 /// let orders = Quota::per_second(10).and(Quota::per_minute(400));
 /// assert_eq!(orders.to_string(), "10/s, 400/min");
 ///
-/// // Even spacing is a window too.
-/// let spaced = Quota::per_second(10).and(Quota::new(1, Duration::from_millis(100)));
-/// assert_eq!(spaced.windows().len(), 2);
+/// // Evenly spread, in place of 20 calls at once and then none for a minute.
+/// assert_eq!(Quota::per_minute(20).spaced().to_string(), "20/min spaced");
+/// assert_eq!(Quota::new(3, Duration::from_millis(500)).to_string(), "3/500ms");
 /// ```
 ///
 /// An invalid quota (no calls at all, no length) is an error when the lane is built, see [`Quota::check`]. The
@@ -105,7 +105,45 @@ impl Quota {
     }
 
     fn single(limit: u32, length: Duration, kind: WindowKind) -> Self {
-        Self { windows: vec![Window { limit, length, kind }] }
+        Self { windows: vec![Window { limit, length, kind, spaced: false }] }
+    }
+
+    /// Spreads the calls of each window evenly: after a call is sent, the next one waits for `length / limit`, rounded
+    /// up to a nanosecond. A call of weight 3 is followed by three such gaps. With several windows the widest gap
+    /// decides: 150 ms for `10/s, 400/min`. The windows hold as before.
+    ///
+    /// - The gap is counted from departure to departure. So slow answers do not cost quota: as many calls may be in
+    ///   flight as without spacing.
+    /// - [Urgent](crate::lane::Priority::URGENT) calls do not wait for the gap. The calls after them do.
+    /// - The gap of a token bucket is that of its rate, so its burst is left to urgent calls.
+    /// - A calendar day is spread over 23 hours, the length of the shortest one. Space the other windows before you
+    ///   add a day, if the day's calls may be used up sooner.
+    /// - An unlimited quota has no gap. A limit of 0 is an error of [`check`](Self::check), as without spacing.
+    ///
+    /// A call that is sent late, as every thread wakes up some microseconds late, moves those after it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use lanekeeper::quota::{Moment, NotYet, Pacer, Quota, RttCredit};
+    ///
+    /// let mut pacer = Pacer::new(&Quota::per_minute(20).spaced(), RttCredit::STRICT)?;
+    /// let start = Moment::from_nanos(0);
+    /// let first = pacer.take(start).unwrap();
+    /// let next = start + Duration::from_secs(3);
+    /// assert_eq!(pacer.take(start), Err(NotYet::Until(next)));
+    /// // The first call is still in flight.
+    /// assert!(pacer.take(next).is_ok());
+    ///
+    /// // Only the rate of a second is spread, and not the calls of a day.
+    /// let orders = Quota::per_second(10).spaced().and(Quota::per_day(5000));
+    /// assert_eq!(orders.to_string(), "10/s spaced, 5000/day");
+    /// # let _ = first;
+    /// # Ok::<(), lanekeeper::quota::QuotaError>(())
+    /// ```
+    #[must_use]
+    pub fn spaced(mut self) -> Self {
+        self.windows.iter_mut().for_each(|window| window.spaced = true);
+        self
     }
 
     /// Combines two quotas: the windows of both apply.

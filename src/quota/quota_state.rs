@@ -26,6 +26,7 @@ use super::moment::{Moment, nanos};
 use super::pace_snapshot::{CallUsage, MAX_TRANSIT, RestoredCall};
 use super::permit::{NotYet, WindowUse};
 use super::query::{EstimateQuery, QueueAhead, WindowQuery};
+use super::spacing::Spacing;
 use super::wall_clock::WallClockSample;
 use super::window::Window;
 use super::window_state::WindowState;
@@ -34,8 +35,12 @@ use super::window_state::WindowState;
 #[derive(Debug, Clone)]
 pub(super) struct QuotaState {
     windows: Vec<(Window, WindowState)>,
+    /// How many windows keep the reserve. Those after them are of a rate cut.
+    configured_windows: usize,
     /// How many windows bind all calls; the ones after them bind only calls that are not urgent.
     hard_windows: usize,
+    /// The gap between two calls, for all but urgent ones.
+    spacing: Spacing,
     log: CompletionLog,
     /// The weight in flight, the same in every window.
     in_flight: u64,
@@ -52,7 +57,7 @@ pub(super) struct QuotaState {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SlotRequest {
     pub(super) weight: u64,
-    /// What has to be left over.
+    /// What has to be left over in each configured window.
     pub(super) reserve: Reserve,
     /// Of an urgent call: how long another has to be in flight before this one may take its slots, in
     /// nanoseconds; never less than the window. None of any other, which may not.
@@ -67,11 +72,15 @@ impl QuotaState {
             (window.clone(), WindowState::new(window))
         };
         let windows: Vec<_> = windows.iter().map(state).collect();
-        let hard_windows = windows.len();
+        let (configured_windows, hard_windows) = (windows.len(), windows.len());
+        let mut spacing = Spacing::default();
+        spacing.set_windows(windows.iter().map(|(window, _)| window));
         let (open_calls, blocked_until) = (VecDeque::new(), Moment::ORIGIN);
         Self {
             windows,
+            configured_windows,
             hard_windows,
+            spacing,
             log,
             in_flight: 0,
             calls_in_flight: 0,
@@ -108,12 +117,13 @@ impl QuotaState {
     }
 
     /// Replaces the windows. Used slots stay used, as far as the log reaches: a window of the same kind as an old one
-    /// carries its state over, and any other is replayed from the log. The windows of `cut` bind only calls that are
-    /// not urgent.
+    /// carries its state over, and any other is replayed from the log. The windows of `cut` keep no reserve, and bind
+    /// urgent calls only if `cut_binds_urgent`.
     pub(super) fn set_windows(
         &mut self,
         windows: &[Window],
         cut: &[Window],
+        cut_binds_urgent: bool,
         wall_clock: WallClockSample,
     ) {
         let Self { windows: old, log, .. } = self;
@@ -123,9 +133,11 @@ impl QuotaState {
             let state = old.iter().find_map(|(_, old)| new.carry_over(old));
             (window.clone(), state.unwrap_or_else(|| replayed(new, log, wall_clock)))
         };
-        let hard_windows = windows.len();
-        let windows = windows.iter().chain(cut).map(carry_over).collect();
-        (self.windows, self.hard_windows) = (windows, hard_windows);
+        let all = windows.iter().chain(cut).map(carry_over).collect();
+        self.windows = all;
+        self.configured_windows = windows.len();
+        self.hard_windows = windows.len() + if cut_binds_urgent { cut.len() } else { 0 };
+        self.spacing.set_windows(windows.iter().chain(cut));
     }
 
     /// Returns the usage, for another quota of the same windows.
@@ -149,6 +161,8 @@ impl QuotaState {
     pub(super) fn restore(&mut self, calls: &[RestoredCall], wall_clock: WallClockSample) {
         for &RestoredCall { taken_at: taken, finished_at: finished, weight } in calls {
             self.log.push(taken, finished, weight);
+            // The weight may be that of many calls.
+            self.spacing.depart(taken, 1);
             for (_, state) in &mut self.windows {
                 state.finish(weight, taken, finished, wall_clock);
             }
@@ -177,9 +191,14 @@ impl QuotaState {
             WindowQuery { now, credit, wall_clock, log: &self.log, in_flight: self.in_flight };
         let blocked = self.block_end(now, hung_after.is_some());
         let mut answer = blocked.map_or(Ok(()), |until| Err(NotYet::Until(until)));
-        let applicable = self.windows_for(hung_after.is_some());
-        for (window, state) in self.windows.iter_mut().take(applicable) {
-            let needed = weight.saturating_add(reserve.of(window.capacity()).into());
+        if hung_after.is_none() {
+            answer = NotYet::both(answer, self.spacing.check_room(now));
+        }
+        let (applicable, configured) =
+            (self.windows_for(hung_after.is_some()), self.configured_windows);
+        for (index, (window, state)) in self.windows.iter_mut().take(applicable).enumerate() {
+            let kept = if index < configured { reserve.of(window.capacity()) } else { 0 };
+            let needed = weight.saturating_add(kept.into());
             if needed > u64::from(window.capacity()) {
                 return Err(NotYet::Never);
             }
@@ -194,6 +213,11 @@ impl QuotaState {
             answer = NotYet::both(answer, room);
         }
         answer
+    }
+
+    /// Returns the windows without those of a cut.
+    pub(super) fn configured_windows(&self) -> impl Iterator<Item = &Window> {
+        self.windows.iter().take(self.configured_windows).map(|(window, _)| window)
     }
 
     /// Returns how many of the windows bind a call.
@@ -221,12 +245,19 @@ impl QuotaState {
 
     pub(super) fn take(&mut self, weight: u64, now: Moment) {
         self.in_flight = self.in_flight.saturating_add(weight);
+        self.spacing.depart(now, weight);
         self.calls_in_flight += 1;
         self.dispatched_at_sum += u128::from(now.as_nanos());
         self.open_calls.push_back((now, weight));
     }
 
+    /// Takes back a call of which nothing was sent.
     pub(super) fn give_back(&mut self, weight: u64, taken: Moment) {
+        self.spacing.take_back(taken, weight);
+        self.end_call(weight, taken);
+    }
+
+    fn end_call(&mut self, weight: u64, taken: Moment) {
         self.in_flight = self.in_flight.saturating_sub(weight);
         self.calls_in_flight = self.calls_in_flight.saturating_sub(1);
         self.dispatched_at_sum = self.dispatched_at_sum.saturating_sub(taken.as_nanos().into());
@@ -242,7 +273,7 @@ impl QuotaState {
         now: Moment,
         wall_clock: WallClockSample,
     ) {
-        self.give_back(weight, taken);
+        self.end_call(weight, taken);
         self.log.push(taken, now, weight);
         for (_, state) in &mut self.windows {
             state.finish(weight, taken, now, wall_clock);
@@ -272,7 +303,7 @@ impl QuotaState {
             let kept = u64::from(reserve.of(window.capacity()));
             u64::from(window.capacity()).saturating_sub(used).saturating_sub(kept)
         });
-        free.min().unwrap_or(u64::MAX)
+        self.spacing.usable_slots(free.min().unwrap_or(u64::MAX), now)
     }
 
     pub(super) fn calls_in_flight(&self) -> u64 {
@@ -295,11 +326,13 @@ impl QuotaState {
                 Err(NotYet::Until(moment)) => Some(moment),
                 Err(NotYet::InFlight | NotYet::Never) => None,
             };
+        let spacing = &self.spacing;
+        let gap_end = |window: &Window| window.gap().and_then(|gap| spacing.free_at(gap));
         let one = |(window, state): &mut (Window, WindowState)| WindowUse {
             window: window.clone(),
             used: whole(state.used_slots(&query).saturating_add(in_flight)),
             in_flight: whole(in_flight),
-            next_free: from(state, 1).map(|at| at.max(blocked)),
+            next_free: from(state, 1).map(|at| at.max(blocked).max(gap_end(window).unwrap_or(at))),
             all_free: from(state, window.capacity()).map(|at| at.max(blocked)),
         };
         self.windows.iter_mut().map(one).collect()
@@ -317,9 +350,15 @@ impl QuotaState {
             WindowQuery { now, credit, wall_clock, log: &self.log, in_flight: self.in_flight };
         let answered = self.in_flight_answered_at(now, query_estimate.round_trip);
         let mut latest = self.block_end(now, query_estimate.urgent).unwrap_or(now);
-        let applicable = self.windows_for(query_estimate.urgent);
-        for (window, state) in self.windows.iter_mut().take(applicable) {
-            let reserve = u64::from(query_estimate.reserve.of(window.capacity()));
+        if !query_estimate.urgent {
+            latest = latest.max(self.spacing.estimate(now, query_estimate.weight_ahead));
+        }
+        let (applicable, configured) =
+            (self.windows_for(query_estimate.urgent), self.configured_windows);
+        for (index, (window, state)) in self.windows.iter_mut().take(applicable).enumerate() {
+            let kept =
+                if index < configured { query_estimate.reserve.of(window.capacity()) } else { 0 };
+            let reserve = u64::from(kept);
             if query_estimate.weight.saturating_add(reserve) > u64::from(window.capacity()) {
                 return None;
             }

@@ -42,6 +42,8 @@ pub struct Window {
     pub length: Duration,
     /// How they are counted.
     pub kind: WindowKind,
+    /// Whether calls that are not urgent also keep a gap of `length / limit`; see [`Quota::spaced`](super::Quota::spaced).
+    pub spaced: bool,
 }
 
 impl Window {
@@ -51,6 +53,17 @@ impl Window {
             WindowKind::TokenBucket { burst } => burst,
             _ => self.limit,
         }
+    }
+
+    /// Returns the time in nanoseconds between two calls, if the window is spaced. It is rounded up, so that spaced
+    /// calls alone never exceed the limit.
+    pub(super) fn gap(&self) -> Option<u64> {
+        let length = match self.kind {
+            // The shortest day has 23 hours.
+            WindowKind::Calendar { .. } => nanos(self.length) / 24 * 23,
+            _ => nanos(self.length),
+        };
+        self.spaced.then(|| length.div_ceil(u64::from(self.limit.max(1))))
     }
 
     /// Returns whether the window begins at times of the wall clock.

@@ -135,6 +135,8 @@ catalogue! {
         "Questions given up at their deadline.";
     CACHE_ENTRIES Gauge "lanekeeper_cache_entries" ["cache"]
         "Keys in memory.";
+    CACHE_BYTES Gauge "lanekeeper_cache_bytes" ["cache"]
+        "The memory of the answers that a response cache keeps, by its estimate.";
     CACHE_OLDEST Gauge "lanekeeper_cache_oldest_answer_seconds" ["cache"]
         "The age of the oldest answer that was ever given from memory.";
 }

@@ -6,15 +6,15 @@ use metrics::{Label, SharedString};
 
 use super::catalogue::{
     BREAKER_STATE, BUDGET_LEFT, BUDGET_LIMIT, BUILD_INFO, CACHE_BATCH_KEYS, CACHE_BATCHES,
-    CACHE_DIVIDED, CACHE_ENTRIES, CACHE_FAILURES, CACHE_OLDEST, CACHE_REQUESTS, CACHE_TIMEOUTS,
-    CONFIGURED_RATE, CREDIT, EFFECTIVE_RATE, ESTIMATED_WAIT, IN_FLIGHT, IN_FLIGHT_LIMIT,
-    LANE_STATE, OLDEST_WAIT, ORDERS, ORDERS_PENDING, ORDERS_TURNED_UP, PAUSED, QUEUE_CAPACITY,
-    QUEUE_LENGTH, RETRYING, ROUND_TRIP_MEAN, ROUND_TRIP_MIN, SESSION_EXPIRED, THROTTLED,
-    WINDOW_LEFT, WINDOW_LIMIT,
+    CACHE_BYTES, CACHE_DIVIDED, CACHE_ENTRIES, CACHE_FAILURES, CACHE_OLDEST, CACHE_REQUESTS,
+    CACHE_TIMEOUTS, CONFIGURED_RATE, CREDIT, EFFECTIVE_RATE, ESTIMATED_WAIT, IN_FLIGHT,
+    IN_FLIGHT_LIMIT, LANE_STATE, OLDEST_WAIT, ORDERS, ORDERS_PENDING, ORDERS_TURNED_UP, PAUSED,
+    QUEUE_CAPACITY, QUEUE_LENGTH, RETRYING, ROUND_TRIP_MEAN, ROUND_TRIP_MIN, SESSION_EXPIRED,
+    THROTTLED, WINDOW_LEFT, WINDOW_LIMIT,
 };
 use super::metrics::{Metrics, lane_label, route_label};
 use crate::cache::CacheStats;
-use crate::lane::{LaneState, LaneStatus, Status, WindowStatus};
+use crate::lane::{LaneState, LaneStatus, ResponseStats, Status, WindowStatus};
 use crate::order_guard::GuardStats;
 use crate::resilience::BreakerState;
 
@@ -26,6 +26,9 @@ impl Metrics {
         self.gauge(SESSION_EXPIRED, []).set(expired);
         let version = Label::from_static_parts("version", env!("CARGO_PKG_VERSION"));
         self.gauge(BUILD_INFO, [version]).set(1.0);
+        if let Some(responses) = &status.responses {
+            self.sample_responses(responses);
+        }
         let mut windows = Vec::new();
         for lane in &status.lanes {
             self.sample_lane(lane);
@@ -42,6 +45,19 @@ impl Metrics {
         for (name, labels) in previous.into_iter().filter(|window| !windows.contains(window)) {
             self.gauge(name, labels).set(f64::NAN);
         }
+    }
+
+    /// Records a response cache under the names of the quote cache, as the cache `responses`.
+    fn sample_responses(&self, stats: &ResponseStats) {
+        let cache = Label::from_static_parts("cache", "responses");
+        let results = [("fresh", stats.hits), ("miss", stats.misses), ("joined", stats.joined)];
+        for (result, count) in results {
+            let labels = [cache.clone(), Label::from_static_parts("result", result)];
+            self.counter(CACHE_REQUESTS, labels).absolute(count);
+        }
+        self.counter(CACHE_FAILURES, [cache.clone()]).absolute(stats.failures);
+        self.gauge(CACHE_ENTRIES, [cache.clone()]).set(stats.entries as f64);
+        self.gauge(CACHE_BYTES, [cache]).set(stats.bytes as f64);
     }
 
     fn sample_lane(&self, lane: &LaneStatus) {

@@ -15,6 +15,8 @@ use super::latency::Latency;
 /// The result of a run.
 #[derive(Debug, Default)]
 pub struct RunStats {
+    /// When each call was sent, in nanoseconds.
+    pub departures: Vec<u64>,
     /// When the broker counted each call, in nanoseconds, in the order of sending.
     pub arrivals: Vec<u64>,
     /// The sum of all round trips.
@@ -110,6 +112,7 @@ pub fn saturate_with_failures(
                         (arrival, arrival + path.draw(arrival, &mut rng))
                     };
                     stats.round_trips += Duration::from_nanos(answer - now);
+                    stats.departures.push(now);
                     stats.arrivals.push(arrival);
                     answers.push(Reverse((answer, permits.len())));
                     permits.push(Some((permit, if is_lost { End::Lost } else { End::Answered })));

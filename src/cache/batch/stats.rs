@@ -4,13 +4,14 @@
 //! counters on that path are striped, and each thread is assigned one stripe.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use serde::Serialize;
 
 use super::lookup::Origin;
+use crate::cache::stripe;
 
 /// Lookup and request counters of a cache. A query for many keys counts once for each key.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -83,8 +84,6 @@ impl fmt::Display for CacheStats {
     }
 }
 
-const STRIPES: usize = 8;
-
 #[derive(Debug, Default)]
 struct Stripe {
     hits: AtomicU64,
@@ -97,7 +96,7 @@ struct Stripe {
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    stripes: [CachePadded<Stripe>; STRIPES],
+    stripes: [CachePadded<Stripe>; stripe::STRIPES],
     pub(super) misses: AtomicU64,
     pub(super) joined: AtomicU64,
     pub(super) batches: AtomicU64,
@@ -108,17 +107,10 @@ pub(super) struct Counters {
     pub(super) timed_out: AtomicU64,
 }
 
-static NEXT_STRIPE: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static STRIPE: usize = NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES;
-}
-
 impl Counters {
     /// Records a returned value.
     pub(super) fn record_answer(&self, origin: Origin, age: Duration) {
-        let mine = STRIPE.try_with(|stripe| *stripe).unwrap_or(0);
-        let Some(stripe) = self.stripes.get(mine) else { return };
+        let Some(stripe) = self.stripes.get(stripe::mine()) else { return };
         let of_origin = match origin {
             Origin::Memory => &stripe.hits,
             Origin::Stale => &stripe.stale,

@@ -56,8 +56,9 @@ impl CallOptions {
     }
 
     /// Sets how old a cached answer may be, in place of the cache's own setting. Zero accepts only the answer to a
-    /// request that is sent after the call. Without a cache, as in a proxy without a
-    /// [`QuoteCache`](crate::cache::QuoteCache), this option has no effect.
+    /// request that is sent after the call. It applies to a [`QuoteCache`](crate::cache::QuoteCache), and to methods whose
+    /// answers a response cache keeps (feature `responses`), where it can only shorten the time. It has no effect on other
+    /// calls.
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = Some(max_age);

@@ -304,12 +304,7 @@ impl LaneCore {
     ) {
         if let Some(limits) = health.take_new_limits() {
             // Cannot fail: the configured quota is valid, and so is a cut of it.
-            let _ = pacing_state.set_lane_and_cut(
-                self.index,
-                &limits.all_calls,
-                &limits.normal_calls,
-                now,
-            );
+            let _ = pacing_state.set_lane_limits(self.index, &limits.limits(), now);
         }
     }
 

@@ -9,7 +9,7 @@ use super::route_breakers::{BlockedRoute, BreakerChange, RouteBreakers};
 use crate::lane::call::task::Disposition;
 use crate::lane::call::{Attempt, CallMeta};
 use crate::lane::resolved_config::ResolvedLaneConfig;
-use crate::quota::{Moment, Quota};
+use crate::quota::{LaneLimits, Moment, Quota};
 use crate::resilience::{
     Admission, BreakerMode, CallOutcome, PolicyError, RetryBudget, RetryPolicy, SendStamp, Throttle,
 };
@@ -31,11 +31,17 @@ pub(crate) struct LaneHealth {
 }
 
 /// The quotas that limit a lane at present.
-pub(in crate::lane) struct LaneLimits {
-    /// For all calls.
-    pub(in crate::lane) all_calls: Quota,
-    /// In addition, for calls that are not urgent.
-    pub(in crate::lane) normal_calls: Quota,
+pub(in crate::lane) struct CurrentLimits {
+    configured: Quota,
+    cut: Quota,
+    cut_binds_urgent: bool,
+}
+
+impl CurrentLimits {
+    pub(in crate::lane) fn limits(&self) -> LaneLimits<'_> {
+        let Self { configured, cut, cut_binds_urgent } = self;
+        LaneLimits { quota: configured, cut, cut_binds_urgent: *cut_binds_urgent }
+    }
 }
 
 /// A call that waits at least this long was limited by the rate: it is more than a hand-over between threads takes.
@@ -213,29 +219,26 @@ impl LaneHealth {
     }
 
     /// Returns the new limits of the lane, if they have changed.
-    pub(in crate::lane) fn take_new_limits(&mut self) -> Option<LaneLimits> {
+    pub(in crate::lane) fn take_new_limits(&mut self) -> Option<CurrentLimits> {
         let changed = self.throttle.take_new_quota().is_some();
         (changed || self.limits_changed).then(|| self.current_limits())
     }
 
     /// Replaces the quota. Returns the new limits.
-    pub(in crate::lane) fn set_quota(&mut self, quota: &Quota) -> LaneLimits {
+    pub(in crate::lane) fn set_quota(&mut self, quota: &Quota) -> CurrentLimits {
         self.throttle.set_quota(quota.clone());
         let _ = self.throttle.take_new_quota();
         self.current_limits()
     }
 
-    fn current_limits(&mut self) -> LaneLimits {
+    fn current_limits(&mut self) -> CurrentLimits {
         self.limits_changed = false;
         let cut = self.throttle.cut();
         self.cut_holds_for_urgent &= !cut.windows().is_empty();
-        match self.cut_holds_for_urgent {
-            true => {
-                LaneLimits { all_calls: self.throttle.quota(), normal_calls: Quota::unlimited() }
-            }
-            false => {
-                LaneLimits { all_calls: self.throttle.configured().clone(), normal_calls: cut }
-            }
+        CurrentLimits {
+            configured: self.throttle.configured().clone(),
+            cut,
+            cut_binds_urgent: self.cut_holds_for_urgent,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{LaneQuota, PacingState};
 use crate::quota::moment::nanos;
 use crate::quota::query::EstimateQuery;
-use crate::quota::{Cost, Moment, NoCapacity, NotYet, Reserve};
+use crate::quota::{Cost, Moment, NoCapacity, NotYet};
 
 impl PacingState {
     /// Estimates when a call gets its permit behind calls of the same cost with a total weight of `ahead`, if each
@@ -35,7 +35,7 @@ impl PacingState {
             urgent: cost.urgent,
             weight_ahead,
             weight: cost.slots(),
-            reserve: Reserve::NONE,
+            reserve: lane.reserve_for(cost),
             round_trip,
         };
         let mut latest = lane.quota.estimate(now, *wall_clock, lane.credit, query)?;

@@ -7,7 +7,7 @@
 //! The cut is one more window beside those of the configured quota, as long as the shortest of
 //! them. So the lane never exceeds its quota, and one bad second does not cut the quota of a day. A
 //! cut makes calls rarer, and never impossible: if it leaves less than the largest weight of a
-//! call, it allows that weight in a longer window.
+//! call, it allows that weight in a longer window. A cut of a spaced quota is spaced too.
 //!
 //! # How much is cut
 //!
@@ -202,7 +202,11 @@ impl Throttle {
     /// Returns the window of the cut, or an unlimited quota if nothing is cut.
     pub fn cut(&self) -> Quota {
         match self.cut {
-            Some(cut) => cut.quota(self.window, self.min_window_limit()),
+            Some(cut) => {
+                let quota = cut.quota(self.window, self.min_window_limit());
+                let is_spaced = self.configured.windows().iter().any(|window| window.spaced);
+                if is_spaced { quota.spaced() } else { quota }
+            }
             None => Quota::unlimited(),
         }
     }

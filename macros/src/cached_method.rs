@@ -1,0 +1,198 @@
+//! Writes the body of a method with `cache`, and what the builder and the proxy have for its answers.
+//!
+//! Without the feature `responses` the key has no effect, and nothing is written here.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::ReturnType;
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+
+use crate::argument::Argument;
+use crate::cache_attr::CacheKey;
+use crate::lane_attr::LaneKeys;
+use crate::lane_method::{call_spec, failure_of};
+use crate::method::{Method, MethodKind};
+use crate::model::Model;
+
+/// Returns whether the calls of a method look into the cache.
+pub(crate) fn is_cached(keys: &LaneKeys) -> bool {
+    cfg!(feature = "responses") && keys.cache.is_some()
+}
+
+/// Returns the body of a method of the trait: a lookup, and on a miss a fetch through the lane.
+pub(crate) fn body(
+    model: &Model,
+    (method, keys): (&Method, &LaneKeys),
+    proxy: &TokenStream,
+) -> TokenStream {
+    let (inner, path, name) = (&model.inner, model.path(), &method.name);
+    let label = name.unraw().to_string();
+    let ReturnType::Type(_, answer) = &method.signature.output else { return TokenStream::new() };
+    let span = Span::call_site().located_at(method.return_span);
+    let local = |name: &str| syn::Ident::new(name, Span::mixed_site());
+    let (call, target, arguments) =
+        (local("__lk_call"), local("__lk_inner"), local("__lk_arguments"));
+    let keep = local("__lk_keep_for");
+    let (packed, spec) =
+        (method.arguments.iter().map(Argument::pack), call_spec(model, method, keys));
+    let checks = checks(method, answer);
+    // What the call needs first borrows an argument after it was moved.
+    let is_lent_later = keys.first.is_some();
+    let owned = method.arguments.iter().map(|argument| argument.owned_value(is_lent_later));
+    let keep_for = match &keys.cache_for {
+        None => quote!(::core::option::Option::Some(::core::time::Duration::MAX)),
+        Some(hook) => {
+            let lent = method.arguments.iter().map(Argument::lend);
+            quote! {
+                if ::lanekeeper::proxy::Lanes::caches(&#proxy.lanes, #label) {
+                    #proxy.#hook(#(#lent),*)
+                } else {
+                    ::core::option::Option::None
+                }
+            }
+        }
+    };
+    let first = match &keys.first {
+        None => quote!(::core::option::Option::None::<::lanekeeper::proxy::NoPrerequisite>),
+        Some(first) => {
+            let lent = method.arguments.iter().map(Argument::lend);
+            quote!(#proxy.#first(#(#lent),*))
+        }
+    };
+    let names: Vec<_> = method.arguments.iter().map(Argument::owned_name).collect();
+    let unpack_all = match names.is_empty() {
+        true => quote!(let _ = #arguments;),
+        false => quote!(let (#(#names,)*) = ::core::clone::Clone::clone(#arguments);),
+    };
+    let lend_all = match names.is_empty() {
+        true => quote!(let _ = #arguments;),
+        false => quote!(let (#(#names,)*) = #arguments;),
+    };
+    let unpacked = method.arguments.iter().map(|argument| argument.unpack(false));
+    let failure = failure_of(span);
+    let fetch = quote_spanned! {span=>
+        ::lanekeeper::proxy::CachedCall::fetch(
+            #call,
+            #first,
+            move |#arguments| {
+                #unpack_all
+                <#inner as #path>::#name(&#target #(, #unpacked)*)
+            },
+            #failure,
+            |#arguments, value| {
+                // If a type does not implement `CacheableResponse`, the compiler falls back to the second trait.
+                use ::lanekeeper::proxy::{CacheableResponse as _, UnmeasuredResponse as _};
+                #lend_all
+                let probe = ::lanekeeper::proxy::ResponseProbe(value);
+                let heaps = [
+                    (&probe).heap_bytes(),
+                    #((&::lanekeeper::proxy::ResponseProbe(#names)).heap_bytes(),)*
+                ];
+                let sum = heaps.into_iter().fold(0, ::core::primitive::usize::saturating_add);
+                (sum, (&probe).is_cacheable())
+            },
+        )
+    };
+    quote!({
+        #checks
+        let #keep: ::core::option::Option<::core::time::Duration> = #keep_for;
+        #(#packed)*
+        let #call = ::lanekeeper::proxy::Lanes::cached_call::<_, #answer>(
+            &#proxy.lanes,
+            #spec,
+            &#proxy.options,
+            #keep,
+            (#(#owned,)*),
+        );
+        if let ::core::option::Option::Some(answer) = ::lanekeeper::proxy::CachedCall::get(&#call) {
+            return ::core::result::Result::Ok(answer);
+        }
+        let #target = ::std::sync::Arc::clone(&#proxy.inner);
+        #fetch
+    })
+}
+
+/// Returns statements that do not compile if an argument or the answer cannot be kept. The error is at its type.
+fn checks(method: &Method, answer: &syn::Type) -> TokenStream {
+    let arguments = method.arguments.iter().map(|argument| {
+        let (owned, cfg) = (argument.owned_type(), argument.attributes.cfg());
+        let span = Span::call_site().located_at(argument.ty.span());
+        quote_spanned!(span=> #cfg __lk_argument::<#owned>();)
+    });
+    let span = Span::call_site().located_at(method.return_span);
+    let parts = quote!(<#answer as ::lanekeeper::proxy::ResultParts>);
+    let answers = quote_spanned! {span=>
+        __lk_answer::<#parts::Value>();
+        __lk_answer::<#parts::Error>();
+    };
+    quote! {
+        fn __lk_argument<A: ::lanekeeper::proxy::CacheArgument>() {}
+        fn __lk_answer<A: ::lanekeeper::proxy::Cacheable>() {}
+        #(#arguments)*
+        #answers
+    }
+}
+
+fn cached_methods(model: &Model) -> impl Iterator<Item = (&Method, &CacheKey)> {
+    let cached = |method: &&Method| match &method.kind {
+        MethodKind::Lane(keys) => is_cached(keys),
+        MethodKind::Direct | MethodKind::Provided => false,
+    };
+    model.methods.iter().filter(cached).filter_map(|method| match &method.kind {
+        MethodKind::Lane(keys) => Some((method, keys.cache.as_ref()?)),
+        MethodKind::Direct | MethodKind::Provided => None,
+    })
+}
+
+/// Returns the call that names the methods to the builder of the lanes.
+pub(crate) fn declared_methods(model: &Model) -> Option<TokenStream> {
+    let methods = cached_methods(model).map(|(method, cache)| {
+        let (name, cfg) = (method.name.unraw().to_string(), method.attributes.cfg());
+        let ttl = match cache.ttl {
+            Some(nanos) => quote! {
+                ::core::option::Option::Some(::core::time::Duration::from_nanos(#nanos))
+            },
+            None => quote!(::core::option::Option::None),
+        };
+        quote!(#cfg (#name, #ttl))
+    });
+    let methods: Vec<_> = methods.collect();
+    (!methods.is_empty()).then(|| quote!(.cached_methods(&[#(#methods),*])))
+}
+
+/// Returns the setters of the builder and the method `responses` of the proxy, if any method has `cache`.
+pub(crate) fn methods(model: &Model) -> Option<TokenStream> {
+    let Model { visibility, proxy, builder, inner, .. } = model;
+    cached_methods(model).next()?;
+    let attributes = model.attributes.all();
+    Some(quote! {
+        #attributes
+        #[automatically_derived]
+        impl<#inner> #builder<#inner> {
+            /// Sets for how long the answers of a method with `cache` are kept, counted from when its request is
+            /// sent. Zero is not at all.
+            #visibility fn response_ttl(mut self, method: &str, ttl: ::core::time::Duration) -> Self {
+                self.lanes.response_ttl(method, ttl);
+                self
+            }
+
+            /// Sets how much memory the kept answers of all methods together may take, in bytes. 64 MiB by default.
+            #visibility fn response_capacity(mut self, bytes: u64) -> Self {
+                self.lanes.response_capacity(bytes);
+                self
+            }
+        }
+
+        #attributes
+        #[automatically_derived]
+        impl<#inner> #proxy<#inner> {
+            /// Returns the kept answers of the methods with `cache`, for example to forget them. All clones of the
+            /// proxy share them.
+            #[must_use]
+            #visibility fn responses(&self) -> &::lanekeeper::proxy::ResponseCache {
+                self.lanes.responses()
+            }
+        }
+    })
+}
