@@ -9,7 +9,7 @@ use lanekeeper::clock::ManualClock;
 use lanekeeper::order_guard::{OrderGuard, RecoveredOutcome};
 
 use super::orders::{absence, echoed, lookup};
-use super::shaky::{DUPLICATE, Fate, SETTLE, Shaky, order, to_price, transient};
+use super::shaky::{DUPLICATE, Fate, Shaky, order, to_price, transient};
 
 /// The order appears in the book long after the search is over.
 const LATE: Fate = Fate::LostAfter(Duration::from_secs(3600));
