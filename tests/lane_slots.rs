@@ -181,7 +181,7 @@ fn a_rate_cut_keeps_no_reserve() {
             let config = LaneConfig::new(Quota::per_second(10)).reserve(8);
             let lanes = one(config.retry(RetryPolicy::none()), clock.clone());
             let throttled = |options: &CallOptions| {
-                lanes.call(WRITE, options, || ended(Some(TOO_FAST)), class).unwrap_err()
+                lanes.call_spec(WRITE, options, || ended(Some(TOO_FAST)), class).unwrap_err()
             };
             throttled(&options());
             if urgent_is_throttled_too {

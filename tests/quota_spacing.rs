@@ -10,7 +10,7 @@ use std::time::Duration;
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{CallOptions, LaneConfig, Priority};
 use lanekeeper::quota::{
-    Budget, Cost, Moment, NotYet, PacingState, Quota, RttCredit, WallClockSample,
+    Budget, BudgetSet, Cost, Moment, NotYet, PacingState, Quota, RttCredit, WallClockSample,
 };
 use lanekeeper::resilience::{Throttle, ThrottlePolicy};
 use proptest::prelude::*;
@@ -184,7 +184,7 @@ fn a_new_quota_counts_its_gap_from_the_last_call() {
 fn a_budget_can_be_spaced_and_holds_up_only_its_own_calls() {
     let mut pacing = pacing(&Quota::unlimited());
     pacing.add_budget(&Budget::new(Quota::per_minute(20).spaced())).unwrap();
-    let order = Cost { budgets: &[0], ..CALL };
+    let order = Cost { budgets: BudgetSet::of(&[0]), ..CALL };
     let permit = pacing.take(order, at(0)).unwrap();
     pacing.finish(permit, at(10));
     assert_eq!(pacing.available_at(order, at(10)), Err(NotYet::Until(at(3_000))));
