@@ -60,7 +60,17 @@ impl Foreign for Service {
     }
 }
 
-impl lanekeeper::proxy::Classify for Failure {
+/// An error with a class, which a closure needs.
+#[derive(Debug, PartialEq)]
+struct Classified;
+
+impl From<LaneError> for Classified {
+    fn from(_: LaneError) -> Self {
+        Self
+    }
+}
+
+impl lanekeeper::proxy::Classify for Classified {
     fn class(&self) -> lanekeeper::ErrorClass {
         lanekeeper::ErrorClass::Rejected
     }
@@ -94,7 +104,7 @@ fn a_call_of_another_trait_is_charged_to_the_lane_and_budget_of_the_same_name() 
     assert_eq!(extras.history(), Ok(4));
     assert_eq!(weather.forecast(), Ok(1));
     let call = LaneCall::write("alerts").budget("sms").weight(4);
-    assert_eq!(extras.lanes().call(&call, &CallOptions::new(), || Ok::<_, Failure>(6)), Ok(6));
+    assert_eq!(extras.lanes().call(&call, &CallOptions::new(), || Ok::<_, Classified>(6)), Ok(6));
     let expected = [("reads", 2), ("alerts", 6), ("day", 2), ("sms", 6)];
     let expected: Vec<_> = expected.map(|(name, used)| (name.to_owned(), used)).into();
     assert_eq!((used(&weather), used(&extras)), (expected.clone(), expected));

@@ -76,6 +76,7 @@ fn by_code(folder: &Path) -> StackBuilder<CachedProxyBuilder<Kite>> {
         .step_percent(10)
         .min_percent(20);
     let transactional = LaneConfig::new(quota("8/s, 300/min"))
+        .reserve(2)
         .credit(RttCredit::percent(90))
         .in_flight(4)
         .urgent_workers(2)
@@ -94,7 +95,7 @@ fn by_code(folder: &Path) -> StackBuilder<CachedProxyBuilder<Kite>> {
         .prior_usage(PriorUsage::None)
         .transactional(transactional)
         .quote(unguarded.breaker(BreakerPolicy::disabled()))
-        .historical(quota("2/s"))
+        .historical(quota("2/s spaced"))
         .orders(orders.reserve(20))
         .quote_ttl(secs(2))
         .configure(|cache| {
