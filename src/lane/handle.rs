@@ -261,10 +261,13 @@ impl Lane {
                 let is_own = |job: &Job| Arc::ptr_eq(&job.meta().attachment, attachment);
                 let has_own_call =
                     own_worker.is_some_and(|own| core.in_flight_calls.is_running(own, is_own));
-                let is_idle =
-                    core.wait_until_detached(attachment, usize::from(has_own_call), deadline);
+                let wait =
+                    || core.wait_until_detached(attachment, usize::from(has_own_call), deadline);
+                wait();
                 let rejected = rejected_while_paused
                     + core.close_attachment(attachment, AttachmentStage::Closed);
+                // A call that was admitted before may have been dispatched after the wait.
+                let is_idle = wait();
                 rejected + if is_idle { 0 } else { core.cut_off_attachment(attachment, own_worker) }
             }
         };
@@ -284,16 +287,25 @@ impl Lane {
         }
         let index = self.core.index;
         let is_detached = |job: &Job| job.meta().attachment.stage(index) == AttachmentStage::CutOff;
-        let still_running = self.core.in_flight_calls.still_running(own_worker, is_detached);
-        let mut is_timed_out = false;
-        let are_finished =
-            (still_running..threads.len()).all(|_| self.wait_for_worker(limit, &mut is_timed_out));
-        if !are_finished || still_running > 0 {
+        // Counted anew each time: one that was cut off may return meanwhile, and its thread finishes too.
+        let still_running = || self.core.in_flight_calls.still_running(own_worker, is_detached);
+        let (mut finished, mut is_timed_out) = (0, false);
+        let are_finished = loop {
+            if finished + still_running() >= threads.len() {
+                break true;
+            }
+            if !self.wait_for_worker(limit, &mut is_timed_out) {
+                break false;
+            }
+            finished += 1;
+        };
+        let are_all_finished = finished == threads.len();
+        if !are_all_finished {
             self.core.cut_off_all(own_worker);
         }
         for worker in threads {
             // The other threads are detached. The panic of a worker needs no report here.
-            if (are_finished && still_running == 0) || worker.is_finished() {
+            if are_all_finished || worker.is_finished() {
                 let _ = worker.join();
             }
         }

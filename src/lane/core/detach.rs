@@ -64,8 +64,8 @@ impl LaneCore {
         unsent
     }
 
-    /// Blocks until no call of the proxy is queued and at most `in_flight_left` are in flight, or until `deadline`.
-    /// Returns whether that came to be.
+    /// Blocks until no call of the proxy is queued and at most `in_flight_left` are in flight or to be reported, or
+    /// until `deadline`. Returns whether that came to be.
     pub(in crate::lane) fn wait_until_detached(
         &self,
         attachment: &Arc<Attachment>,
@@ -74,11 +74,11 @@ impl LaneCore {
     ) -> bool {
         let is_own = is_of(attachment);
         let is_idle = || {
-            // A call is dispatched under this lock, and counts as in flight until it is answered or queued again.
+            // A call is dispatched under this lock, and counts until it is answered and reported, or queued again.
             let queue = self.lock_queue();
             let has_deferred = self.has_deferred.load(Ordering::SeqCst);
             !has_deferred
-                && attachment.in_flight(self.index) <= in_flight_left
+                && attachment.unfinished(self.index) <= in_flight_left
                 && !queue.scheduler.has_any(&is_own)
         };
         self.idle.wait(&self.clock, deadline, is_idle)
