@@ -186,3 +186,46 @@ fn a_shutdown_of_one_proxy_twice_at_once_ends_both_times() {
         }
     });
 }
+
+/// Their callers are answered, and the broker may never return.
+#[test]
+fn no_later_drain_waits_for_calls_that_were_cut_off() {
+    within_reason(|| {
+        let owner = one(unlimited(2), ManualClock::new());
+        let proxy = attached(&owner);
+        let hung = hold(&proxy, WRITE);
+        let cut = proxy.shutdown(Shutdown::Drain(Duration::ZERO));
+        assert_eq!((cut.rejected, cut.in_flight), (0, 1));
+        for lanes in [&proxy, &owner, &owner] {
+            let summary = lanes.shutdown(Shutdown::Drain(Duration::MAX));
+            assert_eq!((summary.rejected, summary.in_flight), (0, 1));
+        }
+        assert_eq!(hung.ticket.wait().unwrap_err().kind, LaneErrorKind::CutOff);
+        drop(hung.go);
+    });
+}
+
+#[test]
+fn a_pause_ends_the_sending_of_a_drain_that_has_begun() {
+    within_reason(|| {
+        let owner = one(unlimited(1), ManualClock::new());
+        let proxy = attached(&owner);
+        let held = hold(&owner, WRITE);
+        let queued = submit(&proxy, WRITE, &options(), || ());
+        thread::scope(|scope| {
+            let drain = scope.spawn(|| proxy.shutdown(Shutdown::Drain(Duration::MAX)));
+            let is_draining = || {
+                let mut probe = submit(&proxy, WRITE, &options(), || ());
+                let is_refused = probe.try_wait().is_some();
+                probe.cancel();
+                is_refused
+            };
+            until(is_draining);
+            owner.lane("test").unwrap().pause();
+            assert_eq!(drain.join().unwrap().rejected, 1);
+        });
+        assert_eq!(queued.wait().unwrap_err().kind, LaneErrorKind::Closed);
+        drop(held.go);
+        assert_eq!(held.ticket.wait(), Ok(()));
+    });
+}
