@@ -17,9 +17,11 @@ pub(crate) struct Attachment {
 #[derive(Debug, Default)]
 struct AttachedLane {
     stage: AtomicU8,
-    /// How many calls are in flight. A call counts from its dispatch, under the lock of the lane's queue, until its
-    /// answer is published or it is queued again.
+    /// How many calls are in flight. A call counts from its dispatch, under the lock of the lane's queue, until just
+    /// before its answer is visible, or until it is queued again.
     in_flight: AtomicUsize,
+    /// How many calls have ended, and are still to be answered or reported.
+    reporting: AtomicUsize,
 }
 
 /// How far the shutdown of one proxy has come in one lane. It never goes back.
@@ -70,10 +72,28 @@ impl Attachment {
         }
     }
 
+    /// Ends a call, which is still to be answered or reported.
     pub(super) fn end_call(&self, lane: usize) {
         if let Some(lane) = self.lanes.get(lane) {
+            // In this order: `unfinished` reads the other way round.
+            lane.reporting.fetch_add(1, Ordering::SeqCst);
             lane.in_flight.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+
+    /// Ends the report of a call.
+    pub(super) fn end_report(&self, lane: usize) {
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.reporting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Returns how many calls are in flight, or still to be answered or reported.
+    pub(super) fn unfinished(&self, lane: usize) -> usize {
+        let count = |lane: &AttachedLane| {
+            lane.in_flight.load(Ordering::SeqCst) + lane.reporting.load(Ordering::SeqCst)
+        };
+        self.lanes.get(lane).map_or(0, count)
     }
 }
 
@@ -98,6 +118,8 @@ mod tests {
         attachment.begin_call(9);
         assert_eq!([0, 1, 9].map(|lane| attachment.in_flight(lane)), [0, 1, 0]);
         attachment.end_call(1);
-        assert_eq!(attachment.in_flight(1), 0);
+        assert_eq!((attachment.in_flight(1), attachment.unfinished(1)), (0, 1));
+        attachment.end_report(1);
+        assert_eq!(attachment.unfinished(1), 0);
     }
 }

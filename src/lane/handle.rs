@@ -237,7 +237,7 @@ impl Lane {
         core.set_state(LaneState::Draining);
         // The drain must not wait for a call of this lane that itself runs the drain.
         let own_worker = self.own_worker();
-        let is_idle = core.wait_until_idle(usize::from(own_worker.is_some()), deadline);
+        let is_idle = core.wait_until_idle(own_worker, deadline);
         let rejected = rejected_while_paused + self.close();
         rejected + if is_idle { 0 } else { core.cut_off_all(own_worker) }
     }
@@ -255,19 +255,15 @@ impl Lane {
             Shutdown::Drain(limit) => {
                 let deadline = core.clock.now() + limit;
                 core.advance_attachment(attachment, AttachmentStage::Draining);
-                // As in `drain`: calls in a paused lane were stopped on purpose.
-                let rejected_while_paused = match core.state() {
-                    LaneState::Paused => core.close_attachment(attachment, AttachmentStage::Closed),
-                    _ => 0,
-                };
                 let own_worker = self.own_worker();
                 let is_own = |job: &Job| Arc::ptr_eq(&job.meta().attachment, attachment);
                 let has_own_call =
                     own_worker.is_some_and(|own| core.in_flight_calls.is_running(own, is_own));
-                let is_idle =
-                    core.wait_until_detached(attachment, usize::from(has_own_call), deadline);
-                let rejected = rejected_while_paused
-                    + core.close_attachment(attachment, AttachmentStage::Closed);
+                let in_flight_left = usize::from(has_own_call);
+                core.wait_until_sent(attachment, in_flight_left, deadline);
+                let rejected = core.close_attachment(attachment, AttachmentStage::Closed);
+                // A call that was admitted before may have been dispatched after that wait.
+                let is_idle = core.wait_until_answered(attachment, in_flight_left, deadline);
                 rejected + if is_idle { 0 } else { core.cut_off_attachment(attachment, own_worker) }
             }
         };
@@ -285,18 +281,25 @@ impl Lane {
             // A worker that drops the lane itself cannot join itself.
             threads.swap_remove(own_worker);
         }
-        let index = self.core.index;
-        let is_detached = |job: &Job| job.meta().attachment.stage(index) == AttachmentStage::CutOff;
-        let still_running = self.core.in_flight_calls.still_running(own_worker, is_detached);
-        let mut is_timed_out = false;
-        let are_finished =
-            (still_running..threads.len()).all(|_| self.wait_for_worker(limit, &mut is_timed_out));
-        if !are_finished || still_running > 0 {
+        // Counted anew each time: one that was cut off may return meanwhile, and its thread finishes too.
+        let still_running = || self.core.cut_off_calls(own_worker);
+        let (mut finished, mut is_timed_out) = (0, false);
+        let are_finished = loop {
+            if finished + still_running() >= threads.len() {
+                break true;
+            }
+            if !self.wait_for_worker(limit, &mut is_timed_out) {
+                break false;
+            }
+            finished += 1;
+        };
+        let are_all_finished = finished == threads.len();
+        if !are_all_finished {
             self.core.cut_off_all(own_worker);
         }
         for worker in threads {
             // The other threads are detached. The panic of a worker needs no report here.
-            if (are_finished && still_running == 0) || worker.is_finished() {
+            if are_all_finished || worker.is_finished() {
                 let _ = worker.join();
             }
         }

@@ -265,7 +265,7 @@ impl<B: Broker> OrderGuard<B> {
     /// outcome final. Each order needs the [id](Order::id) of the broker's order book, which identifies it later. If
     /// its caller still waits for a lost answer, the update settles the outcome at once: of a placement if it shows
     /// the whole order, and of a change or a cancellation if it shows a final state. Any other update of that order
-    /// leads to a read at once, because it may be older than the write.
+    /// leads to a read soon, because it may be older than the write.
     ///
     /// An update has to be authentic: for a postback of Kite see `brokers::kite::postback`.
     pub fn order_update(&self, order: &Order) {

@@ -103,6 +103,7 @@ impl GuardState {
             if pending.is_empty() {
                 return Observation::Conclusive(());
             }
+            let Some(context) = context else { return Observation::NotFound };
             let book = match self.read_book(broker, search_deadline, caller_deadline) {
                 Ok(book) => book,
                 Err(error) => return Observation::Failed(error),

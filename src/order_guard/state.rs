@@ -55,7 +55,7 @@ impl GuardState {
         evidence: &mut Evidence,
         caller_deadline: Option<Moment>,
         watch: &UpdateWatch<'_>,
-        poll: impl FnMut(PollContext) -> Observation<A>,
+        poll: impl FnMut(Option<PollContext>) -> Observation<A>,
     ) -> Result<A, Unresolved> {
         match self.order_tags.support() {
             TagSupport::None => Err(Unresolved::Unreadable(BrokerError::NotSent(

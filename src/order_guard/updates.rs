@@ -2,7 +2,8 @@
 //!
 //! A search reads the order book, and pauses between its reads. An update of its order ends the pause at once. An
 //! update may be late: brokers deliver some twice, and out of order. So it counts as evidence only for what cannot
-//! change any more, and otherwise it is the reason for another read.
+//! change any more, and otherwise it is the reason for another read. An order may have many updates in a second, so
+//! they do not decide how often it is read (`reconcile/polling.rs`).
 
 use parking_lot::Mutex;
 
@@ -88,15 +89,15 @@ impl UpdateWatch<'_> {
         search.final_state.clone()
     }
 
-    /// Pauses until `until`, or until an update comes.
-    pub(super) fn pause(&self, clock: &Clock, until: Moment) {
+    /// Pauses until `until`, or until an update comes. Returns whether one came.
+    pub(super) fn pause(&self, clock: &Clock, until: Moment) -> bool {
         let _participation = clock.participate();
         let mut searches = self.updates.searches.lock();
         let is_quiet = |searches: &mut Searches| {
             let mut own = searches.waiting.iter().filter(|search| search.number == self.number);
             !own.any(|search| search.has_update)
         };
-        self.updates.arrived.wait_while(&mut searches, clock, Some(until), is_quiet);
+        self.updates.arrived.wait_while(&mut searches, clock, Some(until), is_quiet)
     }
 }
 

@@ -93,7 +93,7 @@ pub enum RouteError {
     /// The path of a request is not in its canonical form.
     #[error("the path {path:?} cannot be sent: {why}")]
     Path {
-        /// The path.
+        /// The path, without a query, which may hold secrets.
         path: String,
         /// The reason.
         why: &'static str,
@@ -142,7 +142,11 @@ impl RouteTable {
         if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
             return Err(RouteError::Method { method: method.to_owned() });
         }
-        check_path(path).map_err(|why| RouteError::Path { path: path.to_owned(), why })?;
+        check_path(path).map_err(|why| {
+            // A query in it may hold a secret, such as a token.
+            let path = path.split(['?', '#']).next().unwrap_or_default().to_owned();
+            RouteError::Path { path, why }
+        })?;
         let is_read = matches!(method, "GET" | "HEAD");
         let described_as = if is_read { "GET" } else { method };
         let matching = self.routes.iter().filter(|route| route.pattern.matches(described_as, path));

@@ -64,6 +64,28 @@ fn what_a_server_could_read_as_another_request_is_not_sent() {
     refused("no body", |kite| kite.request(&RawRequest::delete("/alerts").json("{}")));
 }
 
+/// Kite's documentation writes the tokens of a logout into the query.
+#[test]
+fn no_text_of_a_request_shows_a_secret() {
+    let request = RawRequest::delete("/session/token?api_key=k&access_token=hunter2");
+    let server = Server::new([]);
+    let error = server.kite().request(&request).unwrap_err();
+    let shown = format!("{error} {error:?} {request:?}");
+    assert!(shown.contains("/session/token") && !shown.contains("hunter2"), "{shown}");
+
+    #[derive(Debug, serde::Deserialize)]
+    #[allow(dead_code)]
+    struct Wrong {
+        access_token: u8,
+    }
+    let request = RawRequest::post("/session/token").form("request_token", "r");
+    let (_, wrong) =
+        call(r#"{"access_token":"hunter2"}"#, |kite| kite.request(&request)?.data::<Wrong>());
+    let error = wrong.unwrap_err();
+    assert!(is_unknown(&error), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
+}
+
 #[test]
 fn an_unusable_answer_leaves_a_write_open() {
     for body in UNUSABLE.into_iter().filter(|body| !body.contains("data")) {

@@ -165,3 +165,67 @@ fn recover_takes_an_earlier_update_for_the_answer() {
     assert_eq!(recovered[0].outcome, RecoveredOutcome::Placed(OrderId::new("000001")));
     assert_eq!((broker.state().reads, guard.recover()), (reads, vec![]));
 }
+
+/// Brokers deliver updates out of order: one from before the end of an order says nothing after it.
+#[test]
+fn an_older_update_does_not_bring_a_rejected_order_back() {
+    let broker = echoed();
+    let guard = broker.guard();
+    broker.fates([LATE]);
+    broker.blind(50, &transient());
+    lookup(guard.place_order(&order(1)));
+    let mut landed = broker.state().ledger[0].1.clone();
+    for status in ["REJECTED", "OPEN PENDING"] {
+        landed.status = status.into();
+        guard.order_update(&landed);
+    }
+    let recovered = guard.recover();
+    assert!(matches!(recovered[0].outcome, RecoveredOutcome::Rejected(_)), "{recovered:?}");
+}
+
+/// Each fill of an order is an update, and the cancellation of that order needs a read that works.
+#[test]
+fn many_updates_do_not_end_a_search_whose_reads_fail() {
+    let broker = echoed();
+    let guard = broker.guard();
+    let id = broker.place_order(&order(1)).unwrap();
+    let (told, within) = (guard.clone(), broker.clone());
+    broker.meanwhile(move |_| {
+        let order = within.state().ledger[0].1.clone();
+        told.order_update(&order);
+    });
+    // A gateway shows an error page for two seconds.
+    let began = broker.clock.now();
+    let fatal = BrokerError::Fatal(lanekeeper::broker::ErrorDetail::new("an error page"));
+    broker.blind(5, &fatal);
+    broker.fates([Fate::LostAfter(Duration::from_secs(1)), Fate::LostBefore]);
+    let answer = guard.cancel_order(&id);
+    let took = broker.clock.now().since(began);
+    assert!(answer.is_ok() || took > Duration::from_secs(2), "{answer:?} after {took:?}");
+}
+
+/// A broker that asks for a pause gets it, whatever updates come.
+#[test]
+fn an_update_does_not_cut_the_wait_short_that_the_broker_asked_for() {
+    let broker = echoed();
+    let guard = broker.guard();
+    let id = broker.place_order(&order(1)).unwrap();
+    let (told, within) = (guard.clone(), broker.clone());
+    let reads = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let read_at = reads.clone();
+    broker.meanwhile(move |_| {
+        read_at.lock().unwrap().push(within.clock.now());
+        let order = within.state().ledger[0].1.clone();
+        told.order_update(&order);
+    });
+    let throttled = BrokerError::Throttled {
+        retry_after: Some(Duration::from_secs(5)),
+        detail: lanekeeper::broker::ErrorDetail::new("too many"),
+    };
+    broker.blind(1, &throttled);
+    broker.fates([Fate::LostAfter(Duration::from_secs(1)), Fate::LostBefore]);
+    assert_eq!(guard.cancel_order(&id), Ok(()));
+    let reads = reads.lock().unwrap();
+    let gap = reads[1].since(reads[0]);
+    assert!(gap >= Duration::from_secs(5), "{gap:?}");
+}

@@ -167,9 +167,10 @@ fn one_rejected_of_two_sendings_is_not_conclusive() {
     let mut known = Order::new(OrderId::new("1"), OrderStatus::Rejected, &order(1).tag(&tag));
     guard.order_update(&known);
     assert_eq!(late.reported(), []);
+    known.id = OrderId::new("2");
     known.status = OrderStatus::Open;
     guard.order_update(&known);
-    assert_eq!(late.reported(), [(1, placed("1"))]);
+    assert_eq!(late.reported(), [(1, placed("2"))]);
 }
 
 /// Postbacks come within a second, and the book may be stale for longer.

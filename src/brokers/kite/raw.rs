@@ -132,12 +132,15 @@ impl RawRequest {
             Body::Form(pairs) => Some((super::http::FORM, encode(pairs))),
             Body::Json(text) => Some((super::http::JSON, text.clone())),
         };
-        // Its answer may be a token.
-        let has_secret_response = self.path.starts_with("/session");
         let is_listing = self.path.starts_with("/instruments") || self.path == "/mf/instruments";
         Ok(ApiRequest::raw(method, path, body, effect)
             .listing_if(is_listing)
-            .secret_if(has_secret_response))
+            .secret_if(self.has_secret_answer()))
+    }
+
+    /// Returns whether its answer may be a token.
+    fn has_secret_answer(&self) -> bool {
+        self.path.starts_with("/session")
     }
 }
 
@@ -147,7 +150,9 @@ fn encode(pairs: &[(String, String)]) -> String {
 
 impl fmt::Debug for RawRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.path)?;
+        // A query in the path is refused when the request is sent, and may hold a secret.
+        let path = self.path.split(['?', '#']).next().unwrap_or_default();
+        write!(f, "{} {path}", self.method)?;
         let names = |pairs: &[(String, String)]| {
             pairs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
         };
@@ -172,6 +177,8 @@ pub struct RawAnswer {
     /// The body: JSON with Kite's envelope, or a listing as CSV.
     pub body: Vec<u8>,
     effect: Effect,
+    /// Whether no error may show any of it.
+    is_secret: bool,
 }
 
 impl RawAnswer {
@@ -188,7 +195,8 @@ impl RawAnswer {
         match serde_json::from_slice::<Data<T>>(&self.body) {
             Ok(Data { data }) => Ok(data),
             Err(error) => {
-                let detail = ErrorDetail::new(format!("the data cannot be decoded: {error}"));
+                let why = if self.is_secret { String::new() } else { format!(": {error}") };
+                let detail = ErrorDetail::new(format!("the data cannot be decoded{why}"));
                 Err(classify::decode_error(self.effect, detail.status(self.status)))
             }
         }
@@ -224,7 +232,9 @@ impl KiteRaw for Kite {
         let expected = self.expected_order(request);
         self.http().request(&call, |answer| {
             check_answer(answer, effect)?;
-            let raw = RawAnswer { status: answer.status, body: answer.body.clone(), effect };
+            let (status, body, is_secret) =
+                (answer.status, answer.body.clone(), request.has_secret_answer());
+            let raw = RawAnswer { status, body, effect, is_secret };
             if let Err(why) = expected.check(named_order(&raw)) {
                 let why = ResponseError::WrongRequest(why);
                 self.http().drop_connections_if_out_of_step(effect, &why);

@@ -8,6 +8,7 @@ use crate::lane::attachment::{Attachment, AttachmentStage};
 use crate::lane::call::CallMeta;
 use crate::lane::error::LaneErrorKind;
 use crate::lane::queue::priority_level::Job;
+use crate::lane::state::LaneState;
 use crate::quota::Moment;
 
 impl LaneCore {
@@ -64,24 +65,37 @@ impl LaneCore {
         unsent
     }
 
-    /// Blocks until no call of the proxy is queued and at most `in_flight_left` are in flight, or until `deadline`.
-    /// Returns whether that came to be.
-    pub(in crate::lane) fn wait_until_detached(
+    /// Blocks until no call of the proxy is queued and at most `in_flight_left` are in flight or to be reported, until
+    /// the lane is paused, or until `deadline`. Calls in a paused lane were stopped on purpose.
+    pub(in crate::lane) fn wait_until_sent(
+        &self,
+        attachment: &Arc<Attachment>,
+        in_flight_left: usize,
+        deadline: Moment,
+    ) {
+        let is_over =
+            || self.state() == LaneState::Paused || self.is_finished(attachment, in_flight_left);
+        self.idle.wait(&self.clock, deadline, is_over);
+    }
+
+    /// Blocks until at most `in_flight_left` calls of the proxy are in flight or to be reported, or until `deadline`.
+    /// Returns whether that came to be, or all were cut off before.
+    pub(in crate::lane) fn wait_until_answered(
         &self,
         attachment: &Arc<Attachment>,
         in_flight_left: usize,
         deadline: Moment,
     ) -> bool {
-        let is_own = is_of(attachment);
-        let is_idle = || {
-            // A call is dispatched under this lock, and counts as in flight until it is answered or queued again.
-            let queue = self.lock_queue();
-            let has_deferred = self.has_deferred.load(Ordering::SeqCst);
-            !has_deferred
-                && attachment.in_flight(self.index) <= in_flight_left
-                && !queue.scheduler.has_any(&is_own)
-        };
-        self.idle.wait(&self.clock, deadline, is_idle)
+        self.idle.wait(&self.clock, deadline, || self.is_finished(attachment, in_flight_left))
+    }
+
+    fn is_finished(&self, attachment: &Arc<Attachment>, in_flight_left: usize) -> bool {
+        // A call is dispatched under this lock, and counts until it is answered and reported, or queued again.
+        let queue = self.lock_queue();
+        let is_cut_off = attachment.stage(self.index) == AttachmentStage::CutOff;
+        !self.has_deferred.load(Ordering::SeqCst)
+            && (is_cut_off || attachment.unfinished(self.index) <= in_flight_left)
+            && !queue.scheduler.has_any(is_of(attachment))
     }
 }
 

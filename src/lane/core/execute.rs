@@ -53,7 +53,7 @@ impl LaneCore {
     /// Executes a dispatched call. When it returns, the worker counts as searching.
     fn execute(&self, job: Job, dispatch: Dispatch, worker: usize) {
         let follow_up = catch_panic(|| self.run_attempt(&job, dispatch)).unwrap_or_default();
-        self.in_flight_calls.finish(worker);
+        self.in_flight_calls.begin_report(worker);
         let FollowUp { output, record } = follow_up;
         let PublishOutput { waker, late_answer, last_attempt } = output;
         if waker.is_some() || late_answer.is_some() || last_attempt.is_some() || record.is_some() {
@@ -69,7 +69,8 @@ impl LaneCore {
             }
             self.pool.begin_search();
         }
-        job.meta().attachment.end_call(self.index);
+        self.in_flight_calls.finish(worker);
+        job.meta().attachment.end_report(self.index);
         let _ = catch_panic(|| drop(job));
         self.reporting.fetch_sub(1, Ordering::SeqCst);
         self.idle.notify();
@@ -77,9 +78,9 @@ impl LaneCore {
 
     /// Runs one attempt of a dispatched call, and publishes its answer or queues it again.
     fn run_attempt(&self, job: &Job, dispatch: Dispatch) -> FollowUp {
-        let in_flight = InFlightGuard { lane: self };
-        let Dispatch { permit, context } = dispatch;
         let meta = job.meta();
+        let in_flight = InFlightGuard { lane: self, meta };
+        let Dispatch { permit, context } = dispatch;
         let _current = CurrentCallGuard::enter(self, meta);
         let dispatched_at = permit.taken_at();
         let cost = permit.cost();
@@ -212,6 +213,7 @@ impl LaneCore {
 /// A dispatched call, until it is done. Dropped, also by a panic, it makes its worker count as searching.
 struct InFlightGuard<'a> {
     lane: &'a LaneCore,
+    meta: &'a CallMeta,
 }
 
 impl Drop for InFlightGuard<'_> {
@@ -219,6 +221,7 @@ impl Drop for InFlightGuard<'_> {
         // The lane is not idle until its observer is notified.
         self.lane.reporting.fetch_add(1, Ordering::SeqCst);
         self.lane.in_flight.fetch_sub(1, Ordering::SeqCst);
+        self.meta.attachment.end_call(self.lane.index);
         self.lane.pool.begin_search();
     }
 }

@@ -27,6 +27,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use self::poll::Deferred;
 use self::reentrancy::AwaitedCalls;
+use super::attachment::AttachmentStage;
 use super::call::priority::Priority;
 use super::call::task::RejectResult;
 use super::call::worker_class::WorkerClass;
@@ -387,9 +388,17 @@ impl LaneCore {
         self.report_rejected(cut_off(Job::clone(job)));
     }
 
-    /// Blocks until no call is queued and at most `in_flight_left` calls are in flight, or until `deadline`. Returns
-    /// whether the lane became idle.
-    pub(super) fn wait_until_idle(&self, in_flight_left: usize, deadline: Moment) -> bool {
+    /// Returns how many calls in flight were cut off, apart from that of the worker `own`. Their callers are answered,
+    /// and the broker may never return.
+    pub(super) fn cut_off_calls(&self, own: Option<usize>) -> usize {
+        let is_cut_off =
+            |job: &Job| job.meta().attachment.stage(self.index) == AttachmentStage::CutOff;
+        self.in_flight_calls.still_running(own, is_cut_off)
+    }
+
+    /// Blocks until no call is queued and none is in flight, apart from that of the worker `own` and those that were
+    /// cut off, or until `deadline`. Returns whether the lane became idle.
+    pub(super) fn wait_until_idle(&self, own: Option<usize>, deadline: Moment) -> bool {
         let is_idle = || {
             // A call is dispatched under this lock, and counts as in flight until it is done or queued again.
             let queue = self.lock_queue();
@@ -398,7 +407,7 @@ impl LaneCore {
             !has_deferred
                 && queue.scheduler.is_empty()
                 && self.queue_capacity.in_use() == 0
-                && in_flight <= in_flight_left
+                && in_flight <= usize::from(own.is_some()) + self.cut_off_calls(own)
         };
         self.idle.wait(&self.clock, deadline, is_idle)
     }

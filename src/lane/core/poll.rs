@@ -9,6 +9,7 @@
 use std::sync::atomic::Ordering;
 
 use super::LaneCore;
+use crate::lane::attachment::AttachmentStage;
 use crate::lane::call::worker_class::WorkerClass;
 use crate::lane::config::ExpiredSessionPolicy;
 use crate::lane::error::LaneErrorKind;
@@ -32,6 +33,8 @@ enum NotDispatched {
     NoLongerQueued,
     /// No permit is available now.
     NoPermit,
+    /// The proxy of the call was shut down.
+    Detached,
 }
 
 /// The work that a poll defers until its locks are released.
@@ -49,6 +52,8 @@ pub(in crate::lane) struct Deferred {
     unauthorized: Vec<Job>,
     /// Reentrant calls that would wait for each other's slots for ever.
     reentrant: Vec<Job>,
+    /// Calls whose proxy was shut down after they were admitted.
+    detached: Vec<Job>,
     /// Calls that are not queued any more, to be dropped.
     to_drop: Vec<Job>,
 }
@@ -203,6 +208,10 @@ impl LaneCore {
                             deferred.to_drop.extend(scheduler.remove(job.meta()));
                             deferred.to_drop.push(job);
                         }
+                        Err(NotDispatched::Detached) => {
+                            deferred.detached.extend(scheduler.remove(job.meta()));
+                            deferred.to_drop.push(job);
+                        }
                         Err(NotDispatched::NoPermit) => break Some(now),
                     }
                 }
@@ -259,6 +268,10 @@ impl LaneCore {
                     deferred.to_drop.push(job);
                     return None;
                 }
+                Err(NotDispatched::Detached) => {
+                    deferred.detached.push(job);
+                    return None;
+                }
                 Err(NotDispatched::NoPermit) => {}
             }
         }
@@ -275,6 +288,10 @@ impl LaneCore {
         now: Moment,
         scheduler: &Scheduler,
     ) -> Result<Dispatch, NotDispatched> {
+        // Under the lock of the queue: a shutdown takes it after it has set the stage, so no call is sent after that.
+        if job.meta().attachment.stage(self.index) >= AttachmentStage::Closed {
+            return Err(NotDispatched::Detached);
+        }
         let permit =
             pacing_state.take(job.meta().cost, now).map_err(|_| NotDispatched::NoPermit)?;
         if !job.dispatch() {
@@ -311,9 +328,9 @@ impl LaneCore {
     /// Completes deferred work. All calls are answered before the observer is notified of any.
     fn complete_deferred(&self, deferred: Vec<Deferred>) {
         let (mut rejected, mut dropped) = (Vec::new(), Vec::new());
-        for Deferred { expired, now, too_heavy, breaker_open, unauthorized, reentrant, to_drop } in
-            deferred
-        {
+        for calls in deferred {
+            let Deferred { expired, now, too_heavy, breaker_open, .. } = calls;
+            let Deferred { unauthorized, reentrant, detached, to_drop, .. } = calls;
             rejected.extend(reentrant.into_iter().map(|job| (job, LaneErrorKind::Reentrant)));
             rejected.extend(expired.into_iter().map(|job| {
                 let waited = now.since(job.meta().submitted_at);
@@ -326,6 +343,7 @@ impl LaneCore {
             }));
             rejected
                 .extend(unauthorized.into_iter().map(|job| (job, LaneErrorKind::SessionExpired)));
+            rejected.extend(detached.into_iter().map(|job| (job, LaneErrorKind::Closed)));
             dropped.extend(to_drop);
         }
         self.reject(rejected);
@@ -337,9 +355,9 @@ impl LaneCore {
 
 impl Deferred {
     fn is_empty(&self) -> bool {
-        let Self { expired, now: _, too_heavy, breaker_open, unauthorized, reentrant, to_drop } =
-            self;
-        let lists = [expired, too_heavy, unauthorized, reentrant, to_drop];
+        let Self { expired, now: _, too_heavy, breaker_open, .. } = self;
+        let Self { unauthorized, reentrant, detached, to_drop, .. } = self;
+        let lists = [expired, too_heavy, unauthorized, reentrant, detached, to_drop];
         breaker_open.is_empty() && lists.iter().all(|calls| calls.is_empty())
     }
 

@@ -8,13 +8,28 @@ use crate::lane::queue::priority_level::Job;
 
 /// The call that each worker executes.
 pub(in crate::lane) struct InFlightCalls {
-    calls: Box<[Mutex<Option<Job>>]>,
+    calls: Box<[Mutex<Hand>]>,
     is_cut_off: AtomicBool,
+}
+
+/// What one worker has in hand.
+#[derive(Default)]
+struct Hand {
+    job: Option<Job>,
+    /// Whether the call has ended, and is only reported.
+    is_reporting: bool,
+}
+
+impl Hand {
+    /// Returns the call in flight.
+    fn in_flight(&self) -> Option<&Job> {
+        self.job.as_ref().filter(|_| !self.is_reporting)
+    }
 }
 
 impl InFlightCalls {
     pub(in crate::lane) fn new(workers: usize) -> Self {
-        let calls = (0..workers).map(|_| Mutex::new(None)).collect();
+        let calls = (0..workers).map(|_| Mutex::default()).collect();
         Self { calls, is_cut_off: AtomicBool::new(false) }
     }
 
@@ -22,30 +37,37 @@ impl InFlightCalls {
     /// worker must cut off this one itself.
     pub(in crate::lane) fn start(&self, worker: usize, job: &Job) -> bool {
         if let Some(hand) = self.calls.get(worker) {
-            *hand.lock() = Some(Job::clone(job));
+            *hand.lock() = Hand { job: Some(Job::clone(job)), is_reporting: false };
         }
         // Store the call before reading the flag: `cut_off` sets the flag before it reads the calls.
         self.is_cut_off.load(Ordering::SeqCst)
     }
 
-    /// Removes the call of a worker that has finished it.
+    /// Marks that the call of a worker has ended, and is only reported.
+    pub(in crate::lane) fn begin_report(&self, worker: usize) {
+        if let Some(hand) = self.calls.get(worker) {
+            hand.lock().is_reporting = true;
+        }
+    }
+
+    /// Removes the call of a worker that has reported it.
     pub(in crate::lane) fn finish(&self, worker: usize) {
         if let Some(hand) = self.calls.get(worker) {
             // The worker holds it too, so no user code is dropped here.
-            drop(hand.lock().take());
+            drop(hand.lock().job.take());
         }
     }
 
     /// Returns the calls to cut off: all calls in flight except that of the worker `own`.
     pub(in crate::lane) fn cut_off(&self, own: Option<usize>) -> Vec<Job> {
         self.is_cut_off.store(true, Ordering::SeqCst);
-        self.others(own).filter_map(|hand| hand.lock().clone()).collect()
+        self.others(own).filter_map(|hand| hand.lock().in_flight().cloned()).collect()
     }
 
     /// Returns how many calls in flight have a number for which `is_meant` holds.
     pub(in crate::lane) fn count(&self, is_meant: impl Fn(u64) -> bool) -> usize {
-        let has = |hand: &&Mutex<Option<Job>>| {
-            hand.lock().as_ref().is_some_and(|job| is_meant(job.meta().number))
+        let has = |hand: &&Mutex<Hand>| {
+            hand.lock().in_flight().is_some_and(|job| is_meant(job.meta().number))
         };
         self.calls.iter().filter(has).count()
     }
@@ -56,16 +78,17 @@ impl InFlightCalls {
         own: Option<usize>,
         is_meant: impl Fn(&Job) -> bool,
     ) -> Vec<Job> {
-        self.others(own).filter_map(|hand| hand.lock().clone()).filter(is_meant).collect()
+        let in_flight = self.others(own).filter_map(|hand| hand.lock().in_flight().cloned());
+        in_flight.filter(is_meant).collect()
     }
 
-    /// Returns whether a worker runs a call for which `is_meant` holds.
+    /// Returns whether a worker executes or reports a call for which `is_meant` holds.
     pub(in crate::lane) fn is_running(
         &self,
         worker: usize,
         is_meant: impl Fn(&Job) -> bool,
     ) -> bool {
-        self.calls.get(worker).is_some_and(|hand| hand.lock().as_ref().is_some_and(is_meant))
+        self.calls.get(worker).is_some_and(|hand| hand.lock().job.as_ref().is_some_and(is_meant))
     }
 
     /// Returns how many workers other than `own` still run a call that was cut off: all calls, if the lane has cut off
@@ -77,11 +100,11 @@ impl InFlightCalls {
     ) -> usize {
         let all = self.is_cut_off.load(Ordering::SeqCst);
         let is_cut_off = |job: &Job| all || is_detached(job);
-        self.others(own).filter(|hand| hand.lock().as_ref().is_some_and(is_cut_off)).count()
+        self.others(own).filter(|hand| hand.lock().in_flight().is_some_and(is_cut_off)).count()
     }
 
     /// Iterates over the calls of all workers other than `own`.
-    fn others(&self, own: Option<usize>) -> impl Iterator<Item = &Mutex<Option<Job>>> {
+    fn others(&self, own: Option<usize>) -> impl Iterator<Item = &Mutex<Hand>> {
         let hands = self.calls.iter().enumerate();
         hands.filter(move |(worker, _)| Some(*worker) != own).map(|(_, hand)| hand)
     }

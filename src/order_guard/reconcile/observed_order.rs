@@ -28,7 +28,8 @@ pub(in crate::order_guard) const STALE_BOOK: &str =
     "it lacks an order that was seen before, so it is stale";
 
 impl ObservedOrder {
-    /// Records what these rows show of the order. Returns whether they show any of it.
+    /// Records what these rows show of the order. Returns whether they show any of it. A row that shows an order open
+    /// after its end is from before that: brokers deliver updates out of order, and servers lag behind.
     pub(in crate::order_guard) fn record<'a>(
         &mut self,
         intent: &Intent,
@@ -36,8 +37,12 @@ impl ObservedOrder {
     ) -> bool {
         let mut is_shown = false;
         for order in rows.into_iter().filter(|order| intent.matches(order)) {
-            self.orders.insert(order.id.clone(), order.clone());
             is_shown = true;
+            let known = self.orders.get(&order.id);
+            if known.is_some_and(|known| known.status.is_final()) && !order.status.is_final() {
+                continue;
+            }
+            self.orders.insert(order.id.clone(), order.clone());
         }
         is_shown
     }

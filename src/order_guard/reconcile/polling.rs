@@ -56,21 +56,24 @@ pub(in crate::order_guard) struct Polling {
 impl Polling {
     /// Reads until there is a result, until the `evidence` proves absence, or until the caller must leave; then once
     /// more. Each read is passed what it would prove. A failed read after the settle time is repeated a few times; an
-    /// earlier one is replaced by the next. An update that `watch` is told of ends a pause.
+    /// earlier one is replaced by the next.
+    ///
+    /// When `watch` is told of an update, `poll` is called with `None`: it returns what is known without a read. If
+    /// that is not conclusive, the next read is early, unless the last one failed.
     pub(in crate::order_guard) fn poll_until_settled<A>(
         &self,
         evidence: &mut Evidence,
         caller_deadline: Option<Moment>,
         watch: &UpdateWatch<'_>,
-        mut poll: impl FnMut(PollContext) -> Observation<A>,
+        mut poll: impl FnMut(Option<PollContext>) -> Observation<A>,
     ) -> Result<A, Unresolved> {
         let mut pause = INITIAL_PAUSE;
         let (mut late_failures, mut fatal_in_row) = (0, 0);
         loop {
             let sent = self.clock.wall_clock();
             let context = evidence.poll_context(sent, self.settle_time);
-            let mut requested = Duration::ZERO;
-            let so_far = match poll(context) {
+            let (mut requested, mut has_failed) = (Duration::ZERO, false);
+            let so_far = match poll(Some(context)) {
                 Observation::Conclusive(answer) => return Ok(answer),
                 Observation::NotFound => {
                     evidence.record_clean_read(sent.moment, self.clock.now(), self.settle_time);
@@ -95,7 +98,7 @@ impl Polling {
                     if late_failures.max(fatal_in_row) >= MAX_FINAL_FAILURES {
                         return Err(Unresolved::Unreadable(error));
                     }
-                    requested = self.requested_wait(&error);
+                    (requested, has_failed) = (self.requested_wait(&error), true);
                     Unresolved::Unreadable(error)
                 }
             };
@@ -104,10 +107,19 @@ impl Polling {
             let due = evidence.next_conclusive_at(self.settle_time).since(now);
             let wait = if due.is_zero() { pause } else { pause.min(due) };
             let wait = wait.max(requested);
-            match caller_deadline.map(|deadline| deadline.since(now)) {
+            let wait = match caller_deadline.map(|deadline| deadline.since(now)) {
                 Some(left) if left.is_zero() || left < requested => return Err(so_far),
-                Some(left) => watch.pause(&self.clock, now + wait.min(left)),
-                None => watch.pause(&self.clock, now + wait),
+                Some(left) => wait.min(left),
+                None => wait,
+            };
+            let mut next_read = now + wait;
+            // Many updates are no reason for many reads, nor to repeat a failed one sooner.
+            let earliest = if has_failed { next_read } else { next_read.min(now + INITIAL_PAUSE) };
+            while watch.pause(&self.clock, next_read) {
+                if let Observation::Conclusive(answer) = poll(None) {
+                    return Ok(answer);
+                }
+                next_read = earliest;
             }
             pause = (pause * 2).min(MAX_PAUSE);
         }

@@ -56,6 +56,7 @@ impl<B: Broker> OrderGuard<B> {
             if let Some(known) = state.known_result(query, claimed) {
                 return Observation::Conclusive(Ok(known));
             }
+            let Some(context) = context else { return Observation::NotFound };
             let book = match state.read_book(self.lookup_broker(), search_deadline, caller_deadline)
             {
                 Ok(book) => book,
@@ -125,11 +126,14 @@ impl<B: Broker> OrderGuard<B> {
         let mut last_status = None;
         let evidence = &mut Evidence::starting_at(polling.clock.now());
         let watch = self.state().updates.watch(vec![SearchKey::Id(id.clone())]);
-        let found = polling.poll_until_settled(evidence, self.caller_deadline(), &watch, |_| {
+        let found = polling.poll_until_settled(evidence, self.caller_deadline(), &watch, |read| {
             if let Some(order) = watch.take() {
                 if let conclusive @ Observation::Conclusive(_) = observe(&order) {
                     return conclusive;
                 }
+            }
+            if read.is_none() {
+                return Observation::NotFound;
             }
             match self.lookup_broker().order(id) {
                 Ok(order) => {
