@@ -1,5 +1,7 @@
 //! Adapters for brokers, each a plain [`Broker`](crate::broker::Broker).
 
+#[cfg(feature = "kite")]
+mod http;
 pub(crate) mod india;
 #[cfg(feature = "kite")]
 pub mod kite;

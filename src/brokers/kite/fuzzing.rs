@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::classify;
 use super::classify::ResponseError;
-use super::http::read_limited;
 use super::known_ids::KnownIds;
 use super::order_id;
 use super::orders;
@@ -20,6 +19,7 @@ use super::secrets::{MAX_MESSAGE_LENGTH, Secrets};
 use super::{candles, instruments, portfolio, quotes};
 use crate::Effect;
 use crate::broker::{BrokerError, Instrument, OrderId, OrderRequest, Side};
+use crate::brokers::http::client::read_limited;
 use crate::{ErrorClass, Sent};
 
 /// A token that no error may show, wherever an answer has it.

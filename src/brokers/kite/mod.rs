@@ -25,11 +25,9 @@ mod placement;
 mod portfolio;
 mod quotes;
 mod response;
-mod secrets;
 mod session;
 mod slice_tags;
 mod time;
-mod transport_error;
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,6 +42,7 @@ use self::known_ids::KnownIds;
 use self::order_id::{order_number, order_path, path_segment};
 use self::orders::WireConfirmation;
 use self::placement::WirePlacement;
+use super::http::secrets;
 use super::india::zone;
 use crate::Session;
 use crate::broker::{
