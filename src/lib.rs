@@ -23,6 +23,7 @@
 //! | an order whose answer is lost | [`OrderGuard`], or `order_guard` on the proxy's builder |
 //! | one quote request for all strategies | [`QuoteCache`], or `quote_ttl` on the proxy's builder |
 //! | Zerodha's Kite Connect | `Kite` (feature `kite`, on by default) |
+//! | Alpaca | `Alpaca` (feature `alpaca`) |
 //! | priorities, users, deadlines of a call | [`CallOptions`] |
 //! | whether a failed call was sent | [`Sent`], by `error.was_sent()` |
 //! | other limits | [`Limits`], [`Quota`], [`LaneConfig`] |
@@ -92,7 +93,7 @@
 //! | quotas | [`quota`], [`presets`] | [`Limits`], [`Quota`], [`Window`], [`Budget`], [`RttCredit`] |
 //! | restarts | [`quota`] | [`PaceSnapshot`], [`PriorUsage`], `PaceFile` |
 //! | failures | [`resilience`] | [`RetryPolicy`], [`BreakerPolicy`], [`ThrottlePolicy`] |
-//! | adapters | [`brokers`] | `Kite`, `PaperBroker`, `MockBroker`; [`Session`] |
+//! | adapters | [`brokers`] | `Kite`, `Alpaca`, `PaperBroker`, `MockBroker`; [`Session`] |
 //! | own adapters | [`broker`] | [`Failure`], [`ErrorClass`], [`Effect`], [`Reachability`], [`Throttling`] |
 //! | operation | `config`, `telemetry` | `Config` |
 //! | time | [`clock`] | [`Clock`], [`ManualClock`] |
@@ -102,13 +103,14 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `kite` (default) | the adapter for Zerodha's Kite Connect. Without it there is no HTTP client |
+//! | `alpaca` | the adapter for Alpaca |
 //! | `paper` | a broker in memory |
 //! | `mock` | `MockBroker` |
 //! | `journal` | the file of an [`OrderGuard`], and `PaceFile` |
 //! | `config` | settings from a file, TOML or YAML |
 //! | `metrics`, `tracing` | counters and spans, for any exporter and subscriber |
 //!
-//! `kite` and `journal` switch on `arbitrary_precision` of `serde_json`, which holds for every user of that crate in
+//! `alpaca`, `kite` and `journal` switch on `arbitrary_precision` of `serde_json`, which holds for every user of that crate in
 //! the same build: prices must not go through a float. The crate `lanekeeper-simulator` has a simulated exchange that
 //! speaks Kite's wire.
 
@@ -159,6 +161,9 @@ pub use broker::{
     MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderStatus, Partial,
     Quote, Side, SlicedOrder,
 };
+#[cfg(feature = "alpaca")]
+#[doc(inline)]
+pub use brokers::Alpaca;
 #[cfg(feature = "kite")]
 #[doc(inline)]
 pub use brokers::Kite;

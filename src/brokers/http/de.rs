@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 use rust_decimal::Decimal;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -71,31 +71,6 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// Reads a list that is required but may be null: some brokers write null for an empty one.
-///
-/// It reads a value and not an `Option`, which serde would set to `None` for a missing field: an order book that is
-/// missing from the answer must not count as empty.
-pub(in crate::brokers) fn null_as_empty<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Vec<Value>, D::Error> {
-    match Value::deserialize(from)? {
-        Value::Null => Ok(Vec::new()),
-        Value::Array(entries) => Ok(entries),
-        other => Err(D::Error::custom(format!("not a list but `{}`", json_type(&other)))),
-    }
-}
-
-/// A list of small values, all of which can be read.
-#[derive(Debug, Default)]
-pub(in crate::brokers) struct List<T>(pub(in crate::brokers) Vec<T>);
-
-impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let read = |entry| serde_json::from_value(entry).map_err(D::Error::custom);
-        null_as_empty(from)?.into_iter().map(read).collect::<Result<_, _>>().map(Self)
-    }
-}
-
 /// Builds each entry of a list. An entry that cannot be read or built becomes the problem that `problem` returns for
 /// its row, its value and the reason. No entry is dropped silently, since a strategy may place an order again that it
 /// does not see.
@@ -137,15 +112,9 @@ pub(in crate::brokers) fn push_problem(
     Ok(())
 }
 
-fn json_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a truth value",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
+/// Returns a field of an entry as text.
+pub(in crate::brokers) fn text_field(entry: &Value, name: &str) -> Option<String> {
+    Text::deserialize(entry.get(name)?).ok()?.0
 }
 
 /// Reads a part that may be missing, null, or of an unknown shape.

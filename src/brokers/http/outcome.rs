@@ -40,13 +40,3 @@ impl From<String> for ResponseError {
         Self::Unreadable(why)
     }
 }
-
-impl ResponseError {
-    /// Returns the same error with more context.
-    pub(in crate::brokers) fn with_context(self, more: &str) -> Self {
-        match self {
-            Self::Unreadable(why) => Self::Unreadable(format!("{why}; {more}")),
-            Self::WrongRequest(why) => Self::WrongRequest(format!("{why}; {more}")),
-        }
-    }
-}

@@ -31,6 +31,16 @@ use crate::{Effect, Throttling};
 #[cfg(test)]
 mod tests;
 
+impl ResponseError {
+    /// Returns the same error with more context.
+    pub(super) fn with_context(self, more: &str) -> Self {
+        match self {
+            Self::Unreadable(why) => Self::Unreadable(format!("{why}; {more}")),
+            Self::WrongRequest(why) => Self::WrongRequest(format!("{why}; {more}")),
+        }
+    }
+}
+
 /// Parses the `data` of an answer that [`check_success`] accepted.
 pub(super) fn parse_data<T: DeserializeOwned>(answer: &RawResponse) -> Result<T, ResponseError> {
     #[derive(Deserialize)]

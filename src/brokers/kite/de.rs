@@ -2,14 +2,37 @@
 
 use std::marker::PhantomData;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::slice_tags::caller_tags;
 use crate::broker::{RowProblem, Rows};
-pub(super) use crate::brokers::http::de::{List, Num, Text, lenient, parse_decimal, push_problem};
-use crate::brokers::http::de::{build_rows, null_as_empty};
+pub(super) use crate::brokers::http::de::{Num, Text, lenient, parse_decimal, push_problem};
+use crate::brokers::http::de::{build_rows, text_field};
+
+/// Reads a list that is required but may be null: Kite writes null for an empty one.
+///
+/// It reads a value and not an `Option`, which serde would set to `None` for a missing field: an order book that is
+/// missing from the answer must not count as empty.
+fn null_as_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Value>, D::Error> {
+    match Value::deserialize(from)? {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(entries) => Ok(entries),
+        other => Err(D::Error::custom(format!("not a list but `{}`", json_type(&other)))),
+    }
+}
+
+/// A list of small values, all of which can be read.
+#[derive(Debug, Default)]
+pub(super) struct List<T>(pub(super) Vec<T>);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let read = |entry| serde_json::from_value(entry).map_err(D::Error::custom);
+        null_as_empty(from)?.into_iter().map(read).collect::<Result<_, _>>().map(Self)
+    }
+}
 
 /// A list of large values: orders, trades, positions.
 ///
@@ -47,14 +70,24 @@ impl<T: DeserializeOwned> WireRows<T> {
 /// after secrets are removed, since half a secret at the cut would not be found.
 pub(super) fn row_problem(row: usize, name: &str, entry: &Value, why: &str) -> RowProblem {
     let text = |value: &Value| Text::deserialize(value).ok().and_then(|text| text.0);
-    let field = |name: &str| entry.get(name).and_then(text);
     let mut problem = RowProblem::new(row, why, entry.to_string());
-    problem.name = field(name);
+    problem.name = text_field(entry, name);
     let more = entry.get("tags").and_then(Value::as_array).into_iter().flatten().filter_map(text);
-    let mut tags = caller_tags(field("tag").into_iter().chain(more)).into_iter();
+    let mut tags = caller_tags(text_field(entry, "tag").into_iter().chain(more)).into_iter();
     // If there are several tags, it is unknown which one is the caller's.
     problem.tag = tags.next().filter(|_| tags.next().is_none());
     problem
+}
+
+fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
 }
 
 #[cfg(test)]
