@@ -372,7 +372,8 @@ impl<B: Broker> Broker for OrderGuard<B> {
             }
             Err(lost) if is_outcome_unknown(&lost) => {
                 let in_place = self.state.order_tags.is_changed_in_place();
-                self.resolve_by_id(id, lost, |order| {
+                let read = || self.read_replacement(id);
+                self.resolve_by_id(id, lost, read, |order| {
                     amendment::check_amended(order, change, in_place)
                 })
             }

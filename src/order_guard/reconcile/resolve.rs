@@ -14,6 +14,10 @@ use crate::order_guard::guard::OrderGuard;
 use crate::order_guard::pending::ClaimedIntent;
 use crate::order_guard::state::PlacementQuery;
 
+/// The most replacements of one order that a search follows. An order that was replaced more often meanwhile is not
+/// found to be as asked for.
+const MAX_REPLACEMENTS: usize = 8;
+
 impl<B: Broker> OrderGuard<B> {
     /// Finds the outcome of an order whose answer was `lost`, slice by slice. If the broker enforces unique tags, the
     /// order is sent `again`, once.
@@ -96,32 +100,48 @@ impl<B: Broker> OrderGuard<B> {
         match send() {
             Err(lost) if is_outcome_unknown(&lost) => match send() {
                 Ok(()) => Ok(()),
-                Err(_) => self.resolve_by_id(id, lost, amendment::check_cancelled),
+                Err(_) => {
+                    let read = || self.lookup_broker().order(id);
+                    self.resolve_by_id(id, lost, read, amendment::check_cancelled)
+                }
             },
             known => known,
         }
     }
 
-    /// Finds the outcome of a write to an order that has an id, by reads of the order, which `observe` judges.
+    /// Reads an order, or the one that changes have put in its place, as far as the broker names it.
+    pub(in crate::order_guard) fn read_replacement(
+        &self,
+        id: &OrderId,
+    ) -> Result<Order, BrokerError> {
+        let mut order = self.lookup_broker().order(id)?;
+        for _ in 0..MAX_REPLACEMENTS {
+            let Some(new) = order.replaced_by.clone() else { break };
+            order = self.lookup_broker().order(&new)?;
+        }
+        Ok(order)
+    }
+
+    /// Finds the outcome of a write to an order that has an id. `read` reads the order, and `observe` judges it.
     pub(in crate::order_guard) fn resolve_by_id<A>(
         &self,
         id: &OrderId,
         lost: BrokerError,
+        read: impl Fn() -> Result<Order, BrokerError>,
         observe: impl Fn(&Order) -> Observation<Result<A, BrokerError>>,
     ) -> Result<A, BrokerError> {
         let polling = &self.state().polling;
         let mut last_status = None;
         let evidence = &mut Evidence::starting_at(polling.clock.now());
-        let found = polling.poll_until_settled(evidence, self.caller_deadline(), |_| {
-            match self.lookup_broker().order(id) {
+        let found =
+            polling.poll_until_settled(evidence, self.caller_deadline(), |_| match read() {
                 Ok(order) => {
                     let observation = observe(&order);
                     last_status = Some(order.status);
                     observation
                 }
                 Err(error) => Observation::Failed(error),
-            }
-        });
+            });
         found.unwrap_or_else(|unresolved| {
             let settle_time = polling.settle_time;
             let (reason, result) = match (unresolved, last_status) {
