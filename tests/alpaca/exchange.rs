@@ -1,6 +1,6 @@
 //! A fake of Alpaca that keeps orders: it enforces the `client_order_id`, and replaces an order that is changed.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use lanekeeper::jiff::Timestamp;
@@ -16,6 +16,8 @@ pub(crate) enum Fate {
     TakenThen504,
     /// The request is taken, and the connection is closed.
     TakenThenCut,
+    /// As `TakenThen504`, and the order book shows the order only after this many reads.
+    TakenAndHidden(usize),
     /// The request is lost, and answered with 502.
     LostAs502,
     /// The request is lost, and the connection is closed.
@@ -33,6 +35,8 @@ pub(crate) struct State {
     pub(crate) fates: VecDeque<Fate>,
     /// Whether each of the next reads fails. After that, none does.
     pub(crate) blind: VecDeque<bool>,
+    /// For how many more reads the order book does not show an order, by its id.
+    hidden: HashMap<String, usize>,
     /// How many placements arrived.
     pub(crate) placements: usize,
 }
@@ -70,6 +74,15 @@ impl Exchange {
                 state.write(request);
                 if fate == Fate::TakenThenCut { Reply::Close } else { answer(504, "") }
             }
+            Fate::TakenAndHidden(reads) => {
+                let before = state.orders.len();
+                state.write(request);
+                if state.orders.len() > before {
+                    let id = state.orders[before]["id"].as_str().unwrap().to_owned();
+                    state.hidden.insert(id, reads);
+                }
+                answer(504, "")
+            }
             Fate::LostAs502 => answer(502, ""),
             Fate::LostByCut => Reply::Close,
             Fate::Throttled => answer(429, r#"{"message":"too many requests."}"#),
@@ -81,7 +94,7 @@ impl Exchange {
 }
 
 impl State {
-    fn read(&self, request: &ReceivedRequest) -> Reply {
+    fn read(&mut self, request: &ReceivedRequest) -> Reply {
         let found = |order: Option<&Value>| match order {
             Some(order) => answer(200, &order.to_string()),
             None => answer(404, r#"{"code":40410000,"message":"order not found"}"#),
@@ -96,8 +109,13 @@ impl State {
                     until.is_none_or(|until| at < until)
                 };
                 let shown = self.orders.iter().filter(|it| !only_open || is_open(it));
-                let shown: Vec<&Value> = shown.filter(|it| in_time(it)).collect();
-                answer(200, &json!(shown).to_string())
+                let is_hidden = |it: &Value| {
+                    self.hidden.get(it["id"].as_str().unwrap()).is_some_and(|reads| *reads > 0)
+                };
+                let shown: Vec<&Value> = shown.filter(|it| in_time(it) && !is_hidden(it)).collect();
+                let body = json!(shown).to_string();
+                self.hidden.values_mut().for_each(|reads| *reads = reads.saturating_sub(1));
+                answer(200, &body)
             }
             "/v2/orders:by_client_order_id" => {
                 let tag = request.query("client_order_id").unwrap();

@@ -3,9 +3,11 @@
 // `clippy.toml` allows it in tests, but applies only to functions marked as tests.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../order_safety/check.rs"]
+mod check;
 mod exchange;
 mod faults;
-// mod order_safety;
+mod order_safety;
 mod pages;
 mod replace;
 mod requests;

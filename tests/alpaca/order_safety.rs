@@ -1,0 +1,114 @@
+//! At most once, and always an answer, at a broker that enforces unique tags: ten thousand orders through guard, cache,
+//! lanes, adapter and wire, while a third of what is sent goes wrong. The lanes and the guard run in virtual time.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use lanekeeper::broker::{OrderStatus, TagSupport};
+use lanekeeper::lane::LaneConfig;
+use lanekeeper::resilience::BreakerPolicy;
+use lanekeeper::{
+    Alpaca, Broker, BrokerError, BrokerProxy, ManualClock, OrderId, OrderRequest, Quota, Side,
+    Stack,
+};
+
+use super::check::{AnswerCounts, Booked, check, no_duplicates};
+use super::exchange::{Exchange, Fate};
+use super::requests::aapl;
+
+const INTENTS: usize = 100;
+const DAYS: u64 = 100;
+
+/// Returns an order that is identified by its quantity.
+fn order(number: usize) -> OrderRequest {
+    OrderRequest::limit(aapl(), Side::Buy, number as u64, 180)
+}
+
+fn lane() -> LaneConfig {
+    // A third of all writes goes wrong: the breaker would stop nearly everything.
+    LaneConfig::new(Quota::per_second(10)).breaker(BreakerPolicy::disabled())
+}
+
+/// Returns guard, cache and lanes in front of the adapter, in virtual time.
+fn stack(alpaca: Alpaca) -> Stack<Alpaca> {
+    BrokerProxy::builder(alpaca)
+        .transactional(lane())
+        .quote(lane())
+        .historical(lane())
+        .clock(ManualClock::auto_advancing())
+        .quote_ttl(Duration::from_secs(1))
+        .order_guard(|guard| guard)
+        .build()
+        .unwrap()
+}
+
+/// Lets 30 % of the writes and 20 % of the reads go wrong.
+fn bad_day(exchange: &Exchange, seed: u64) {
+    let mut rng = Rng::with_seed(seed);
+    let fate = |rng: &mut Rng| match rng.u32(0..100) {
+        0..4 => Fate::LostAs502,
+        4..7 => Fate::LostByCut,
+        7..13 => Fate::TakenThen504,
+        13..18 => Fate::TakenThenCut,
+        18..23 => Fate::TakenAndHidden(rng.usize(1..4)),
+        23..26 => Fate::Throttled,
+        26..30 => Fate::Rejected,
+        _ => Fate::Done,
+    };
+    exchange.fates((0..INTENTS * 4).map(|_| fate(&mut rng)).collect::<Vec<_>>());
+    exchange.state().blind.extend((0..INTENTS * 8).map(|_| rng.u32(0..10) < 2));
+}
+
+fn ledger(exchange: &Exchange) -> Vec<Booked> {
+    let text = |order: &serde_json::Value, name: &str| order[name].as_str().unwrap().to_owned();
+    let booked = |order: &serde_json::Value| Booked {
+        id: OrderId::new(text(order, "id")),
+        tag: Some(text(order, "client_order_id")),
+        quantity: text(order, "qty").parse().unwrap(),
+        rejected: OrderStatus::from("REJECTED").as_str() == text(order, "status").to_uppercase(),
+    };
+    exchange.state().orders.iter().map(booked).collect()
+}
+
+#[test]
+fn ten_thousand_orders_are_neither_doubled_nor_lost_nor_unknown() {
+    let (mut total, mut placements) = (AnswerCounts::default(), 0);
+    for seed in 0..DAYS {
+        let exchange = Exchange::default();
+        bad_day(&exchange, seed);
+        let server = exchange.server();
+        let stack = stack(server.alpaca());
+        assert!(matches!(stack.order_tags().support(), TagSupport::Unique { .. }));
+        let place = |number: usize| (number as u64, stack.place_order(&order(number)));
+        let answers: Vec<_> = (1..=INTENTS).map(place).collect();
+        let counts = check(INTENTS as u64, &answers, &ledger(&exchange));
+        total.add(counts.unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}")));
+        placements += exchange.state().placements;
+    }
+    println!("{total:?}, {placements} placements arrived");
+    assert_eq!(total.all(), 10_000);
+    // The broker can be read within the settle time, so no outcome stays unknown.
+    assert_eq!(total.unread, 0, "{total:?}");
+    // The faults were there, and most lost orders were placed by the second sending.
+    assert!(total.placed > 9000 && total.rejected > 300, "{total:?}");
+    assert!(total.absent > 20 && total.absent < 300, "{total:?}");
+    assert!(placements > 10_000, "{placements}");
+}
+
+/// A client that sends again after any error, with a new id each time: the ledger shows it.
+#[test]
+fn a_client_that_sends_again_on_a_guess_doubles_orders() {
+    let exchange = Exchange::default();
+    bad_day(&exchange, 0);
+    let server = exchange.server();
+    let alpaca = server.alpaca();
+    for number in 1..=INTENTS {
+        for _ in 0..3 {
+            match alpaca.place_order(&order(number)) {
+                Err(BrokerError::OutcomeUnknown(_)) => {}
+                _ => break,
+            }
+        }
+    }
+    assert!(no_duplicates(&ledger(&exchange)).is_err());
+}
