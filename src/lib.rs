@@ -93,7 +93,7 @@
 //! | quotas | [`quota`], [`presets`] | [`Limits`], [`Quota`], [`Window`], [`Budget`], [`RttCredit`] |
 //! | restarts | [`quota`] | [`PaceSnapshot`], [`PriorUsage`], `PaceFile` |
 //! | failures | [`resilience`] | [`RetryPolicy`], [`BreakerPolicy`], [`ThrottlePolicy`] |
-//! | adapters | [`brokers`] | `Kite`, `Alpaca`, `PaperBroker`, `MockBroker`; [`Session`] |
+//! | adapters | [`brokers`] | `Kite`, `Alpaca`, `PaperBroker`, `MockBroker`; [`Session`], [`HeardLimits`] |
 //! | own adapters | [`broker`] | [`Failure`], [`ErrorClass`], [`Effect`], [`Reachability`], [`Throttling`] |
 //! | operation | `config`, `telemetry` | `Config` |
 //! | time | [`clock`] | [`Clock`], [`ManualClock`] |
@@ -137,6 +137,7 @@ pub mod config;
 mod doctests;
 #[cfg(feature = "journal")]
 mod files;
+mod heard_limits;
 pub mod lane;
 pub mod order_guard;
 #[cfg(feature = "journal")]
@@ -179,6 +180,8 @@ pub use clock::{Clock, ManualClock};
 #[cfg(feature = "config")]
 #[doc(inline)]
 pub use config::Config;
+#[doc(inline)]
+pub use heard_limits::HeardLimits;
 #[doc(inline)]
 pub use lane::{
     CallOptions, Lane, LaneConfig, LaneError, LaneErrorKind, Observer, Priority, Status, Ticket,

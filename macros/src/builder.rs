@@ -17,6 +17,7 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
     let budgets = model.budgets.iter().map(|budget| budget_setter(model, budget));
     let documented = call_getter(model, model.limits, quote!(::lanekeeper::quota::Limits::new()));
     let session = call_getter(model, model.session, quote!(::core::option::Option::None));
+    let heard = call_getter(model, model.heard, quote!(::core::option::Option::None));
     quote! {
         #attributes
         #[automatically_derived]
@@ -103,6 +104,8 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 let documented: ::lanekeeper::quota::Limits = #documented;
                 let session: ::core::option::Option<::lanekeeper::Session> = #session;
                 self.lanes.session_of_inner(session);
+                let heard: ::core::option::Option<::lanekeeper::HeardLimits> = #heard;
+                self.lanes.heard_limits(heard);
                 let lanes = self.lanes.build(documented)?;
                 ::core::result::Result::Ok(#proxy {
                     inner: ::std::sync::Arc::new(self.inner),

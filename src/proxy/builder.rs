@@ -11,6 +11,7 @@ use super::config::BudgetChange;
 use super::{Inner, Lanes, ProxyConfig};
 use crate::Session;
 use crate::clock::Clock;
+use crate::heard_limits::{HeardLimits, LimitListener};
 use crate::lane::Observer;
 use crate::lane::{
     Lane, LaneConfig, LaneConfigError, ObserverHandle, PaceLog, PaceRecorder, RecordedUsage,
@@ -38,6 +39,7 @@ pub struct LanesBuilder {
     clock: Clock,
     observer: Option<Arc<dyn Observer>>,
     session: Option<Session>,
+    heard_limits: Option<HeardLimits>,
     pace_snapshot: Option<PaceSnapshot>,
     pace_log: Option<Arc<dyn PaceLog>>,
     prior_usage: Option<PriorUsage>,
@@ -63,6 +65,7 @@ impl LanesBuilder {
             clock: Clock::system(),
             observer: None,
             session: None,
+            heard_limits: None,
             pace_snapshot: None,
             pace_log: None,
             prior_usage: None,
@@ -145,6 +148,11 @@ impl LanesBuilder {
         self.session = self.session.take().or(session);
     }
 
+    /// Sets where the inner value reports the broker's own count.
+    pub fn heard_limits(&mut self, heard: Option<HeardLimits>) {
+        self.heard_limits = heard;
+    }
+
     /// Starts the lanes. A lane's quota is the one set for it, else the one of
     /// [`limits`](Self::limits), else the `documented` one; a budget's likewise.
     ///
@@ -181,7 +189,8 @@ impl LanesBuilder {
             pacing.restore(snapshot, self.names, self.budget_names, self.clock.wall_clock());
         }
         self.restore_usage(&mut pacing, prior_usage)?;
-        let Self { clock, observer, names, budget_names, session, pace_log, .. } = self;
+        let Self { clock, observer, names, budget_names, session, heard_limits, pace_log, .. } =
+            self;
         let session = session.unwrap_or_else(Session::without_renewal);
         let recorder = pace_log.map(|log| PaceRecorder::new(log, names, budget_names));
         let pacing = SharedPacing::new(pacing, clock.clone(), recorder);
@@ -194,6 +203,10 @@ impl LanesBuilder {
         pacing.register_lanes(lanes.iter().map(|lane| Arc::downgrade(lane.core())).collect());
         let listener: Arc<dyn RenewalListener> = Arc::<SharedPacing>::clone(&pacing);
         session.add_listener(Arc::downgrade(&listener));
+        if let Some(heard) = heard_limits {
+            let listener: Arc<dyn LimitListener> = Arc::<SharedPacing>::clone(&pacing);
+            heard.add_listener(Arc::downgrade(&listener));
+        }
         Ok(Lanes(Arc::new(Inner { lanes, budgets: budget_names, pacing, clock, session })))
     }
 

@@ -9,6 +9,7 @@ mod exchange;
 mod faults;
 mod order_safety;
 mod pages;
+mod rate_headers;
 mod replace;
 mod requests;
 mod secrets;

@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::credentials::{Credentials, Keys};
-use super::http::Http;
+use super::http::{Http, LastCounts};
 use super::{Alpaca, Inner};
-use crate::Session;
 use crate::brokers::http::client::HttpClient;
 use crate::brokers::http::settings::{
     ConnectionSettings, SettingError, is_visible_ascii, parse_base_url,
 };
+use crate::{HeardLimits, Session};
 
 /// Orders at this address trade play money.
 const PAPER_URL: &str = "https://paper-api.alpaca.markets";
@@ -211,6 +211,8 @@ impl AlpacaBuilder {
             max_answer: self.max_answer,
             max_listing: MAX_LISTING,
             credentials: Credentials::new(keys),
+            heard: HeardLimits::new(),
+            counts: LastCounts::default(),
         };
         Ok(Alpaca {
             inner: Arc::new(Inner {

@@ -8,17 +8,19 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+use parking_lot::Mutex;
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 use ureq::http::{Method, Request};
 
 use super::classify;
 use super::credentials::Credentials;
-use crate::Effect;
-use crate::broker::{BrokerError, Partial};
+use crate::broker::{BrokerError, ErrorDetail, Partial, lanes};
 use crate::brokers::http::answer::HttpAnswer;
 use crate::brokers::http::client::{HttpClient, Terms, with_secret_header};
 use crate::brokers::http::outcome::ResponseError;
+use crate::{Effect, HeardLimits};
 
 const JSON: &str = "application/json";
 
@@ -30,6 +32,16 @@ const LISTING_TIMEOUT_FACTOR: u32 = 10;
 pub(super) enum Api {
     Trading,
     MarketData,
+}
+
+impl Api {
+    /// Returns the lanes whose calls it counts together.
+    fn lanes(self) -> &'static [&'static str] {
+        match self {
+            Self::Trading => &[lanes::TRANSACTIONAL],
+            Self::MarketData => &[lanes::QUOTE, lanes::HISTORICAL],
+        }
+    }
 }
 
 /// One request.
@@ -86,6 +98,24 @@ pub(super) struct Http {
     /// The same for the listing of assets.
     pub(super) max_listing: u64,
     pub(super) credentials: Credentials,
+    pub(super) heard: HeardLimits,
+    pub(super) counts: LastCounts,
+}
+
+/// The last count that each API reported: how many more requests it takes, and when it begins to count anew.
+#[derive(Default)]
+pub(super) struct LastCounts {
+    trading: Mutex<Option<(u32, Timestamp)>>,
+    market_data: Mutex<Option<(u32, Timestamp)>>,
+}
+
+impl LastCounts {
+    fn of(&self, api: Api) -> &Mutex<Option<(u32, Timestamp)>> {
+        match api {
+            Api::Trading => &self.trading,
+            Api::MarketData => &self.market_data,
+        }
+    }
 }
 
 impl Http {
@@ -144,6 +174,36 @@ impl Http {
         }
     }
 
+    /// Checks whether the API takes one more request, of a call that has already made one.
+    ///
+    /// # Errors
+    /// `Throttled`: by its last answer it takes none at present.
+    pub(super) fn check_count(&self, api: Api) -> Result<(), BrokerError> {
+        let last = *self.counts.of(api).lock();
+        let Some((0, reset_at)) = last else { return Ok(()) };
+        match Duration::try_from(reset_at.duration_since(Timestamp::now())) {
+            Ok(wait) if !wait.is_zero() => Err(BrokerError::Throttled {
+                retry_after: Some(wait),
+                detail: ErrorDetail::new(
+                    "the answer has more pages than the broker's count allows",
+                ),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Passes on the count that an answer reports.
+    fn hear(&self, api: Api, answer: &HttpAnswer) {
+        let remaining = answer.header("x-ratelimit-remaining");
+        let remaining = remaining.and_then(|text| text.trim().parse::<u32>().ok());
+        let (Some(remaining), Some(reset_in)) = (remaining, classify::reset_wait(answer)) else {
+            return;
+        };
+        let reset_at = answer.received.checked_add(reset_in).unwrap_or(answer.received);
+        *self.counts.of(api).lock() = Some((remaining, reset_at));
+        self.heard.report(api.lanes(), remaining, reset_in);
+    }
+
     fn round_trip(&self, call: &ApiRequest) -> Result<HttpAnswer, BrokerError> {
         let base = match call.api {
             Api::Trading => &self.trading_url,
@@ -160,7 +220,10 @@ impl Http {
             timeout: self.timeout.saturating_mul(factor),
             max_answer: if call.is_listing { self.max_listing } else { self.max_answer },
         };
-        self.client.exchange(request, call.body.as_deref().map(|body| (JSON, body)), terms)
+        let body = call.body.as_deref().map(|body| (JSON, body));
+        let answer = self.client.exchange(request, body, terms)?;
+        self.hear(call.api, &answer);
+        Ok(answer)
     }
 }
 

@@ -44,6 +44,7 @@ mod pages;
 mod symbols;
 mod time;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,7 +61,6 @@ use self::order_body::{MAX_TAG_LENGTH, NOTIONAL, TAG_SYMBOLS, TRAIL_PERCENT, TRA
 use self::orders::WireOrder;
 use self::symbols::AssetClass;
 use super::http::outcome::{ResponseError, not_sent_error};
-use crate::Session;
 use crate::broker::{
     Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, OrderType, Partial, Positions,
@@ -68,6 +68,7 @@ use crate::broker::{
 };
 use crate::presets;
 use crate::quota::Limits;
+use crate::{HeardLimits, Session};
 
 /// An account at Alpaca, the paper account by default. Cheap to clone: a clone is the same account and shares its
 /// connections.
@@ -258,6 +259,9 @@ impl Broker for Alpaca {
         let midnight = time::start_of_day(Timestamp::now());
         let mut orders = self.carried_orders(midnight)?;
         let today = pages::orders(self.http(), "all", Some(midnight), None)?;
+        let ids: HashSet<&OrderId> = today.iter().map(|order| &order.id).collect();
+        orders.retain(|order| !ids.contains(&order.id));
+        drop(ids);
         pages::append(&mut orders, today);
         Ok(orders)
     }
@@ -317,6 +321,10 @@ impl Broker for Alpaca {
 
     fn session(&self) -> Option<Session> {
         Some(self.inner.session.clone())
+    }
+
+    fn heard_limits(&self) -> Option<HeardLimits> {
+        Some(self.inner.http.heard.clone())
     }
 
     fn order_tags(&self) -> OrderTags {

@@ -1,7 +1,8 @@
 //! Answers of several pages: orders, trades and candles.
 //!
 //! A lane counts a call as one request, and each page after the first is one more. Pages are as large as Alpaca
-//! allows, so that a second one is rare.
+//! allows, so that a second one is rare. Alpaca's own count, which comes with each page, reaches the lanes (see
+//! [`HeardLimits`](crate::HeardLimits)), and no further page is requested once that count is used up.
 
 use std::collections::HashSet;
 
@@ -9,7 +10,7 @@ use form_urlencoded::Serializer;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::http::{ApiRequest, Http};
+use super::http::{Api, ApiRequest, Http};
 use super::market_data;
 use super::orders::{self, OrderPage};
 use crate::broker::{BrokerError, Candle, CandleRequest, ErrorDetail, Order, Rows, Trade};
@@ -60,6 +61,7 @@ pub(super) fn orders(
             return Err(endless("a page of orders does not lead to the next one"));
         }
         after = next;
+        http.check_count(Api::Trading)?;
     }
     Err(endless("there are too many pages of orders"))
 }
@@ -90,6 +92,7 @@ pub(super) fn trades(http: &Http, after: Timestamp) -> Result<Rows<Trade>, Broke
             return Err(endless("a page of trades does not lead to the next one"));
         }
         page = last;
+        http.check_count(Api::Trading)?;
     }
     Err(endless("there are too many pages of trades"))
 }
@@ -115,6 +118,7 @@ pub(super) fn candles(
             }
             next => page = next,
         }
+        http.check_count(Api::MarketData)?;
     }
     Err(endless("there are too many pages of candles"))
 }
