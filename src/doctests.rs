@@ -11,6 +11,8 @@ struct Pacing;
 struct BrokerMethods;
 #[doc = include_str!("../docs/order-safety.md")]
 struct OrderSafety;
+#[doc = include_str!("../docs/alpaca.md")]
+struct AlpacaPage;
 #[doc = include_str!("../docs/quotes.md")]
 struct Quotes;
 #[doc = include_str!("../docs/trading-day.md")]

@@ -128,6 +128,7 @@ pub mod clock;
 pub mod config;
 #[cfg(all(
     doctest,
+    feature = "alpaca",
     feature = "config",
     feature = "journal",
     feature = "kite",

@@ -12,7 +12,7 @@ use super::http::{Http, LastCounts};
 use super::{Alpaca, Inner};
 use crate::brokers::http::client::HttpClient;
 use crate::brokers::http::settings::{
-    ConnectionSettings, SettingError, is_visible_ascii, parse_base_url,
+    ConnectionSettings, InvalidSetting, is_visible_ascii, parse_base_url,
 };
 use crate::{HeardLimits, Session};
 
@@ -242,14 +242,14 @@ pub(super) fn check_keys(
     Ok(Keys { key_id: check("key_id", key_id)?, secret_key: check("secret_key", secret_key)? })
 }
 
-impl From<SettingError> for AlpacaBuildError {
-    fn from(error: SettingError) -> Self {
+impl From<InvalidSetting> for AlpacaBuildError {
+    fn from(error: InvalidSetting) -> Self {
         match error {
-            SettingError::NotHeaderText(name) => Self::NotHeaderText(name),
-            SettingError::BaseUrl(why) => Self::BaseUrl(why),
-            SettingError::PlainHttp { host } => Self::PlainHttp { host },
-            SettingError::Zero(name) => Self::Zero(name),
-            SettingError::TooLong(name) => Self::TooLong(name),
+            InvalidSetting::NotHeaderText(name) => Self::NotHeaderText(name),
+            InvalidSetting::BaseUrl(why) => Self::BaseUrl(why),
+            InvalidSetting::PlainHttp { host } => Self::PlainHttp { host },
+            InvalidSetting::Zero(name) => Self::Zero(name),
+            InvalidSetting::TooLong(name) => Self::TooLong(name),
         }
     }
 }

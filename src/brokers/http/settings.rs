@@ -19,7 +19,7 @@ const MAX_IDLE_AGE: Duration = Duration::from_secs(15);
 
 /// Why a setting cannot be used. Each adapter converts it into its own public error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::brokers) enum SettingError {
+pub(in crate::brokers) enum InvalidSetting {
     NotHeaderText(&'static str),
     BaseUrl(&'static str),
     PlainHttp { host: String },
@@ -38,19 +38,19 @@ pub(in crate::brokers) struct ConnectionSettings<'a> {
 
 impl ConnectionSettings<'_> {
     /// Returns a client that follows no redirect, and that returns an answer with any status.
-    pub(in crate::brokers) fn agent(&self) -> Result<Agent, SettingError> {
+    pub(in crate::brokers) fn agent(&self) -> Result<Agent, InvalidSetting> {
         // ureq panics on a name that is not a valid header value.
         if HeaderValue::from_str(self.user_agent).is_err() || !self.user_agent.is_ascii() {
-            return Err(SettingError::NotHeaderText("user_agent"));
+            return Err(InvalidSetting::NotHeaderText("user_agent"));
         }
         for (name, timeout) in
             [("timeout", self.timeout), ("connect_timeout", self.connect_timeout)]
         {
             if timeout.is_zero() {
-                return Err(SettingError::Zero(name));
+                return Err(InvalidSetting::Zero(name));
             }
             if timeout > MAX_TIMEOUT {
-                return Err(SettingError::TooLong(name));
+                return Err(InvalidSetting::TooLong(name));
             }
         }
         let mut config = Agent::config_builder()
@@ -75,31 +75,31 @@ impl ConnectionSettings<'_> {
 pub(in crate::brokers) fn parse_base_url(
     url: &str,
     allow_plain_http: bool,
-) -> Result<(String, bool), SettingError> {
+) -> Result<(String, bool), InvalidSetting> {
     let text = url.trim_end_matches('/');
     let Ok(uri) = text.parse::<Uri>() else {
-        return Err(SettingError::BaseUrl("it is no URL"));
+        return Err(InvalidSetting::BaseUrl("it is no URL"));
     };
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(SettingError::BaseUrl(
+        return Err(InvalidSetting::BaseUrl(
             "write it as https://host, or as http://127.0.0.1:8080 for an exchange on this machine",
         ));
     };
     if scheme != "http" && scheme != "https" {
-        return Err(SettingError::BaseUrl("its scheme is neither https nor http"));
+        return Err(InvalidSetting::BaseUrl("its scheme is neither https nor http"));
     }
     if authority.as_str().contains('@') {
-        return Err(SettingError::BaseUrl("it holds a user name or a password"));
+        return Err(InvalidSetting::BaseUrl("it holds a user name or a password"));
     }
     if authority.host().is_empty() {
-        return Err(SettingError::BaseUrl("it has no host"));
+        return Err(InvalidSetting::BaseUrl("it has no host"));
     }
     if uri.query().is_some() || text.contains('#') {
-        return Err(SettingError::BaseUrl("it holds more than a host and a path"));
+        return Err(InvalidSetting::BaseUrl("it holds more than a host and a path"));
     }
     let on_this_machine = is_loopback(authority.host());
     if scheme == "http" && !on_this_machine && !allow_plain_http {
-        return Err(SettingError::PlainHttp { host: authority.host().to_owned() });
+        return Err(InvalidSetting::PlainHttp { host: authority.host().to_owned() });
     }
     Ok((text.to_owned(), on_this_machine))
 }

@@ -15,7 +15,7 @@ use crate::Session;
 use crate::broker::{MarketProtection, MissingListings, Product};
 use crate::brokers::http::client::HttpClient;
 use crate::brokers::http::settings::{
-    ConnectionSettings, SettingError, is_visible_ascii, parse_base_url,
+    ConnectionSettings, InvalidSetting, is_visible_ascii, parse_base_url,
 };
 
 /// Kite's own address.
@@ -237,14 +237,14 @@ impl KiteBuilder {
     }
 }
 
-impl From<SettingError> for KiteBuildError {
-    fn from(error: SettingError) -> Self {
+impl From<InvalidSetting> for KiteBuildError {
+    fn from(error: InvalidSetting) -> Self {
         match error {
-            SettingError::NotHeaderText(name) => Self::NotHeaderText(name),
-            SettingError::BaseUrl(why) => Self::BaseUrl(why),
-            SettingError::PlainHttp { host } => Self::PlainHttp { host },
-            SettingError::Zero(name) => Self::Zero(name),
-            SettingError::TooLong(name) => Self::TooLong(name),
+            InvalidSetting::NotHeaderText(name) => Self::NotHeaderText(name),
+            InvalidSetting::BaseUrl(why) => Self::BaseUrl(why),
+            InvalidSetting::PlainHttp { host } => Self::PlainHttp { host },
+            InvalidSetting::Zero(name) => Self::Zero(name),
+            InvalidSetting::TooLong(name) => Self::TooLong(name),
         }
     }
 }
