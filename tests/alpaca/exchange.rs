@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) blind: VecDeque<bool>,
     /// For how many more reads the order book does not show an order, by its id.
     hidden: HashMap<String, usize>,
+    /// How often prices were requested: they move with it.
+    ticks: usize,
     /// How many placements arrived.
     pub(crate) placements: usize,
 }
@@ -59,7 +61,7 @@ impl Exchange {
         self.state().fates.extend(fates);
     }
 
-    fn answer(&self, request: &ReceivedRequest) -> Reply {
+    pub(crate) fn answer(&self, request: &ReceivedRequest) -> Reply {
         let mut state = self.state();
         if request.method == "GET" {
             if state.blind.pop_front() == Some(true) {
@@ -117,6 +119,16 @@ impl State {
                 self.hidden.values_mut().for_each(|reads| *reads = reads.saturating_sub(1));
                 answer(200, &body)
             }
+            "/v2/stocks/snapshots" => {
+                self.ticks += 1;
+                let price = 180 + i64::try_from(self.ticks % 7).unwrap();
+                let symbols = request.query("symbols").unwrap().split(',');
+                let quote = |it: &str| (it.to_owned(), json!({"latestTrade": {"p": price}}));
+                let quotes: serde_json::Map<String, Value> = symbols.map(quote).collect();
+                answer(200, &Value::Object(quotes).to_string())
+            }
+            "/v2/positions" => answer(200, "[]"),
+            "/v2/account" => answer(200, r#"{"status":"ACTIVE","buying_power":"100000"}"#),
             "/v2/orders:by_client_order_id" => {
                 let tag = request.query("client_order_id").unwrap();
                 found(self.orders.iter().find(|it| it["client_order_id"] == tag))
