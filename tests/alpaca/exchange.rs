@@ -26,6 +26,8 @@ pub(crate) enum Fate {
     Throttled,
     /// The request is refused for a reason of its own.
     Rejected,
+    /// The request is refused with the code of a duplicate, for another reason.
+    RefusedWithThatCode,
 }
 
 #[derive(Default)]
@@ -88,6 +90,9 @@ impl Exchange {
             Fate::LostAs502 => answer(502, ""),
             Fate::LostByCut => Reply::Close,
             Fate::Throttled => answer(429, r#"{"message":"too many requests."}"#),
+            Fate::RefusedWithThatCode => {
+                answer(422, r#"{"code":40010001,"message":"qty is required"}"#)
+            }
             Fate::Rejected => {
                 answer(403, r#"{"code":40310000,"message":"insufficient buying power"}"#)
             }

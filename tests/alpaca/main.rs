@@ -9,6 +9,8 @@ mod exchange;
 mod faults;
 mod order_safety;
 mod pages;
+#[path = "../support/printed.rs"]
+mod printed;
 mod rate_headers;
 mod replace;
 mod requests;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use lanekeeper::broker::{OrderStatus, TagSupport};
 use lanekeeper::lane::LaneConfig;
+use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::resilience::BreakerPolicy;
 use lanekeeper::{
     Alpaca, Broker, BrokerError, BrokerProxy, ManualClock, OrderId, OrderRequest, Quota, Side,
@@ -93,6 +94,33 @@ fn ten_thousand_orders_are_neither_doubled_nor_lost_nor_unknown() {
     assert!(total.placed > 9000 && total.rejected > 300, "{total:?}");
     assert!(total.absent > 20 && total.absent < 300, "{total:?}");
     assert!(placements > 10_000, "{placements}");
+}
+
+fn guard(alpaca: Alpaca) -> OrderGuard<Alpaca> {
+    OrderGuard::builder(alpaca).clock(ManualClock::auto_advancing()).build().unwrap()
+}
+
+/// The refusal of the second sending proves that the first one is in the market.
+#[test]
+fn an_order_that_the_broker_knows_and_does_not_show_is_not_absent() {
+    let exchange = Exchange::default();
+    let server = exchange.server();
+    exchange.fates([Fate::TakenAndHidden(1000)]);
+    let error = guard(server.alpaca()).place_order(&order(1)).unwrap_err();
+    assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
+    assert_eq!(exchange.state().placements, 2);
+    assert_eq!(exchange.state().orders.len(), 1);
+}
+
+/// The same code without that meaning proves nothing: the order is not in the market.
+#[test]
+fn another_refusal_with_the_code_of_a_duplicate_proves_nothing() {
+    let exchange = Exchange::default();
+    let server = exchange.server();
+    exchange.fates([Fate::LostAs502, Fate::RefusedWithThatCode]);
+    let error = guard(server.alpaca()).place_order(&order(1)).unwrap_err();
+    assert!(matches!(error, BrokerError::Absent(_)), "{error}");
+    assert!(exchange.state().orders.is_empty());
 }
 
 /// A client that sends again after any error, with a new id each time: the ledger shows it.

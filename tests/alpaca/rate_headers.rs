@@ -85,7 +85,7 @@ fn headers_that_make_no_sense_hold_nothing() {
     }
 }
 
-/// A page more would be refused, so the call ends as one that came too fast.
+/// A page more would be refused, so the call ends without it, and may be made again.
 #[test]
 fn no_page_is_requested_that_the_count_does_not_allow() {
     let page = || {
@@ -99,7 +99,10 @@ fn no_page_is_requested_that_the_count_does_not_allow() {
     };
     let server = Server::script([counted(200, 1, 40, "[]"), counted(200, 0, 40, &page())]);
     let error = server.alpaca().orders().unwrap_err();
-    let BrokerError::Throttled { retry_after: Some(wait), .. } = error else { panic!("{error}") };
+    assert_eq!(error.failure().throttling, None, "the broker has refused nothing");
+    assert_eq!(error.failure().reachability, lanekeeper::Reachability::Answered);
+    let BrokerError::Transient(detail) = error else { panic!("{error}") };
+    let wait = detail.retry_in.unwrap();
     assert!(wait > Duration::from_secs(30) && wait < Duration::from_secs(41), "{wait:?}");
     assert_eq!(server.received().len(), 2);
 }

@@ -1,7 +1,12 @@
 //! No error and no `Debug` shows a key, whatever the server echoes.
 
-use lanekeeper::{Broker, OrderRequest, Side};
+use std::time::Duration;
 
+use lanekeeper::broker::{CandleRequest, Interval};
+use lanekeeper::jiff::Timestamp;
+use lanekeeper::{Alpaca, Broker, OrderChange, OrderId, OrderRequest, Side};
+
+use super::printed::{Printed, TOKEN};
 use super::requests::{aapl, order};
 use super::server::{KEY_ID, ReceivedRequest, Reply, SECRET_KEY, Server, json};
 
@@ -46,4 +51,49 @@ fn debug_shows_no_key() {
     assert!(!shown.contains(SECRET_KEY) && !shown.contains(KEY_ID), "{shown}");
     let refused = server.alpaca().place_order(&OrderRequest::market(aapl(), Side::Buy, 0));
     assert!(!format!("{refused:?}").contains(SECRET_KEY));
+}
+
+fn every_call(alpaca: &Alpaca, printed: &mut Printed) {
+    let (id, now) = (OrderId::new("1"), Timestamp::now());
+    printed.error(alpaca.place_order(&order()));
+    printed.error(alpaca.modify_order(&id, &OrderChange::new().price(1)));
+    printed.error(alpaca.cancel_order(&id));
+    printed.error(alpaca.order_history(&id));
+    printed.error(alpaca.order_by_tag("t1"));
+    printed.error(alpaca.orders());
+    printed.error(alpaca.trades());
+    printed.error(alpaca.positions());
+    printed.error(alpaca.margins());
+    printed.error(alpaca.profile());
+    printed.error(alpaca.instruments(None));
+    printed.error(alpaca.quotes(&[aapl()]));
+    printed.error(alpaca.candles(&CandleRequest::new(aapl(), Interval::Day, now, now)));
+}
+
+#[test]
+fn nothing_that_is_printed_in_a_faulty_run_holds_a_key() {
+    let mut printed = Printed::with_log();
+    type Fault = fn(&ReceivedRequest) -> Reply;
+    let faults: [Fault; 8] = [
+        |_| Reply::Close,
+        |_| Reply::Hang,
+        |request| json(200, &echo(request)),
+        |request| json(401, &echo(request)),
+        |request| json(403, &serde_json::json!({"message": echo(request)}).to_string()),
+        |request| json(422, &serde_json::json!({"code": 1, "message": echo(request)}).to_string()),
+        |request| json(429, &echo(request)),
+        |request| {
+            Reply::Raw(format!("HTTP/1.1 200 OK\r\nContent-Length: 9\r\nX: {}", echo(request)))
+        },
+    ];
+    for fault in faults {
+        let server = Server::new(fault);
+        let builder = server.builder().key_id(TOKEN).secret_key(format!("secret{TOKEN}"));
+        let builder = builder.timeout(Duration::from_millis(100));
+        let alpaca = builder.clone().build().unwrap();
+        every_call(&alpaca, &mut printed);
+        printed.add(&builder);
+        printed.add(&alpaca);
+    }
+    printed.assert_clean(faults.len() * 10, 100);
 }

@@ -84,9 +84,7 @@ fn classify_refusal(answer: &HttpAnswer, effect: Effect) -> BrokerError {
         408 | 425 | 499 => lost(detail),
         401 if by_alpaca => BrokerError::Unauthorized(detail),
         400..=499 if by_alpaca && speaks_of_timeout => lost(detail),
-        // `{"message":"forbidden."}` is a wrong key pair, or one of the other environment: paper keys at the live
-        // address. With a code, it is about this call: no buying power, no subscription.
-        403 if by_alpaca && code.is_none() => BrokerError::Unauthorized(detail),
+        403 if by_alpaca && is_forbidden(&words) => BrokerError::Unauthorized(detail),
         400..=499 if by_alpaca && is_duplicate(&words) => {
             BrokerError::Rejected(detail.code(DUPLICATE_CLIENT_ORDER_ID))
         }
@@ -102,6 +100,13 @@ fn classify_refusal(answer: &HttpAnswer, effect: Effect) -> BrokerError {
         }),
         _ => lost(detail),
     }
+}
+
+/// Returns whether the message is that of a wrong key pair, or one of the other environment, such as paper keys at the
+/// live address. It stops all lanes, so only these words count. Any other 403 is about its call: no buying power, no
+/// subscription to recent prices.
+fn is_forbidden(words: &str) -> bool {
+    words.trim().trim_end_matches('.').eq_ignore_ascii_case("forbidden")
 }
 
 /// Returns whether the message is the refusal of a `client_order_id` that was used before. Alpaca has written it with
@@ -197,6 +202,8 @@ mod tests {
             (401, PAGE, "fatal", "fatal"),
             (403, r#"{"message":"forbidden."}"#, "unauthorized", "unauthorized"),
             (403, FUNDS, "rejected", "rejected"),
+            // Without a code, and yet about this call alone.
+            (403, r#"{"message":"subscription does not permit it"}"#, "rejected", "rejected"),
             (403, PAGE, "fatal", "fatal"),
             (404, r#"{"code":40410000,"message":"order not found"}"#, "rejected", "rejected"),
             (404, PAGE, "rejected", "rejected"),

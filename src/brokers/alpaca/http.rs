@@ -177,17 +177,17 @@ impl Http {
     /// Checks whether the API takes one more request, of a call that has already made one.
     ///
     /// # Errors
-    /// `Throttled`: by its last answer it takes none at present.
+    /// `Transient`: by its last answer it takes none at present. It is not `Throttled`, because the broker has refused
+    /// nothing, and a pause would hold exits.
     pub(super) fn check_count(&self, api: Api) -> Result<(), BrokerError> {
         let last = *self.counts.of(api).lock();
         let Some((0, reset_at)) = last else { return Ok(()) };
         match Duration::try_from(reset_at.duration_since(Timestamp::now())) {
-            Ok(wait) if !wait.is_zero() => Err(BrokerError::Throttled {
-                retry_after: Some(wait),
-                detail: ErrorDetail::new(
-                    "the answer has more pages than the broker's count allows",
-                ),
-            }),
+            Ok(wait) if !wait.is_zero() => Err(BrokerError::Transient(
+                ErrorDetail::new("the answer has more pages than the broker's count allows")
+                    .status(200)
+                    .retry_in(wait),
+            )),
             _ => Ok(()),
         }
     }

@@ -55,7 +55,7 @@ impl<T: DeserializeOwned> WireRows<T> {
     /// entry is dropped silently, since a strategy may place an order again that it does not see.
     ///
     /// # Errors
-    /// More than [`MAX_PROBLEMS`] of them.
+    /// More than [`MAX_PROBLEMS`](crate::brokers::http::de::MAX_PROBLEMS) of them.
     pub(super) fn build<U>(
         self,
         name: &str,
