@@ -173,3 +173,28 @@ fn a_caller_that_cannot_wait_is_told_when_its_call_could_go() {
     assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
     assert!(error.to_string().contains("it could go in about 50s"), "{error}");
 }
+
+#[test]
+fn a_builder_can_name_where_the_count_is_reported() {
+    let heard = HeardLimits::new();
+    let clock = ManualClock::auto_advancing();
+    let mut inner = MockBroker::new();
+    let reports = heard.clone();
+    inner.expect_margins().returning(move || {
+        reports.report(&["transactional"], 0, Duration::from_secs(30));
+        Ok(Margins::default().into())
+    });
+    let broker = BrokerProxy::builder(inner)
+        .transactional(Quota::per_minute(LIMIT))
+        .quote(Quota::unlimited())
+        .historical(Quota::unlimited())
+        .orders(Quota::unlimited())
+        .heard_limits(heard)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let start = clock.now();
+    broker.margins().unwrap();
+    broker.margins().unwrap();
+    assert!(clock.now().since(start) >= Duration::from_secs(30));
+}

@@ -90,6 +90,13 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 self
             }
 
+            /// Sets where the inner value reports the broker's own count of the calls, in place of what the inner value
+            /// names.
+            #visibility fn heard_limits(mut self, heard: ::lanekeeper::HeardLimits) -> Self {
+                self.lanes.heard_limits(heard);
+                self
+            }
+
             /// Starts the lanes.
             ///
             /// # Errors
@@ -105,7 +112,7 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 let session: ::core::option::Option<::lanekeeper::Session> = #session;
                 self.lanes.session_of_inner(session);
                 let heard: ::core::option::Option<::lanekeeper::HeardLimits> = #heard;
-                self.lanes.heard_limits(heard);
+                self.lanes.heard_limits_of_inner(heard);
                 let lanes = self.lanes.build(documented)?;
                 ::core::result::Result::Ok(#proxy {
                     inner: ::std::sync::Arc::new(self.inner),

@@ -12,12 +12,13 @@ use syn::{Attribute, Error, Ident, LitInt, LitStr, Meta, Result, Token};
 use crate::proxy_attr::comma;
 
 /// Names that a lane or budget cannot have, because every builder or proxy has a method of that name.
-const RESERVED_SETTERS: [&str; 11] = [
+const RESERVED_SETTERS: [&str; 12] = [
     "limits",
     "config",
     "clock",
     "observer",
     "session",
+    "heard_limits",
     "pace_snapshot",
     "pace_log",
     "prior_usage",

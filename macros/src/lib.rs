@@ -135,7 +135,7 @@ use syn::Item;
 ///
 /// - `#[proxy(heard = METHOD)]`: a method of the trait without a lane, which returns an
 ///   `Option<lanekeeper::HeardLimits>`: where the adapter reports how many more calls the broker takes by its own
-///   count. The lanes keep to it beside their quotas.
+///   count. The lanes keep to it beside their quotas. The builder's `heard_limits` replaces it.
 ///
 /// - `#[proxy(delegate = crate::MODULE::NAME)]`: writes a macro `NAME!` that forwards the methods of the trait, for
 ///   decorators (see `lanekeeper::delegate_broker!`). `crate::MODULE` is the module of the trait. In the signatures,

@@ -146,7 +146,11 @@ fn check_trait(item: &ItemTrait, keys: &ProxyKeys, errors: &mut Errors) {
             );
         }
     }
-    let getters = [(&keys.limits, "limits", "are", "them"), (&keys.session, "session", "is", "it")];
+    let getters = [
+        (&keys.limits, "limits", "are", "them"),
+        (&keys.session, "session", "is", "it"),
+        (&keys.heard, "heard_limits", "are", "them"),
+    ];
     for (key, what, are, them) in getters {
         if let (Some(method), false) = (key, item.generics.params.is_empty()) {
             let message = format!(

@@ -148,9 +148,14 @@ impl LanesBuilder {
         self.session = self.session.take().or(session);
     }
 
-    /// Sets where the inner value reports the broker's own count.
-    pub fn heard_limits(&mut self, heard: Option<HeardLimits>) {
-        self.heard_limits = heard;
+    /// Sets where the broker's own count is reported.
+    pub fn heard_limits(&mut self, heard: HeardLimits) {
+        self.heard_limits = Some(heard);
+    }
+
+    /// Sets where the inner value reports the broker's own count, unless another place was set before.
+    pub fn heard_limits_of_inner(&mut self, heard: Option<HeardLimits>) {
+        self.heard_limits = self.heard_limits.take().or(heard);
     }
 
     /// Starts the lanes. A lane's quota is the one set for it, else the one of
