@@ -33,9 +33,9 @@ impl HeardRoom {
     }
 
     /// Takes over a newer report about the same lanes. Returns whether there is more room than before.
-    pub(super) fn update(&mut self, newer: Self) -> bool {
+    pub(super) fn update(&mut self, newer: Self, now: Moment) -> bool {
         let before = self.remaining;
-        if newer.until > self.until + SAME_PERIOD {
+        if newer.until > self.until + SAME_PERIOD || self.until <= now {
             *self = newer;
         } else if self.until <= newer.until + SAME_PERIOD {
             self.remaining = self.remaining.min(newer.remaining);
@@ -84,12 +84,12 @@ mod tests {
     #[test]
     fn the_smallest_report_of_a_period_counts() {
         let mut heard = room(5, 60.0);
-        assert!(!heard.update(room(7, 61.0)), "an answer that was overtaken");
-        assert!(!heard.update(room(4, 59.0)));
+        assert!(!heard.update(room(7, 61.0), at(0.0)), "an answer that was overtaken");
+        assert!(!heard.update(room(4, 59.0), at(0.0)));
         assert_eq!(heard, room(4, 60.0));
         // The next period, and a late answer of the one before.
-        assert!(heard.update(room(200, 120.0)));
-        assert!(!heard.update(room(0, 60.0)));
+        assert!(heard.update(room(200, 120.0), at(59.0)));
+        assert!(!heard.update(room(0, 60.0), at(59.0)));
         assert_eq!(heard, room(200, 120.0));
     }
 
@@ -98,9 +98,13 @@ mod tests {
     fn a_period_that_moves_is_a_new_one_in_the_end() {
         let mut heard = room(1, 60.0);
         for second in 1..=3 {
-            heard.update(room(100, 60.0 + f64::from(second)));
+            heard.update(room(100, 60.0 + f64::from(second)), at(0.0));
         }
         assert_eq!(heard, room(100, 63.0));
+        // So is one that follows an end that has passed, however short the two are.
+        let mut short = room(0, 1.0);
+        short.update(room(3, 1.5), at(1.0));
+        assert_eq!(short, room(3, 1.5));
     }
 
     #[test]

@@ -286,7 +286,7 @@ impl PacingState {
         let room = u64::from(remaining).saturating_sub(in_flight.saturating_sub(1));
         let report = HeardRoom::new(known, room, now + reset_in.min(bound));
         match self.heard.iter_mut().find(|heard| heard.lanes == report.lanes) {
-            Some(heard) => heard.update(report),
+            Some(heard) => heard.update(report, now),
             None => {
                 self.heard.push(report);
                 false
