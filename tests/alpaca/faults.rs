@@ -94,6 +94,29 @@ fn a_hanging_answer_ends_with_the_timeout() {
 }
 
 #[test]
+fn an_answer_that_is_too_long_is_cut() {
+    let long = || json(200, &format!("[{}]", " ".repeat(100)));
+    let server = Server::script([long(), long()]);
+    let alpaca = server.builder().max_answer(50).build().unwrap();
+    let order = alpaca.place_order(&order()).unwrap_err();
+    assert!(matches!(order, BrokerError::OutcomeUnknown(_)), "{order}");
+    assert!(matches!(alpaca.positions(), Err(BrokerError::Malformed(_))));
+}
+
+/// A second answer to one request, on a connection that stays open.
+#[test]
+fn an_answer_without_a_request_is_not_taken_for_the_next_one() {
+    let more = "HTTP/1.1 200 X\r\nContent-Length: 22\r\n\r\n[{\"symbol\":\"WRONG\"}  ]";
+    let server =
+        Server::script([Reply::Followed("[]".to_owned(), more.to_owned()), json(200, "[]")]);
+    let alpaca = server.alpaca();
+    for _ in 0..2 {
+        let positions = alpaca.positions().unwrap();
+        assert!(positions.net.is_empty() && positions.is_complete(), "{positions:?}");
+    }
+}
+
+#[test]
 fn without_a_connection_nothing_was_sent() {
     // Its port was free a moment ago, and nothing listens there.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -18,6 +18,8 @@ pub(crate) const SECRET_KEY: &str = "s3cr3tKeyOfAlpaca";
 pub(crate) enum Reply {
     /// Answers with a status, more header lines and a body, and keeps the connection open.
     Answer(u16, String, String),
+    /// Answers with this body, and writes more bytes behind it.
+    Followed(String, String),
     /// Closes without an answer.
     Close,
     /// Writes these bytes and closes.
@@ -173,6 +175,12 @@ fn serve(stream: TcpStream, shared: &Mutex<Shared>, answers: &Answers) {
                 };
                 let head = format!("HTTP/1.1 {status} X\r\n{length}{headers}\r\n");
                 if stream.write_all(&[head.as_bytes(), body.as_bytes()].concat()).is_err() {
+                    return;
+                }
+            }
+            Reply::Followed(body, more) => {
+                let head = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n", body.len());
+                if stream.write_all([head, body, more].concat().as_bytes()).is_err() {
                     return;
                 }
             }
