@@ -317,7 +317,8 @@ impl<B: Broker> Broker for OrderGuard<B> {
             let placed = self.inner.place_order(&intent.order);
             placed.map(|id| SlicedOrder::single(id, intent.order.quantity))
         };
-        let placed = match self.inner.place_order(&intent.order) {
+        let answer = self.inner.place_order(&intent.order);
+        let placed = match answer.map_err(|error| self.judge_first_error(&claim, error)) {
             Err(lost) if is_outcome_unknown(&lost) => {
                 self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::complete)
             }
@@ -349,7 +350,8 @@ impl<B: Broker> Broker for OrderGuard<B> {
         let claim = self.register_intent(order)?;
         let intent = Arc::clone(&claim.intent);
         let resend = || self.inner.place_sliced(&intent.order);
-        let placed = match self.inner.place_sliced(&intent.order) {
+        let answer = self.inner.place_sliced(&intent.order);
+        let placed = match answer.map_err(|error| self.judge_first_error(&claim, error)) {
             Err(lost) if is_outcome_unknown(&lost) => {
                 self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::in_market)
             }

@@ -18,6 +18,8 @@ pub(crate) enum Fate {
     TakenThenCut,
     /// As `TakenThen504`, and the order book shows the order only after this many reads.
     TakenAndHidden(usize),
+    /// Something on the way sends the request twice, and passes on the second answer.
+    SentTwice,
     /// The request is lost, and answered with 502.
     LostAs502,
     /// The request is lost, and the connection is closed.
@@ -86,6 +88,10 @@ impl Exchange {
                     state.hidden.insert(id, reads);
                 }
                 answer(504, "")
+            }
+            Fate::SentTwice => {
+                state.write(request);
+                state.write(request)
             }
             Fate::LostAs502 => answer(502, ""),
             Fate::LostByCut => Reply::Close,

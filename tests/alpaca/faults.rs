@@ -75,6 +75,7 @@ fn a_read_that_is_lost_may_be_retried_and_one_that_cannot_be_read_may_not() {
     for (reply, class) in [
         (json(504, ""), "transient"),
         (Reply::Close, "transient"),
+        (Reply::Raw("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[]".to_owned()), "transient"),
         (page(502, "Bad Gateway"), "transient"),
         (json(200, "{}"), "malformed"),
         (page(200, "Welcome"), "malformed"),

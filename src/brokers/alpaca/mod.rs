@@ -62,9 +62,9 @@ use self::orders::WireOrder;
 use self::symbols::AssetClass;
 use super::http::outcome::{ResponseError, not_sent_error};
 use crate::broker::{
-    Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
-    Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, OrderType, Partial, Positions,
-    Profile, QuoteBatchLimit, Quotes, Rows, Side, Trade,
+    Broker, BrokerError, Candle, CandleRequest, ErrorDetail, Exchange, Holding, Instrument,
+    InstrumentInfo, Margins, Order, OrderChange, OrderId, OrderRequest, OrderTags, OrderType,
+    Partial, Positions, Profile, QuoteBatchLimit, Quotes, Rows, Side, Trade,
 };
 use crate::presets;
 use crate::quota::Limits;
@@ -220,19 +220,24 @@ impl fmt::Debug for Alpaca {
 
 impl Broker for Alpaca {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let tag = match order.tag.as_deref() {
-            Some(tag) if !tag.is_empty() => tag.to_owned(),
-            _ => random_tag()?,
-        };
+        let caller_tag = order.tag.as_deref().filter(|tag| !tag.is_empty());
+        let tag = caller_tag.map_or_else(random_tag, |tag| Ok(tag.to_owned()))?;
         let call = ApiRequest::post("/v2/orders", order_body::placement(order, &tag)?);
         let secrets = self.http().credentials.secrets();
-        self.http().request_data(&call, |wire: WireOrder| {
+        let placed = self.http().request_data(&call, |wire: WireOrder| {
             let id = orders::placed(wire, &tag)?;
             match secrets.appear_in(id.as_str()) {
                 // An id that contains a secret is not an id.
                 true => Err(ResponseError::WrongRequest("it has no id".to_owned())),
                 false => Ok(id),
             }
+        });
+        placed.map_err(|error| match error {
+            // No other order has this tag, so something on the way sent the order twice.
+            BrokerError::Rejected(detail) if caller_tag.is_none() && is_duplicate(&detail) => {
+                BrokerError::OutcomeUnknown(detail)
+            }
+            error => error,
         })
     }
 
@@ -355,6 +360,10 @@ impl Alpaca {
         }
         Ok(carried)
     }
+}
+
+fn is_duplicate(detail: &ErrorDetail) -> bool {
+    detail.code.as_deref() == Some(DUPLICATE_CLIENT_ORDER_ID)
 }
 
 /// Returns a tag for an order that has none, so that its answer can be told from the answer to another call.

@@ -90,6 +90,25 @@ impl<B: Broker> OrderGuard<B> {
         })
     }
 
+    /// Returns the error of a first sending. A refusal as a duplicate is of unknown outcome if the tag is the guard's own:
+    /// no other order has such a tag, so this one was taken before. Something on the way sent it twice, and this is the
+    /// answer to the second. With a caller's tag it may be an order of another process.
+    pub(in crate::order_guard) fn judge_first_error(
+        &self,
+        claimed: &ClaimedIntent<'_>,
+        error: BrokerError,
+    ) -> BrokerError {
+        match (self.state().order_tags.support(), error) {
+            (TagSupport::Unique { duplicate }, BrokerError::Rejected(detail))
+                if !claimed.intent.is_caller_tag
+                    && detail.code.as_deref() == Some(duplicate.as_str()) =>
+            {
+                BrokerError::OutcomeUnknown(detail)
+            }
+            (_, error) => error,
+        }
+    }
+
     /// Cancels an order by `send`, and once more if the outcome is unknown: a cancellation is idempotent, and the
     /// caller wants to exit. If the second one fails too, the outcome is found by reads of the order.
     pub(in crate::order_guard) fn cancel_and_resolve(
