@@ -379,6 +379,11 @@ impl<B: Broker> Broker for OrderGuard<B> {
                     amendment::check_amended(order, change, in_place)
                 })
             }
+            Err(refused @ BrokerError::Rejected(_))
+                if !self.state.order_tags.is_changed_in_place() =>
+            {
+                self.find_replacement(id, change).ok_or(refused)
+            }
             known => known,
         }
     }

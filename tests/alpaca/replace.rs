@@ -43,6 +43,24 @@ fn a_change_whose_answer_is_lost_is_found_in_the_order_that_replaced_it() {
     }
 }
 
+/// The first sending replaced the order, so the second is refused, and the client sees that refusal alone.
+#[test]
+fn a_change_that_something_on_the_way_sent_twice_is_made() {
+    let exchange = Exchange::default();
+    let server = exchange.server();
+    let guard = guard(server.alpaca());
+    let old = guard.place_order(&order()).unwrap();
+    exchange.fates([Fate::SentTwice]);
+    let change = OrderChange::new().price(185);
+    assert_eq!(guard.modify_order(&old, &change), Ok(OrderId::new("order-2")));
+    // A refusal of another change stays one.
+    let other = guard.modify_order(&old, &OrderChange::new().price(186));
+    assert!(matches!(other, Err(BrokerError::Rejected(_))), "{other:?}");
+    exchange.fates([Fate::Rejected]);
+    let refused = guard.modify_order(&OrderId::new("order-2"), &change);
+    assert!(matches!(refused, Err(BrokerError::Rejected(_))), "{refused:?}");
+}
+
 #[test]
 fn a_change_that_never_arrived_is_absent() {
     let exchange = Exchange::default();

@@ -8,7 +8,8 @@ use super::evidence::Evidence;
 use super::polling::{Observation, Unresolved};
 use crate::Sent;
 use crate::broker::{
-    Broker, BrokerError, LookupResult, Order, OrderId, OrderLookup, SlicedOrder, TagSupport,
+    Broker, BrokerError, LookupResult, Order, OrderChange, OrderId, OrderLookup, SlicedOrder,
+    TagSupport,
 };
 use crate::order_guard::guard::OrderGuard;
 use crate::order_guard::pending::ClaimedIntent;
@@ -139,6 +140,20 @@ impl<B: Broker> OrderGuard<B> {
             order = self.lookup_broker().order(&new)?;
         }
         Ok(order)
+    }
+
+    /// Returns the order in the place of `id`, if it is as `change` asks for. A change that something on the way sent
+    /// twice is refused the second time, because the first has replaced the order.
+    pub(in crate::order_guard) fn find_replacement(
+        &self,
+        id: &OrderId,
+        change: &OrderChange,
+    ) -> Option<OrderId> {
+        let order = self.read_replacement(id).ok().filter(|order| order.id != *id)?;
+        match amendment::check_amended(&order, change, false) {
+            Observation::Conclusive(Ok(new)) => Some(new),
+            _ => None,
+        }
     }
 
     /// Finds the outcome of a write to an order that has an id. `read` reads the order, and `observe` judges it.
