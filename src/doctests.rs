@@ -13,6 +13,8 @@ struct BrokerMethods;
 struct AllOfKite;
 #[doc = include_str!("../docs/order-safety.md")]
 struct OrderSafety;
+#[doc = include_str!("../docs/alpaca.md")]
+struct AlpacaPage;
 #[doc = include_str!("../docs/quotes.md")]
 struct Quotes;
 #[doc = include_str!("../docs/response-cache.md")]

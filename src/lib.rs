@@ -24,6 +24,7 @@
 //! | one quote request for all strategies | [`QuoteCache`], or `quote_ttl` on the proxy's builder |
 //! | Zerodha's Kite Connect | `Kite` (feature `kite`, on by default) |
 //! | its GTT, margins, mutual funds | the traits `KiteGtt`, `KiteMargins`, .. in `brokers::kite` |
+//! | Alpaca | `Alpaca` (feature `alpaca`) |
 //! | priorities, users, deadlines of a call | [`CallOptions`] |
 //! | whether a failed call was sent | [`Sent`], by `error.was_sent()` |
 //! | other limits | [`Limits`], [`Quota`], [`LaneConfig`] |
@@ -93,7 +94,7 @@
 //! | quotas | [`quota`], [`presets`] | [`Limits`], [`Quota`], [`Window`], [`Budget`], [`RttCredit`] |
 //! | restarts | [`quota`] | [`PaceSnapshot`], [`PriorUsage`], `PaceFile` |
 //! | failures | [`resilience`] | [`RetryPolicy`], [`BreakerPolicy`], [`ThrottlePolicy`] |
-//! | adapters | [`brokers`] | `Kite`, `PaperBroker`, `MockBroker`; [`Session`] |
+//! | adapters | [`brokers`] | `Kite`, `Alpaca`, `PaperBroker`, `MockBroker`; [`Session`], [`HeardLimits`] |
 //! | own adapters | [`broker`] | [`Failure`], [`ErrorClass`], [`Effect`], [`Reachability`], [`Throttling`] |
 //! | operation | `config`, `telemetry` | `Config` |
 //! | time | [`clock`] | [`Clock`], [`ManualClock`] |
@@ -103,6 +104,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `kite` (default) | the adapter for Zerodha's Kite Connect. Without it there is no HTTP client |
+//! | `alpaca` | the adapter for Alpaca |
 //! | `paper` | a broker in memory |
 //! | `mock` | `MockBroker` |
 //! | `journal` | the file of an [`OrderGuard`], and `PaceFile` |
@@ -110,7 +112,7 @@
 //! | `responses` | a cache for the answers of chosen methods: [`ResponseStats`](lane::ResponseStats) counts its hits |
 //! | `metrics`, `tracing` | counters and spans, for any exporter and subscriber |
 //!
-//! `kite` and `journal` switch on `arbitrary_precision` of `serde_json`, which holds for every user of that crate in
+//! `alpaca`, `kite` and `journal` switch on `arbitrary_precision` of `serde_json`, which holds for every user of that crate in
 //! the same build: prices must not go through a float. The crate `lanekeeper-simulator` has a simulated exchange that
 //! speaks Kite's wire.
 
@@ -128,6 +130,7 @@ pub mod clock;
 pub mod config;
 #[cfg(all(
     doctest,
+    feature = "alpaca",
     feature = "config",
     feature = "journal",
     feature = "kite",
@@ -138,6 +141,7 @@ pub mod config;
 mod doctests;
 #[cfg(feature = "journal")]
 mod files;
+mod heard_limits;
 pub mod lane;
 pub mod order_guard;
 #[cfg(feature = "journal")]
@@ -163,6 +167,9 @@ pub use broker::{
     MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderStatus, Partial,
     Quote, Side, SlicedOrder,
 };
+#[cfg(feature = "alpaca")]
+#[doc(inline)]
+pub use brokers::Alpaca;
 #[cfg(feature = "kite")]
 #[doc(inline)]
 pub use brokers::Kite;
@@ -178,6 +185,8 @@ pub use clock::{Clock, ManualClock};
 #[cfg(feature = "config")]
 #[doc(inline)]
 pub use config::Config;
+#[doc(inline)]
+pub use heard_limits::HeardLimits;
 #[doc(inline)]
 pub use lane::{
     CallOptions, Lane, LaneConfig, LaneError, LaneErrorKind, Observer, Priority, Status, Ticket,

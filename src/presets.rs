@@ -83,7 +83,8 @@ pub const KITE_RESERVE: u32 = 5;
 /// | `historical` | `50/min` | the same, the last quarter |
 /// | `orders` | `unlimited` | <https://forum.alpaca.markets/t/executing-orders/12029>: no figure of its own beside the 200 a minute |
 ///
-/// With a paid plan for market data set both of its lanes.
+/// With a paid plan for market data set both of its lanes. The adapter `Alpaca` also passes on what each answer reports
+/// of the broker's count, see [`HeardLimits`](crate::HeardLimits).
 pub fn alpaca() -> Limits {
     Limits::new()
         .shared_account()

@@ -13,13 +13,14 @@ use crate::cache_attr::CacheKey;
 use crate::proxy_attr::comma;
 
 /// Names that a lane or budget cannot have, because every builder or proxy has a method of that name.
-const RESERVED_SETTERS: [&str; 14] = [
+const RESERVED_SETTERS: [&str; 15] = [
     "limits",
     "lanes_of",
     "config",
     "clock",
     "observer",
     "session",
+    "heard_limits",
     "pace_snapshot",
     "pace_log",
     "prior_usage",

@@ -172,8 +172,15 @@ pub struct InstrumentInfo {
     pub strike: Option<Decimal>,
     /// The smallest step of a price.
     pub tick_size: Option<Decimal>,
-    /// The smallest step of a quantity.
+    /// The smallest step of a quantity. Less than 1 if the broker trades fractions of it.
     pub lot_size: Option<Decimal>,
+    /// Whether the broker takes orders for it at present. `true` for a broker that lists no others.
+    #[serde(default = "tradable_by_default", skip_serializing_if = "Clone::clone")]
+    pub is_tradable: bool,
+}
+
+fn tradable_by_default() -> bool {
+    true
 }
 
 impl InstrumentInfo {
@@ -189,6 +196,7 @@ impl InstrumentInfo {
             strike: None,
             tick_size: None,
             lot_size: None,
+            is_tradable: true,
         }
     }
 }

@@ -117,6 +117,7 @@ pub use time::{BrokerTime, ParseBrokerTimeError};
 #[crate::proxy(
     limits = documented_limits,
     session = session,
+    heard = heard_limits,
     delegate = crate::broker::delegate_broker
 )]
 pub trait Broker: Send + Sync {
@@ -367,6 +368,13 @@ pub trait Broker: Send + Sync {
     /// lanes of a [`BrokerProxy`] hold their calls while it is expired.
     #[direct]
     fn session(&self) -> Option<crate::Session> {
+        None
+    }
+
+    /// Returns where the adapter reports the broker's own count of the calls, if its answers have it. The lanes of a
+    /// [`BrokerProxy`] keep to it beside their quotas.
+    #[direct]
+    fn heard_limits(&self) -> Option<crate::HeardLimits> {
         None
     }
 

@@ -12,6 +12,7 @@ use super::core::LaneCore;
 use super::observer::ObserverHandle;
 use super::pace_log::{PaceLog, RecordedCall};
 use crate::clock::Clock;
+use crate::heard_limits::LimitListener;
 use crate::panic::catch_panic;
 use crate::quota::{Cost, Moment, PacingState};
 use crate::session::RenewalListener;
@@ -113,6 +114,20 @@ impl SharedPacing {
 
     fn lanes(&self) -> impl Iterator<Item = Arc<LaneCore>> {
         self.lanes.get().into_iter().flatten().filter_map(Weak::upgrade)
+    }
+}
+
+impl LimitListener for SharedPacing {
+    fn on_limit_heard(&self, lanes: &[&str], remaining: u32, reset_in: Duration) {
+        let named = self.lanes().filter(|lane| lanes.contains(&lane.name));
+        let named: Vec<usize> = named.map(|lane| lane.index).collect();
+        let has_more_room = {
+            let (mut pacing, now) = self.lock();
+            pacing.hear(&named, remaining, reset_in, now)
+        };
+        if has_more_room {
+            self.wake_all();
+        }
     }
 }
 

@@ -338,7 +338,8 @@ impl<B: Broker> Broker for OrderGuard<B> {
             let placed = self.inner.place_order(&intent.order);
             placed.map(|id| SlicedOrder::single(id, intent.order.quantity))
         };
-        let placed = match self.inner.place_order(&intent.order) {
+        let answer = self.inner.place_order(&intent.order);
+        let placed = match answer.map_err(|error| self.judge_first_error(&claim, error)) {
             Err(lost) if is_outcome_unknown(&lost) => {
                 self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::complete)
             }
@@ -370,7 +371,8 @@ impl<B: Broker> Broker for OrderGuard<B> {
         let claim = self.register_intent(order)?;
         let intent = Arc::clone(&claim.intent);
         let resend = || self.inner.place_sliced(&intent.order);
-        let placed = match self.inner.place_sliced(&intent.order) {
+        let answer = self.inner.place_sliced(&intent.order);
+        let placed = match answer.map_err(|error| self.judge_first_error(&claim, error)) {
             Err(lost) if is_outcome_unknown(&lost) => {
                 self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::in_market)
             }
@@ -393,9 +395,15 @@ impl<B: Broker> Broker for OrderGuard<B> {
             }
             Err(lost) if is_outcome_unknown(&lost) => {
                 let in_place = self.state.order_tags.is_changed_in_place();
-                self.resolve_by_id(id, lost, |order| {
+                let read = || self.read_replacement(id);
+                self.resolve_by_id(id, lost, read, |order| {
                     amendment::check_amended(order, change, in_place)
                 })
+            }
+            Err(refused @ BrokerError::Rejected(_))
+                if !self.state.order_tags.is_changed_in_place() =>
+            {
+                self.find_replacement(id, change).ok_or(refused)
             }
             known => known,
         }

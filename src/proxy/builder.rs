@@ -12,6 +12,7 @@ use super::shared_lanes::{AttachedLanes, Indices, ProxySettings, SharedLanes};
 use super::{Lanes, ProxyConfig};
 use crate::Session;
 use crate::clock::Clock;
+use crate::heard_limits::{HeardLimits, LimitListener};
 use crate::lane::Observer;
 use crate::lane::{
     Lane, LaneConfig, LaneConfigError, ObserverHandle, PaceLog, PaceRecorder, RecordedUsage,
@@ -43,6 +44,7 @@ pub struct LanesBuilder {
     clock: Clock,
     observer: Option<Arc<dyn Observer>>,
     session: Option<Session>,
+    heard_limits: Option<HeardLimits>,
     pace_snapshot: Option<PaceSnapshot>,
     pace_log: Option<Arc<dyn PaceLog>>,
     prior_usage: Option<PriorUsage>,
@@ -73,6 +75,7 @@ impl LanesBuilder {
             clock: Clock::system(),
             observer: None,
             session: None,
+            heard_limits: None,
             pace_snapshot: None,
             pace_log: None,
             prior_usage: None,
@@ -202,6 +205,10 @@ impl LanesBuilder {
             return Err(BuildError::SharedLanes { proxy: self.proxy, setting });
         }
         let shared = &lanes.0.shared;
+        if let Some(heard) = &self.heard_limits {
+            let listener: Arc<dyn LimitListener> = Arc::<SharedPacing>::clone(&shared.pacing);
+            heard.add_listener(Arc::downgrade(&listener));
+        }
         let known_lanes: Vec<_> = lanes.names().collect();
         let find = |what: &'static str, own: &[&str], known: &[&str]| {
             let position = |name: &&str| {
@@ -219,6 +226,17 @@ impl LanesBuilder {
             budgets: find("budget", self.budget_names, shared.budgets)?,
         };
         Ok(Lanes(Arc::new(AttachedLanes::new(Arc::clone(shared), Some(indices), &self.settings))))
+    }
+
+    /// Sets where the broker's own count is reported.
+    pub fn heard_limits(&mut self, heard: HeardLimits) {
+        self.last_setting = Some("heard_limits");
+        self.heard_limits = Some(heard);
+    }
+
+    /// Sets where the inner value reports the broker's own count, unless another place was set before.
+    pub fn heard_limits_of_inner(&mut self, heard: Option<HeardLimits>) {
+        self.heard_limits = self.heard_limits.take().or(heard);
     }
 
     /// Starts the lanes. A lane's quota is the one set for it, else the one of
@@ -265,7 +283,17 @@ impl LanesBuilder {
             pacing.restore(snapshot, self.names, self.budget_names, self.clock.wall_clock());
         }
         self.restore_usage(&mut pacing, prior_usage)?;
-        let Self { clock, observer, names, budget_names, session, pace_log, settings, .. } = self;
+        let Self {
+            clock,
+            observer,
+            names,
+            budget_names,
+            session,
+            heard_limits,
+            pace_log,
+            settings,
+            ..
+        } = self;
         let session = session.unwrap_or_else(Session::without_renewal);
         let recorder = pace_log.map(|log| PaceRecorder::new(log, names, budget_names));
         let pacing = SharedPacing::new(pacing, clock.clone(), recorder);
@@ -278,6 +306,10 @@ impl LanesBuilder {
         pacing.register_lanes(lanes.iter().map(|lane| Arc::downgrade(lane.core())).collect());
         let listener: Arc<dyn RenewalListener> = Arc::<SharedPacing>::clone(&pacing);
         session.add_listener(Arc::downgrade(&listener));
+        if let Some(heard) = heard_limits {
+            let listener: Arc<dyn LimitListener> = Arc::<SharedPacing>::clone(&pacing);
+            heard.add_listener(Arc::downgrade(&listener));
+        }
         let shared = SharedLanes::new(lanes, budget_names, pacing, clock, session);
         Ok(Lanes(Arc::new(AttachedLanes::new(Arc::new(shared), None, &settings))))
     }

@@ -20,6 +20,7 @@ mod calendar;
 mod completion_log;
 mod cost;
 mod error;
+mod heard_room;
 mod limits;
 mod moment;
 mod pace_snapshot;

@@ -28,6 +28,7 @@ use std::time::Duration;
 use super::budget::{Budget, Reserve};
 use super::cost::{BudgetSet, Cost};
 use super::error::QuotaError;
+use super::heard_room::HeardRoom;
 use super::moment::{Moment, nanos};
 use super::pace_snapshot::PaceSnapshot;
 use super::permit::{BlockedBy, NoCapacity, NotYet, Permit, WindowUse};
@@ -75,6 +76,8 @@ pub struct PacingState {
     budgets: Vec<SharedBudget>,
     /// Calls that ended without an answer and still hold their slots.
     unanswered_calls: BinaryHeap<Reverse<UnansweredCall>>,
+    /// What the broker has reported of its own counts, one for each group of lanes that share one.
+    heard: Vec<HeardRoom>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,6 +131,7 @@ impl PacingState {
             lanes: Vec::new(),
             budgets: Vec::new(),
             unanswered_calls: BinaryHeap::new(),
+            heard: Vec::new(),
         }
     }
 
@@ -281,6 +285,61 @@ impl PacingState {
             .for_each(|quota| quota.block_until_forgotten(unknown_before, nanos(up_to)));
     }
 
+    /// Records that the broker takes `remaining` more calls of these lanes together, until it begins to count anew in
+    /// `reset_in`. Call it while the call is in flight whose answer reported it. It binds for at most as long as the
+    /// longest window of the lanes remembers a call, or a minute if none of them has a window. Returns whether there
+    /// is more room than before.
+    ///
+    /// The quotas hold beside it, so it can only make the lanes slower. Urgent calls are counted and do not wait.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use lanekeeper::jiff::Timestamp;
+    /// use lanekeeper::quota::{PacingState, Cost, RttCredit, Moment, NotYet, Quota, WallClockSample};
+    ///
+    /// let start = Moment::from_nanos(0);
+    /// let mut pacing = PacingState::new(WallClockSample { moment: start, timestamp: Timestamp::UNIX_EPOCH });
+    /// let lane = pacing.add_lane(&Quota::per_minute(200), RttCredit::STRICT)?;
+    /// let call = Cost::to_lane(lane);
+    /// let permit = pacing.take(call, start).unwrap();
+    /// // Another program has used up the account's count.
+    /// pacing.hear(&[lane], 0, Duration::from_secs(20), start);
+    /// pacing.finish(permit, start);
+    /// assert_eq!(pacing.available_at(call, start), Err(NotYet::Until(start + Duration::from_secs(20))));
+    /// assert_eq!(pacing.available_at(Cost { urgent: true, ..call }, start), Ok(()));
+    /// # Ok::<(), lanekeeper::quota::QuotaError>(())
+    /// ```
+    pub fn hear(
+        &mut self,
+        lanes: &[usize],
+        remaining: u32,
+        reset_in: Duration,
+        now: Moment,
+    ) -> bool {
+        let now = self.advance_to(now);
+        let mut known = lanes.to_vec();
+        known.retain(|lane| *lane < self.lanes.len());
+        known.sort_unstable();
+        known.dedup();
+        if known.is_empty() {
+            return false;
+        }
+        let quotas = known.iter().filter_map(|lane| self.lanes.get(*lane));
+        let longest = quotas.map(|lane| lane.quota.retention()).max().unwrap_or_default();
+        let bound = if longest.is_zero() { DEFAULT_HEARD_BOUND } else { longest };
+        // One of the calls in flight is the one whose answer this is.
+        let in_flight: u64 = known.iter().map(|lane| u64::from(self.in_flight(*lane))).sum();
+        let room = u64::from(remaining).saturating_sub(in_flight.saturating_sub(1));
+        let report = HeardRoom::new(known, room, now + reset_in.min(bound));
+        match self.heard.iter_mut().find(|heard| heard.lanes == report.lanes) {
+            Some(heard) => heard.update(report, now),
+            None => {
+                self.heard.push(report);
+                false
+            }
+        }
+    }
+
     /// Returns how long the longest window of each lane and budget remembers a call, lanes first.
     pub(crate) fn retention(&self) -> impl Iterator<Item = Duration> {
         let lanes = self.lanes.iter().map(|lane| &lane.quota);
@@ -313,6 +372,7 @@ impl PacingState {
         self.check_room(cost, now).map_err(|refused| refused.not_yet)?;
         let borrowed = if cost.urgent { self.borrowed_slots(cost, now) } else { 0 };
         self.for_each_quota(cost, |quota| quota.take(cost.slots(), now));
+        self.heard.iter_mut().for_each(|heard| heard.take(cost.lane, cost.slots()));
         for index in cost.budgets.iter() {
             if let Some(budget) = self.budgets.get_mut(index) {
                 if !budget.lanes.contains(&cost.lane) {
@@ -388,6 +448,7 @@ impl PacingState {
     pub fn give_back(&mut self, permit: Permit) {
         let Permit { taken_at: taken, cost, .. } = permit;
         self.for_each_quota(cost, |quota| quota.give_back(cost.slots(), taken));
+        self.heard.iter_mut().for_each(|heard| heard.give_back(cost.lane, cost.slots()));
     }
 
     /// Replaces the quota of a lane, at once. Used slots stay used, and calls in flight keep theirs. A window longer
@@ -533,12 +594,15 @@ impl PacingState {
 
     fn check_room(&mut self, cost: Cost, now: Moment) -> Result<(), NoCapacity> {
         let never = || NoCapacity { not_yet: NotYet::Never, by: BlockedBy::Lane };
-        let Self { wall_clock, lanes, budgets, .. } = self;
+        let Self { wall_clock, lanes, budgets, heard, .. } = self;
         let lane = lanes.get_mut(cost.lane).ok_or_else(never)?;
         let hung_after = cost.urgent.then(|| nanos(lane.hung_after()));
         let claim =
             SlotRequest { weight: cost.slots(), reserve: lane.reserve_for(cost), hung_after };
         let mut answer = lane.quota.check_room(now, *wall_clock, lane.credit, claim);
+        for heard in heard.iter().filter(|_| !cost.urgent) {
+            answer = NotYet::both(answer, heard.check(cost.lane, cost.slots(), now));
+        }
         let mut full = Vec::new();
         for index in cost.budgets.iter() {
             let budget = budgets.get_mut(index).ok_or_else(never)?;
@@ -582,6 +646,8 @@ impl PacingState {
     }
 }
 
+/// How long a report of the broker's count binds at most, for lanes without windows.
+const DEFAULT_HEARD_BOUND: Duration = Duration::from_secs(60);
 /// A call that has been in flight for less than this does not count as hung.
 const MIN_HUNG_AFTER: Duration = Duration::from_secs(1);
 /// A call that has been in flight for longer than this counts as hung, however slow other calls are. The broker

@@ -468,3 +468,42 @@ fn absurd_numbers_do_not_overflow() {
         assert!(pacing.available_at(all, now).is_err());
     }
 }
+
+/// It is unknown which of the calls in flight the broker has counted, beside the one that it answers.
+#[test]
+fn calls_in_flight_are_subtracted_from_what_the_broker_takes() {
+    let mut pacing =
+        pacing("1970-01-01T00:00:00Z", &[Quota::per_minute(200), Quota::per_minute(200)], &[]);
+    let other = Cost { lane: 1, ..CALL };
+    let answered = pacing.take(CALL, at(0)).unwrap();
+    let _in_flight = (pacing.take(CALL, at(0)).unwrap(), pacing.take(other, at(0)).unwrap());
+    pacing.hear(&[1, 0, 7, 0], 3, Duration::from_secs(30), at(100));
+    pacing.finish(answered, at(100));
+    // Both lanes share what is left: one.
+    assert_eq!(pacing.available_at(other, at(100)), Ok(()));
+    call(&mut pacing, CALL, at(100));
+    for cost in [CALL, other] {
+        assert_eq!(pacing.available_at(cost, at(100)), Err(NotYet::Until(at(30_100))));
+        let estimate = pacing.estimate(cost, 0, at(100));
+        assert_eq!(estimate, Some(at(30_100)));
+    }
+    assert_eq!(pacing.available_at(CALL, at(30_100)), Ok(()));
+    // Nothing is known of lanes that do not exist.
+    assert!(!pacing.hear(&[7], 0, Duration::from_secs(30), at(30_100)));
+    assert_eq!(pacing.available_at(CALL, at(30_100)), Ok(()));
+}
+
+/// A call that was never sent is in no count of the broker.
+#[test]
+fn a_call_that_is_given_back_leaves_the_brokers_count_as_it_was() {
+    let mut pacing = lane(Quota::per_minute(200));
+    let answered = pacing.take(CALL, at(0)).unwrap();
+    pacing.hear(&[0], 1, Duration::from_secs(30), at(0));
+    pacing.finish(answered, at(0));
+    for _ in 0..5 {
+        let local = pacing.take(CALL, at(10)).unwrap();
+        assert_eq!(pacing.available_at(CALL, at(10)), Err(NotYet::Until(at(30_000))));
+        pacing.give_back(local);
+    }
+    assert_eq!(pacing.available_at(CALL, at(10)), Ok(()));
+}

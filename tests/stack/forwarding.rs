@@ -99,8 +99,14 @@ const DERIVED: [(&str, &str); 5] = [
 ];
 
 /// The methods that are no calls of the broker.
-const DIRECT: [&str; 5] =
-    ["documented_limits", "missing_listing", "session", "order_tags", "quote_batch_limit"];
+const DIRECT: [&str; 6] = [
+    "documented_limits",
+    "missing_listing",
+    "session",
+    "heard_limits",
+    "order_tags",
+    "quote_batch_limit",
+];
 
 /// Returns the methods of the trait, by its source.
 fn methods() -> Vec<&'static str> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
-use clap::{Parser, value_parser};
+use clap::{Parser, ValueEnum, value_parser};
 use lanekeeper::broker::Instrument;
 
 use super::failure::Failure;
@@ -15,8 +15,13 @@ use crate::command::one_line;
 #[derive(Debug, Parser)]
 #[command(name = "trading_bot")]
 pub struct BotArgs {
-    /// Trade at this address instead of a simulated exchange. Keys come from KITE_API_KEY and KITE_ACCESS_TOKEN
-    #[arg(long, value_name = "URL")]
+    /// The broker whose wire is spoken at the address
+    #[arg(long, value_name = "NAME", default_value = "kite")]
+    pub broker: Wire,
+
+    /// Trade at this address instead of a simulated exchange. Keys come from KITE_API_KEY and KITE_ACCESS_TOKEN, or
+    /// from APCA_API_KEY_ID and APCA_API_SECRET_KEY
+    #[arg(long, visible_alias = "url", value_name = "URL")]
     pub base_url: Option<String>,
 
     /// How many strategies run, each on its own thread
@@ -61,6 +66,13 @@ pub struct BotArgs {
     /// The instruments to trade, as EXCHANGE:SYMBOL, separated by commas
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub instruments: Vec<Instrument>,
+}
+
+/// A broker whose wire the bot speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Wire {
+    Kite,
+    Alpaca,
 }
 
 /// Parses a number of strategies.

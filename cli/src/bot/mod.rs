@@ -13,7 +13,8 @@
 //! without a report.
 //!
 //! With `--base-url` it trades at Kite, or at any server that speaks its wire. The keys come from
-//! `KITE_API_KEY` and `KITE_ACCESS_TOKEN`. Away from loopback it places no order without `--live`.
+//! `KITE_API_KEY` and `KITE_ACCESS_TOKEN`. With `--broker alpaca` it speaks Alpaca's wire there, with the keys
+//! `APCA_API_KEY_ID` and `APCA_API_SECRET_KEY`. Away from loopback it places no order without `--live`.
 //!
 //! - `strategy.rs` is one strategy, `crowd.rs` many of them, `target.rs` where they trade.
 //! - `tap.rs` and `meter.rs` measure, `orders.rs` keeps the outcome of each order.
@@ -36,7 +37,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lanekeeper::broker::{Broker, BrokerProxy, Instrument};
-use lanekeeper::brokers::Kite;
 use lanekeeper::{PaceFile, PriorUsage, Stack};
 
 use args::BotArgs;
@@ -136,9 +136,11 @@ fn stack<B: Broker + 'static>(
 fn paced(args: &BotArgs, target: &Target, stop: &AtomicBool) -> Result<Report, Failure> {
     let wire = Arc::new(WireMeter::default());
     let queue = Arc::new(QueueMeter::default());
-    let kite = Tap::new(target.kite()?, Arc::clone(&wire));
+    let adapter = target.adapter()?;
+    let limits = adapter.documented_limits();
+    let adapter = Tap::new(adapter, Arc::clone(&wire));
     let late = Arc::new(LateOrders::default());
-    let broker = stack(args, kite, &queue, &late)?;
+    let broker = stack(args, adapter, &queue, &late)?;
     // Before any new order: the orders that an earlier run left open.
     let recovered = broker.recover();
     let instruments = target.instruments(&broker)?;
@@ -159,7 +161,7 @@ fn paced(args: &BotArgs, target: &Target, stop: &AtomicBool) -> Result<Report, F
     let cache = stack.inner().quote_stats();
     Ok(Report {
         took,
-        limits: Kite::limits(),
+        limits,
         strategies,
         wire: wire.summary(),
         queue: queue.summary(),
@@ -175,14 +177,15 @@ fn bare_crowd(args: &BotArgs, stop: &AtomicBool) -> Result<Report, Failure> {
     let target = Target::own()?;
     let wire = Arc::new(WireMeter::default());
     let strategies = Arc::new(StrategyMeter::new(true));
-    let kite = target.kite()?;
-    let instruments: Vec<Instrument> = target.instruments(&kite)?;
-    let stack = Tap::new(Tap::new(kite, Arc::clone(&wire)), Arc::clone(&strategies));
+    let adapter = target.adapter()?;
+    let limits = adapter.documented_limits();
+    let instruments: Vec<Instrument> = target.instruments(&adapter)?;
+    let stack = Tap::new(Tap::new(adapter, Arc::clone(&wire)), Arc::clone(&strategies));
     let crowd = Crowd { strategies: args.strategies, length: BARE_FOR, instruments };
     let took = crowd.run(&stack as &dyn Broker, stop, || ());
     Ok(Report {
         took,
-        limits: Kite::limits(),
+        limits,
         strategies: strategies.summary(),
         wire: wire.summary(),
         queue: Default::default(),

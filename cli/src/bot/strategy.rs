@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use lanekeeper::Sent;
 use lanekeeper::broker::{
-    Broker, BrokerError, Instrument, OrderChange, OrderId, OrderRequest, Product, Side,
+    Broker, BrokerError, Instrument, OrderChange, OrderId, OrderRequest, Side,
 };
 use rust_decimal::Decimal;
 
@@ -120,14 +120,14 @@ pub fn follow_averages(
             (5, _) if !resting.is_empty() => cancel_first(broker, &mut resting),
             (_, Some(side)) => {
                 let order = OrderRequest::market(instrument.clone(), side, 1);
-                let placed = broker.place_order(&order.product(Product::Mis).tag(tags.next()));
+                let placed = broker.place_order(&order.tag(tags.next()));
                 placed.map(|_| view.held += if side == Side::Buy { 1 } else { -1 })
             }
             (_, None) => {
                 // A bid far below the market, which is changed or cancelled later.
                 let bid = (price * Decimal::new(9, 1)).round_dp(1);
                 let order = OrderRequest::limit(instrument.clone(), Side::Buy, 1, bid);
-                let placed = broker.place_order(&order.product(Product::Mis).tag(tags.next()));
+                let placed = broker.place_order(&order.tag(tags.next()));
                 placed.map(|id| resting.push_back((id, bid)))
             }
         };

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use lanekeeper::broker::{Broker, BrokerError, Exchange as Market, Instrument};
+use lanekeeper::broker::{Broker, BrokerError, Exchange as Market, Instrument, Product};
+use lanekeeper::brokers::alpaca::SecretString;
 use lanekeeper::brokers::paper::Prices;
-use lanekeeper::brokers::{Kite, PaperBroker};
+use lanekeeper::brokers::{Alpaca, Kite, PaperBroker};
 use lanekeeper_simulator::SimulatedExchange;
 
-use super::args::BotArgs;
+use super::args::{BotArgs, Wire};
 use super::failure::Failure;
 
 /// Shares that trade every day, for an address without `--instruments`.
@@ -26,6 +27,10 @@ const DEFAULT_SYMBOLS: [&str; 12] = [
     "MARUTI",
 ];
 
+/// The same in the United States.
+const DEFAULT_US_SYMBOLS: [&str; 8] =
+    ["AAPL", "MSFT", "AMZN", "NVDA", "GOOGL", "META", "SPY", "QQQ"];
+
 /// Bounds the instruments that all strategies together trade.
 const MAX_INSTRUMENTS: usize = 40;
 
@@ -37,9 +42,11 @@ const BAR_EVERY: Duration = Duration::from_millis(250);
 pub enum Target {
     Own(SimulatedExchange),
     Address {
+        wire: Wire,
         url: String,
-        api_key: String,
-        access_token: String,
+        /// The key's name, and what is secret.
+        keys: (String, SecretString),
+        on_loopback: bool,
         trade: bool,
         wanted: Vec<Instrument>,
     },
@@ -47,7 +54,14 @@ pub enum Target {
 
 impl Target {
     pub fn from(args: &BotArgs) -> Result<Self, Failure> {
-        let Some(url) = &args.base_url else { return Self::own() };
+        let Some(url) = &args.base_url else {
+            return match args.broker {
+                Wire::Kite => Self::own(),
+                Wire::Alpaca => Err(Failure::new(
+                    "--broker alpaca needs --base-url, for example https://paper-api.alpaca.markets",
+                )),
+            };
+        };
         let key = |name: &str| match std::env::var(name) {
             Ok(key) if !key.trim().is_empty() => Ok(key),
             _ => Err(Failure::new(format!("{name} is not set: --base-url needs it"))),
@@ -55,10 +69,15 @@ impl Target {
         let on_loopback = is_loopback(url).ok_or_else(|| {
             Failure::new(format!("--base-url {url}: not an http or https address"))
         })?;
+        let (name, secret) = match args.broker {
+            Wire::Kite => ("KITE_API_KEY", "KITE_ACCESS_TOKEN"),
+            Wire::Alpaca => ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"),
+        };
         Ok(Self::Address {
+            wire: args.broker,
             url: url.clone(),
-            api_key: key("KITE_API_KEY")?,
-            access_token: key("KITE_ACCESS_TOKEN")?,
+            keys: (key(name)?, key(secret)?.into()),
+            on_loopback,
             trade: on_loopback || args.live,
             wanted: args.instruments.clone(),
         })
@@ -95,19 +114,22 @@ impl Target {
     }
 
     /// Returns the plain, unpaced adapter.
-    pub fn kite(&self) -> Result<Kite, Failure> {
-        let builder = Kite::builder();
-        let built = match self {
-            Self::Own(exchange) => {
-                builder.api_key("demo").access_token("demo").base_url(exchange.base_url()).build()
+    pub fn adapter(&self) -> Result<Box<dyn Broker>, Failure> {
+        match self {
+            Self::Own(exchange) => kite(&exchange.base_url(), "demo", "demo".into()),
+            Self::Address { wire: Wire::Kite, url, keys: (name, secret), .. } => {
+                kite(url, name, secret.clone())
             }
-            Self::Address { url, api_key, access_token, .. } => builder
-                .api_key(api_key.clone())
-                .access_token(access_token.clone())
-                .base_url(url.clone())
-                .build(),
-        };
-        built.map_err(|error| Failure::new(error.to_string()))
+            Self::Address { url, keys: (name, secret), on_loopback, .. } => {
+                let alpaca = Alpaca::builder().trading_url(url.clone());
+                // A test exchange has its prices at the same address.
+                let alpaca = if *on_loopback { alpaca.data_url(url.clone()) } else { alpaca };
+                // Without `--live` the bot places no order, and so may read at the address of real ones.
+                let alpaca = alpaca.live();
+                let built = alpaca.key_id(name.as_str()).secret_key(secret.clone()).build();
+                Ok(Box::new(built.map_err(|error| Failure::new(error.to_string()))?))
+            }
+        }
     }
 
     /// Returns the instruments with a price: of `--instruments` if given, else of the default ones, else of the
@@ -121,16 +143,22 @@ impl Target {
     }
 
     fn priced(&self, broker: &dyn Broker) -> Result<Vec<Instrument>, Failure> {
+        let of = |exchange: &str, symbols: &[&str]| {
+            symbols.iter().map(|symbol| Instrument::new(exchange, symbol)).collect()
+        };
         let wanted = match self {
-            Self::Own(_) => listed(broker)?,
+            Self::Own(_) => listed(broker, &Market::Nse)?,
             Self::Address { wanted, .. } if !wanted.is_empty() => wanted.clone(),
-            Self::Address { .. } => {
-                DEFAULT_SYMBOLS.iter().map(|symbol| Instrument::new("NSE", symbol)).collect()
-            }
+            Self::Address { wire: Wire::Kite, .. } => of("NSE", &DEFAULT_SYMBOLS),
+            Self::Address { .. } => of("US", &DEFAULT_US_SYMBOLS),
         };
         let mut priced = with_price(broker, &wanted)?;
         if priced.is_empty() && matches!(self, Self::Address { wanted, .. } if wanted.is_empty()) {
-            priced = with_price(broker, &listed(broker)?)?;
+            let market = match self {
+                Self::Address { wire: Wire::Alpaca, .. } => Market::Us,
+                _ => Market::Nse,
+            };
+            priced = with_price(broker, &listed(broker, &market)?)?;
         }
         match priced.is_empty() {
             true => Err(Failure::new("none of the instruments has a price; try --instruments")),
@@ -147,8 +175,15 @@ impl Target {
     }
 }
 
-fn listed(broker: &dyn Broker) -> Result<Vec<Instrument>, BrokerError> {
-    let listed = broker.instruments(Some(&Market::Nse))?;
+/// Returns Kite's adapter. Orders are of the day, which the strategies do not say.
+fn kite(url: &str, api_key: &str, token: SecretString) -> Result<Box<dyn Broker>, Failure> {
+    let kite = Kite::builder().api_key(api_key).access_token(token).base_url(url);
+    let built = kite.default_product(Product::Mis).build();
+    Ok(Box::new(built.map_err(|error| Failure::new(error.to_string()))?))
+}
+
+fn listed(broker: &dyn Broker, market: &Market) -> Result<Vec<Instrument>, BrokerError> {
+    let listed = broker.instruments(Some(market))?;
     Ok(listed.into_iter().map(|info| info.instrument).take(MAX_INSTRUMENTS).collect())
 }
 

@@ -46,6 +46,9 @@ open_enum! {
         Stop = "STOP",
         /// Becomes a limit order when the trigger price is reached.
         StopLimit = "STOP_LIMIT",
+        /// A stop order whose trigger price follows the market at a distance, which such brokers take as an extra
+        /// field.
+        TrailingStop = "TRAILING_STOP",
     }
 }
 
@@ -76,6 +79,10 @@ open_enum! {
         Fok = "FOK",
         /// Good till cancelled.
         Gtc = "GTC",
+        /// In the opening auction only.
+        Opg = "OPG",
+        /// In the closing auction only.
+        Cls = "CLS",
         /// Good for a number of minutes, which such brokers take as an extra field.
         Ttl = "TTL",
     }
@@ -115,6 +122,9 @@ open_enum! {
         Rejected = "REJECTED",
         /// Ended because its time in force has passed.
         Expired = "EXPIRED",
+        /// Ended because a change put another order in its place, see
+        /// [`Order::replaced_by`](super::Order::replaced_by). The quantity that was filled before stays filled.
+        Replaced = "REPLACED",
     }
 }
 
@@ -123,7 +133,10 @@ impl OrderStatus {
     ///
     /// An unknown status is not final, because reading the order again is the safe choice.
     pub fn is_final(&self) -> bool {
-        matches!(self, Self::Filled | Self::Cancelled | Self::Rejected | Self::Expired)
+        matches!(
+            self,
+            Self::Filled | Self::Cancelled | Self::Rejected | Self::Expired | Self::Replaced
+        )
     }
 }
 

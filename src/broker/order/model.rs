@@ -47,6 +47,9 @@ pub struct Order {
     pub exchange_order_id: Option<String>,
     /// The order to which this one belongs, as a leg or a slice.
     pub parent: Option<OrderId>,
+    /// The order that a change put in the place of this one, at a broker that does not change orders in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<OrderId>,
     /// The instrument that is traded.
     pub instrument: Instrument,
     /// Buy or sell.
@@ -94,6 +97,7 @@ impl Order {
             id,
             exchange_order_id: None,
             parent: None,
+            replaced_by: None,
             instrument: request.instrument.clone(),
             side: request.side,
             status,

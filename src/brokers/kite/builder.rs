@@ -1,14 +1,10 @@
 //! The builder of a [`Kite`]. It finds every wrong setting before the first call.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
 use secrecy::{ExposeSecret, SecretString};
-use ureq::Agent;
-use ureq::http::{HeaderValue, Uri};
 
 use super::Kite;
 use super::credentials::Credentials;
@@ -17,27 +13,21 @@ use super::instrument_tokens::InstrumentTokens;
 use super::known_ids::KnownIds;
 use crate::Session;
 use crate::broker::{MarketProtection, MissingListings, Product};
+use crate::brokers::http::client::HttpClient;
+use crate::brokers::http::settings::{
+    ConnectionSettings, InvalidSetting, is_visible_ascii, parse_base_url,
+};
 
 /// Kite's own address.
 const BASE_URL: &str = "https://api.kite.trade";
 /// The timeout of the vendor's own client.
 const TIMEOUT: Duration = Duration::from_secs(7);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Upper bound of the timeouts. No caller waits longer for one call, and ureq panics on a deadline beyond the range
-/// of its clock.
-const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A day's 5000 orders are about 7 MB. Decoding takes a few times as much memory as the answer has bytes, and up to
 /// eighty times for a malicious answer.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 /// The listing of all instruments is about 10 MB, and grows. The number of its rows is bounded too.
 const MAX_LISTING: u64 = 64 * 1024 * 1024;
-/// One for each call in flight of busy lanes. ureq keeps 3 per host by default, and would need a handshake for most
-/// calls of a burst.
-const MAX_IDLE_CONNECTIONS: usize = 32;
-/// ureq's default, written down because it matters: the peer, or a device in between, may have dropped an older idle
-/// connection.
-const MAX_IDLE_AGE: Duration = Duration::from_secs(15);
-
 /// The settings of a [`Kite`], from [`Kite::builder`].
 ///
 /// Kite refuses market orders by API that have no market protection. Those that name none get
@@ -230,37 +220,15 @@ impl KiteBuilder {
         if !is_visible_ascii(&self.api_key) {
             return Err(KiteBuildError::NotHeaderText("api_key"));
         }
-        // ureq panics on a name that is not a valid header value.
-        if HeaderValue::from_str(&self.user_agent).is_err() || !self.user_agent.is_ascii() {
-            return Err(KiteBuildError::NotHeaderText("user_agent"));
-        }
-        for (name, timeout) in
-            [("timeout", self.timeout), ("connect_timeout", self.connect_timeout)]
-        {
-            if timeout.is_zero() {
-                return Err(KiteBuildError::Zero(name));
-            }
-            if timeout > MAX_TIMEOUT {
-                return Err(KiteBuildError::TooLong(name));
-            }
-        }
-        let (base, on_this_machine) = self.parse_base_url()?;
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(self.connect_timeout))
-            .timeout_resolve(Some(self.connect_timeout))
-            .timeout_global(Some(self.timeout))
-            .max_idle_connections(MAX_IDLE_CONNECTIONS)
-            .max_idle_connections_per_host(MAX_IDLE_CONNECTIONS)
-            .max_idle_age(MAX_IDLE_AGE)
-            .user_agent(&self.user_agent);
-        if on_this_machine {
-            // A proxy from the environment cannot reach this machine's loopback.
-            config = config.proxy(None);
-        }
+        let (base, on_this_machine) = parse_base_url(&self.base_url, self.allow_plain_http)?;
+        let settings = ConnectionSettings {
+            timeout: self.timeout,
+            connect_timeout: self.connect_timeout,
+            user_agent: &self.user_agent,
+            on_this_machine,
+        };
         Ok(Http {
-            agent: RwLock::new(config.build().new_agent()),
+            client: HttpClient::new(settings.agent()?),
             base,
             timeout: self.timeout,
             max_answer: self.max_answer,
@@ -269,35 +237,17 @@ impl KiteBuilder {
             credentials: Credentials::new(token, vec![self.api_key.as_str().into()]),
         })
     }
+}
 
-    /// Returns the base URL without a trailing slash, and whether it points to this machine.
-    fn parse_base_url(&self) -> Result<(String, bool), KiteBuildError> {
-        let text = self.base_url.trim_end_matches('/');
-        let Ok(uri) = text.parse::<Uri>() else {
-            return Err(KiteBuildError::BaseUrl("it is no URL"));
-        };
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(KiteBuildError::BaseUrl(
-                "write it as https://host, or as http://127.0.0.1:8080 for an exchange on this machine",
-            ));
-        };
-        if scheme != "http" && scheme != "https" {
-            return Err(KiteBuildError::BaseUrl("its scheme is neither https nor http"));
+impl From<InvalidSetting> for KiteBuildError {
+    fn from(error: InvalidSetting) -> Self {
+        match error {
+            InvalidSetting::NotHeaderText(name) => Self::NotHeaderText(name),
+            InvalidSetting::BaseUrl(why) => Self::BaseUrl(why),
+            InvalidSetting::PlainHttp { host } => Self::PlainHttp { host },
+            InvalidSetting::Zero(name) => Self::Zero(name),
+            InvalidSetting::TooLong(name) => Self::TooLong(name),
         }
-        if authority.as_str().contains('@') {
-            return Err(KiteBuildError::BaseUrl("it holds a user name or a password"));
-        }
-        if authority.host().is_empty() {
-            return Err(KiteBuildError::BaseUrl("it has no host"));
-        }
-        if uri.query().is_some() || text.contains('#') {
-            return Err(KiteBuildError::BaseUrl("it holds more than a host and a path"));
-        }
-        let on_this_machine = is_loopback(authority.host());
-        if scheme == "http" && !on_this_machine && !self.allow_plain_http {
-            return Err(KiteBuildError::PlainHttp { host: authority.host().to_owned() });
-        }
-        Ok((text.to_owned(), on_this_machine))
     }
 }
 
@@ -321,16 +271,6 @@ pub(super) fn check_token(token: &SecretString) -> Result<(), KiteBuildError> {
         return Err(KiteBuildError::NotHeaderText("access_token"));
     }
     Ok(())
-}
-
-fn is_visible_ascii(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

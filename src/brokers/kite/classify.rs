@@ -25,43 +25,11 @@ use super::order_id::is_order_number;
 use super::response::{BodyKind, RawResponse};
 use super::secrets::map_detail;
 use crate::broker::{BrokerError, ErrorDetail};
+pub(super) use crate::brokers::http::outcome::{ResponseError, decode_error, no_answer_error};
 use crate::{Effect, Throttling};
 
 #[cfg(test)]
 mod tests;
-
-/// Returns the error for a call whose outcome no answer shows.
-pub(super) fn no_answer_error(effect: Effect, detail: ErrorDetail) -> BrokerError {
-    match effect {
-        Effect::Read => BrokerError::Transient(detail),
-        Effect::Write => BrokerError::OutcomeUnknown(detail),
-    }
-}
-
-/// Returns the error for an answer that cannot be decoded. A read is not repeated, since the next answer would be the
-/// same. A write may have been executed.
-pub(super) fn decode_error(effect: Effect, detail: ErrorDetail) -> BrokerError {
-    match effect {
-        Effect::Read => BrokerError::Malformed(detail),
-        Effect::Write => BrokerError::OutcomeUnknown(detail),
-    }
-}
-
-/// Why the data of a successful answer cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ResponseError {
-    /// It cannot be read.
-    Unreadable(String),
-    /// It is about something other than the request. It may be the answer to another call, which arrived late or
-    /// twice on the same connection.
-    WrongRequest(String),
-}
-
-impl From<String> for ResponseError {
-    fn from(why: String) -> Self {
-        Self::Unreadable(why)
-    }
-}
 
 impl ResponseError {
     /// Returns the same error with more context.

@@ -12,7 +12,6 @@ use super::endpoints::{FundOrderId, GttId, SipId};
 use super::endpoints::{
     fund_instruments, fund_wire, gtt_wire, margin_wire, portfolio_wire, sip_wire,
 };
-use super::http::read_limited;
 use super::known_ids::KnownIds;
 use super::order_id;
 use super::orders;
@@ -24,6 +23,7 @@ use super::secrets::{MAX_MESSAGE_LENGTH, Secrets};
 use super::{candles, instruments, portfolio, quotes};
 use crate::Effect;
 use crate::broker::{BrokerError, Instrument, OrderId, OrderRequest, Side};
+use crate::brokers::http::client::read_limited;
 use crate::{ErrorClass, Sent};
 
 /// A token that no error may show, wherever an answer has it.

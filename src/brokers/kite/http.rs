@@ -1,12 +1,4 @@
-//! HTTP: sends one request once, and reads its answer to the end.
-//!
-//! # At most once
-//! ureq 3 sends a request once: its `run` has one loop, for redirects only, and nothing in it catches
-//! an error to retry, not even on a stale connection (read in 3.5.1). Before it takes a connection from its pool, it
-//! checks whether the peer has closed it or sent anything, and takes another one if so; that is before the first byte
-//! is written. If a connection breaks between that check and the answer, the call fails, and
-//! `transport_error.rs` classifies the error. Redirects are switched off, because an order
-//! that follows one is sent twice.
+//! The requests of Kite's API. [`client`](crate::brokers::http::client) sends each of them once.
 //!
 //! # Answers out of step
 //! HTTP/1.1 pairs answers with requests only by their order. ureq drops a connection with bytes
@@ -16,25 +8,21 @@
 //! Such bytes look like the answer, and only their content can tell: an answer about another order than the requested
 //! one, or, for a new order, with an id that [is known](super::known_ids), is [`ResponseError::WrongRequest`].
 
-use std::io::Read;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use parking_lot::RwLock;
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
-use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, header};
-use ureq::{Agent, Body, SendBody};
+use ureq::http::{Method, Request};
 
 use super::classify;
 use super::classify::ResponseError;
 use super::credentials::Credentials;
 use super::instruments;
 use super::response::RawResponse;
-use super::transport_error;
-use super::transport_error::TrackedBody;
 use crate::Effect;
-use crate::broker::{BrokerError, ErrorDetail, InstrumentInfo, Partial, Rows, SlicedOrder};
+use crate::broker::{BrokerError, InstrumentInfo, Partial, Rows, SlicedOrder};
+use crate::brokers::http::client::{HttpClient, Terms, with_secret_header};
+pub(super) use crate::brokers::http::outcome::not_sent_error;
 
 /// The version of Kite's API that this module speaks.
 const API_VERSION: &str = "3";
@@ -135,10 +123,9 @@ impl ApiRequest {
     }
 }
 
-/// A connection pool, the address of the API, and the credentials.
+/// The HTTP client, the address of the API, and the credentials.
 pub(super) struct Http {
-    /// Replaced when its connections can no longer be trusted.
-    pub(super) agent: RwLock<Agent>,
+    pub(super) client: HttpClient,
     /// Without a slash at its end.
     pub(super) base: String,
     pub(super) timeout: Duration,
@@ -154,7 +141,7 @@ impl Http {
     /// Returns a client of the same settings with other credentials, and with connections of its own.
     pub(super) fn with_credentials(&self, credentials: Credentials) -> Self {
         Self {
-            agent: RwLock::new(Agent::new_with_config(self.agent.read().config().clone())),
+            client: self.client.with_own_connections(),
             base: self.base.clone(),
             api_key: self.api_key.clone(),
             credentials,
@@ -185,8 +172,7 @@ impl Http {
     /// orders.
     pub(super) fn drop_connections_if_out_of_step(&self, effect: Effect, why: &ResponseError) {
         if effect == Effect::Write || matches!(why, ResponseError::WrongRequest(_)) {
-            let mut agent = self.agent.write();
-            *agent = Agent::new_with_config(agent.config().clone());
+            self.client.drop_idle_connections();
         }
     }
 
@@ -258,108 +244,29 @@ impl Http {
     }
 
     fn round_trip(&self, call: &ApiRequest) -> Result<RawResponse, BrokerError> {
-        let (result, body_left) = match &call.body {
-            Some(RequestBody { text, .. }) => {
-                let mut body = TrackedBody::new(text);
-                let result = self.send(call, SendBody::from_reader(&mut body));
-                (result, Some(body.handed_over()))
-            }
-            None => (self.send(call, SendBody::none()), None),
-        };
-        match result {
-            Ok(response) => self.read_response(response, call),
-            Err(error) => Err(transport_error::transport_error(&error, call.effect, body_left)),
-        }
-    }
-
-    fn send(&self, call: &ApiRequest, body: SendBody<'_>) -> Result<Response<Body>, ureq::Error> {
         let mut request = Request::builder()
             .method(&call.method)
             .uri(format!("{}{}", self.base, call.path))
             .header("X-Kite-Version", API_VERSION);
-        if let Some(RequestBody { content_type, text }) = &call.body {
-            // With a known length the body is sent as it is, not in chunks, which some gateways refuse.
-            request = request
-                .header(header::CONTENT_TYPE, *content_type)
-                .header(header::CONTENT_LENGTH, text.len());
-        }
         if let Some(token) = self.credentials.token() {
             let text = format!("token {}:{}", self.api_key, token.expose_secret());
-            let mut value = HeaderValue::from_str(&text).map_err(ureq::http::Error::from)?;
-            value.set_sensitive(true);
-            request = request.header(header::AUTHORIZATION, value);
+            request = with_secret_header(request, "authorization", &text);
         }
         let factor = if call.is_listing { LISTING_TIMEOUT_FACTOR } else { 1 };
-        // Cloned, so that no other thread waits for the lock during the call.
-        let agent = self.agent.read().clone();
-        let request = agent
-            .configure_request(request.body(body)?)
-            .timeout_global(Some(self.timeout.saturating_mul(factor)))
-            .build();
-        agent.run(request)
-    }
-
-    fn read_response(
-        &self,
-        response: Response<Body>,
-        call: &ApiRequest,
-    ) -> Result<RawResponse, BrokerError> {
-        let (head, body) = response.into_parts();
-        let mut answer = RawResponse {
-            status: head.status.as_u16(),
-            retry_after: header_text(&head.headers, "retry-after"),
-            date: header_text(&head.headers, "date"),
-            received: Timestamp::now(),
-            answered_by_edge: head.headers.contains_key("cf-mitigated"),
-            body: Vec::new(),
+        let terms = Terms {
+            effect: call.effect,
+            timeout: self.timeout.saturating_mul(factor),
+            max_answer: if call.is_listing { self.max_listing } else { self.max_answer },
         };
-        let most = if call.is_listing { self.max_listing } else { self.max_answer };
-        let Err(cut) = read_limited(most, body.into_reader(), &mut answer.body) else {
-            return Ok(answer);
-        };
-        // A throttle is recognised by its status. The beginning of any other answer proves nothing.
-        if answer.status == 429 {
-            return Ok(answer);
-        }
-        let detail = ErrorDetail::new(cut.to_string()).status(answer.status);
-        Err(match cut {
-            // The next answer may be complete.
-            BodyReadError::Interrupted(_) => classify::no_answer_error(call.effect, detail),
-            // The next answer would be as long.
-            BodyReadError::TooLong(_) => classify::decode_error(call.effect, detail),
+        let body = call.body.as_ref().map(|body| (body.content_type, body.text.as_str()));
+        let answer = self.client.exchange(request, body, terms)?;
+        Ok(RawResponse {
+            status: answer.status,
+            retry_after: answer.header("retry-after").map(str::to_owned),
+            date: answer.header("date").map(str::to_owned),
+            received: answer.received,
+            answered_by_edge: answer.headers.contains_key("cf-mitigated"),
+            body: answer.body,
         })
     }
-}
-
-/// Why an answer was not read to its end.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BodyReadError {
-    #[error("the answer broke off: {0}")]
-    Interrupted(std::io::Error),
-    #[error("the answer is longer than {0} bytes")]
-    TooLong(u64),
-}
-
-/// Reads `body`, at most `most` bytes of it, and returns an error if that is not all. It counts bytes after
-/// decompression, so a small gzip cannot fill the memory, and it ignores the length that the header announces.
-pub(super) fn read_limited(
-    most: u64,
-    body: impl Read,
-    into: &mut Vec<u8>,
-) -> Result<(), BodyReadError> {
-    // One byte more than allowed tells "too long" from "just fits".
-    match body.take(most.saturating_add(1)).read_to_end(into) {
-        Err(error) => Err(BodyReadError::Interrupted(error)),
-        Ok(_) if into.len() as u64 > most => Err(BodyReadError::TooLong(most)),
-        Ok(_) => Ok(()),
-    }
-}
-
-fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-/// Returns the error for a request that was refused locally: nothing left this process.
-pub(super) fn not_sent_error(why: impl Into<String>) -> BrokerError {
-    BrokerError::NotSent(ErrorDetail::new(why).local())
 }

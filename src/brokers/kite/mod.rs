@@ -29,11 +29,9 @@ mod quotes;
 mod raw;
 mod response;
 mod routes;
-mod secrets;
 mod session;
 mod slice_tags;
 mod time;
-mod transport_error;
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,6 +49,7 @@ use self::known_ids::KnownIds;
 use self::order_id::{order_number, order_path, path_segment};
 use self::orders::WireConfirmation;
 use self::placement::WirePlacement;
+use super::http::secrets;
 use super::india::zone;
 use crate::Session;
 use crate::broker::{

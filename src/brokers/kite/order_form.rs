@@ -178,9 +178,11 @@ pub(super) fn order_type(kind: &OrderType) -> &str {
 /// Returns Kite's name for a time in force. A value that Kite does not have must not silently become a day order.
 fn validity(time: &TimeInForce) -> Result<&str, BrokerError> {
     match time {
-        TimeInForce::Fok | TimeInForce::Gtc => Err(not_sent_error(format!(
-            "Kite has no {time} orders: DAY, IOC and TTL are what it takes"
-        ))),
+        TimeInForce::Fok | TimeInForce::Gtc | TimeInForce::Opg | TimeInForce::Cls => {
+            Err(not_sent_error(format!(
+                "Kite has no {time} orders: DAY, IOC and TTL are what it takes"
+            )))
+        }
         other => Ok(other.as_str()),
     }
 }

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
 use serde::Deserialize;
 use serde::de::Error as _;
 use serde_json::{Map, Value};
 
 use super::de::Text;
-use crate::resilience::retry_after;
+use crate::brokers::http::answer::{page_title, retry_delay};
 
 /// An HTTP answer, read to its end.
 // No `Debug`: the body of a login is a token.
@@ -135,10 +134,7 @@ impl RawResponse {
 
     /// Returns how long the broker asked to wait: in seconds, possibly fractional, or until a date.
     pub(super) fn retry_delay(&self) -> Option<Duration> {
-        let text = self.retry_after.as_deref()?;
-        let from = self.date.as_deref().and_then(parse_http_date).unwrap_or(self.received);
-        let wait = retry_after(text, from)?;
-        Some(wait.min(MAX_RETRY_DELAY))
+        retry_delay(self.retry_after.as_deref()?, self.date.as_deref(), self.received)
     }
 }
 
@@ -152,24 +148,10 @@ fn is_empty_value(value: &Value) -> bool {
     }
 }
 
-/// A year. A longer wait is a mistake, and might overflow when added to a time.
-const MAX_RETRY_DELAY: Duration = Duration::from_secs(366 * 86_400);
-
-fn parse_http_date(text: &str) -> Option<Timestamp> {
-    rfc2822::parse(text).ok().map(|at| at.timestamp())
-}
-
-fn page_title(page: &str) -> Option<&str> {
-    // ASCII lower case keeps the position of every byte.
-    let lower = page.to_ascii_lowercase();
-    let from = lower.find("<title>")? + "<title>".len();
-    let to = from + lower.get(from..)?.find("</title>")?;
-    page.get(from..to).map(str::trim).filter(|title| !title.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::brokers::http::answer::MAX_RETRY_DELAY;
 
     fn wait(retry_after: &str, date: Option<&str>) -> Option<f64> {
         let answer = RawResponse {

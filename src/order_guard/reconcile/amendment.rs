@@ -56,7 +56,8 @@ pub(in crate::order_guard) fn is_visible(change: &OrderChange) -> bool {
 
 /// Returns the answer that the broker would have given to `change` of this order. In an intermediate state the order
 /// may show the change before the exchange has accepted it, so that is unclear. Unless the broker changes orders
-/// `in_place`, a cancelled order may have been changed, by a new order that replaced it.
+/// `in_place`, a cancelled order may have been changed, by a new order that replaced it. The caller passes that order
+/// if the broker names it.
 pub(in crate::order_guard) fn check_amended(
     order: &Order,
     change: &OrderChange,
@@ -74,9 +75,11 @@ pub(in crate::order_guard) fn check_amended(
     match &order.status {
         OrderStatus::Other(_) => Observation::Unclear(in_transition(order)),
         OrderStatus::Rejected => Observation::Conclusive(Err(too_late(order))),
-        OrderStatus::Cancelled if !in_place => Observation::Unclear(format!(
-            "order {id} is CANCELLED, perhaps with another order in its place: search for that one"
-        )),
+        status @ (OrderStatus::Cancelled | OrderStatus::Replaced) if !in_place => {
+            Observation::Unclear(format!(
+                "order {id} is {status}, perhaps with another order in its place: search for that one"
+            ))
+        }
         // The visible part may have been so before the change.
         _ if is_made && Visibility::of(change).has_invisible_part => {
             Observation::Unclear(format!("order {id} does not show {INVISIBLE_PARTS}"))
@@ -108,7 +111,8 @@ fn in_transition(order: &Order) -> String {
 
 fn too_late(order: &Order) -> BrokerError {
     let Order { id, status, .. } = order;
-    BrokerError::Rejected(ErrorDetail::new(format!("too late: order {id} is {status}")))
+    let by = order.replaced_by.as_ref().map(|new| format!(" by order {new}")).unwrap_or_default();
+    BrokerError::Rejected(ErrorDetail::new(format!("too late: order {id} is {status}{by}")))
 }
 
 #[cfg(test)]
@@ -142,6 +146,7 @@ mod tests {
             ("FILLED", "late"),
             ("REJECTED", "late"),
             ("EXPIRED", "late"),
+            ("REPLACED", "late"),
             ("OPEN", "not yet"),
             ("PARTIALLY FILLED", "not yet"),
             ("CANCEL PENDING", "unclear"),
@@ -190,6 +195,7 @@ mod tests {
         let change = OrderChange::new().price(1501);
         assert_eq!(describe(check_amended(&order("CANCELLED"), &change, true)), "late");
         assert_eq!(describe(check_amended(&order("CANCELLED"), &change, false)), "unclear");
+        assert_eq!(describe(check_amended(&order("REPLACED"), &change, false)), "unclear");
         for in_place in [true, false] {
             assert_eq!(describe(check_amended(&order("FILLED"), &change, in_place)), "late");
         }

@@ -8,12 +8,17 @@ use super::evidence::Evidence;
 use super::polling::{Observation, Unresolved};
 use crate::Sent;
 use crate::broker::{
-    Broker, BrokerError, LookupResult, Order, OrderId, OrderLookup, SlicedOrder, TagSupport,
+    Broker, BrokerError, LookupResult, Order, OrderChange, OrderId, OrderLookup, SlicedOrder,
+    TagSupport,
 };
 use crate::order_guard::guard::OrderGuard;
 use crate::order_guard::pending::ClaimedIntent;
 use crate::order_guard::state::PlacementQuery;
 use crate::order_guard::updates::SearchKey;
+
+/// The most replacements of one order that a search follows. An order that was replaced more often meanwhile is not
+/// found to be as asked for.
+const MAX_REPLACEMENTS: usize = 8;
 
 impl<B: Broker> OrderGuard<B> {
     /// Finds the outcome of an order whose answer was `lost`, slice by slice. If the broker enforces unique tags, the
@@ -98,6 +103,25 @@ impl<B: Broker> OrderGuard<B> {
         })
     }
 
+    /// Returns the error of a first sending. A refusal as a duplicate is of unknown outcome if the tag is the guard's own:
+    /// no other order has such a tag, so this one was taken before. Something on the way sent it twice, and this is the
+    /// answer to the second. With a caller's tag it may be an order of another process.
+    pub(in crate::order_guard) fn judge_first_error(
+        &self,
+        claimed: &ClaimedIntent<'_>,
+        error: BrokerError,
+    ) -> BrokerError {
+        match (self.state().order_tags.support(), error) {
+            (TagSupport::Unique { duplicate }, BrokerError::Rejected(detail))
+                if !claimed.intent.is_caller_tag
+                    && detail.code.as_deref() == Some(duplicate.as_str()) =>
+            {
+                BrokerError::OutcomeUnknown(detail)
+            }
+            (_, error) => error,
+        }
+    }
+
     /// Cancels an order by `send`, and once more if the outcome is unknown: a cancellation is idempotent, and the
     /// caller wants to exit. If the second one fails too, the outcome is found by reads of the order.
     pub(in crate::order_guard) fn cancel_and_resolve(
@@ -108,42 +132,74 @@ impl<B: Broker> OrderGuard<B> {
         match send() {
             Err(lost) if is_outcome_unknown(&lost) => match send() {
                 Ok(()) => Ok(()),
-                Err(_) => self.resolve_by_id(id, lost, amendment::check_cancelled),
+                Err(_) => {
+                    let read = || self.lookup_broker().order(id);
+                    self.resolve_by_id(id, lost, read, amendment::check_cancelled)
+                }
             },
             known => known,
         }
     }
 
-    /// Finds the outcome of a write to an order that has an id, by reads of the order, which `observe` judges. An
+    /// Reads an order, or the one that changes have put in its place, as far as the broker names it.
+    pub(in crate::order_guard) fn read_replacement(
+        &self,
+        id: &OrderId,
+    ) -> Result<Order, BrokerError> {
+        let mut order = self.lookup_broker().order(id)?;
+        for _ in 0..MAX_REPLACEMENTS {
+            let Some(new) = order.replaced_by.clone() else { break };
+            order = self.lookup_broker().order(&new)?;
+        }
+        Ok(order)
+    }
+
+    /// Returns the order in the place of `id`, if it is as `change` asks for. A change that something on the way sent
+    /// twice is refused the second time, because the first has replaced the order.
+    pub(in crate::order_guard) fn find_replacement(
+        &self,
+        id: &OrderId,
+        change: &OrderChange,
+    ) -> Option<OrderId> {
+        let order = self.read_replacement(id).ok().filter(|order| order.id != *id)?;
+        match amendment::check_amended(&order, change, false) {
+            Observation::Conclusive(Ok(new)) => Some(new),
+            _ => None,
+        }
+    }
+
+    /// Finds the outcome of a write to an order that has an id. `read` reads the order, and `observe` judges it. An
     /// update of a final state is judged without a read. Any other one may be older than the write.
     pub(in crate::order_guard) fn resolve_by_id<A>(
         &self,
         id: &OrderId,
         lost: BrokerError,
+        read: impl Fn() -> Result<Order, BrokerError>,
         observe: impl Fn(&Order) -> Observation<Result<A, BrokerError>>,
     ) -> Result<A, BrokerError> {
         let polling = &self.state().polling;
         let mut last_status = None;
         let evidence = &mut Evidence::starting_at(polling.clock.now());
         let watch = self.state().updates.watch(vec![SearchKey::Id(id.clone())]);
-        let found = polling.poll_until_settled(evidence, self.caller_deadline(), &watch, |read| {
-            if let Some(order) = watch.take() {
-                if let conclusive @ Observation::Conclusive(_) = observe(&order) {
-                    return conclusive;
+        let found =
+            polling.poll_until_settled(evidence, self.caller_deadline(), &watch, |context| {
+                if let Some(order) = watch.take() {
+                    if let conclusive @ Observation::Conclusive(_) = observe(&order) {
+                        return conclusive;
+                    }
                 }
-            }
-            if read.is_none() {
-                return Observation::NotFound;
-            }
-            match self.lookup_broker().order(id) {
-                Ok(order) => {
-                    let observation = observe(&order);
-                    last_status = Some(order.status);
-                    observation
+                if context.is_none() {
+                    return Observation::NotFound;
                 }
-                Err(error) => Observation::Failed(error),
-            }
-        });
+                match read() {
+                    Ok(order) => {
+                        let observation = observe(&order);
+                        last_status = Some(order.status);
+                        observation
+                    }
+                    Err(error) => Observation::Failed(error),
+                }
+            });
         found.unwrap_or_else(|unresolved| {
             let settle_time = polling.settle_time;
             let (reason, result) = match (unresolved, last_status) {

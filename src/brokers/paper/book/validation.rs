@@ -39,8 +39,9 @@ pub(super) fn validate(book: &OrderBook, request: &OrderRequest) -> Result<Decim
             needs("trigger_price", request.trigger_price)?;
             needs("price", request.price)?;
         }
-        OrderType::Other(ref word) => {
-            return Err(PaperError::invalid_field("order_type", format!("`{word}` is unknown")));
+        OrderType::TrailingStop | OrderType::Other(_) => {
+            let what = format!("`{}` is unknown", request.order_type);
+            return Err(PaperError::invalid_field("order_type", what));
         }
     }
     if request

@@ -11,11 +11,11 @@ use crate::broker::{
     BrokerError, ErrorDetail, OrderId, Partial, RowProblem, SliceOutcome, SlicedOrder,
 };
 
-/// The longest message of an error. Enough for all of Kite's messages; a whole HTML page is of no use.
-pub(super) const MAX_MESSAGE_LENGTH: usize = 400;
+/// The longest message of an error. Enough for all messages of the brokers; a whole HTML page is of no use.
+pub(in crate::brokers) const MAX_MESSAGE_LENGTH: usize = 400;
 
-/// The least length of a secret, in bytes: half of the shortest that Kite issues (an api_key has 16 characters, a
-/// token 32). A shorter value comes from a test, and to remove it would tear other words apart.
+/// The least length of a secret, in bytes: half of the shortest that a broker issues (a Kite api_key has 16
+/// characters, a Kite token 32, an Alpaca key 20 and its secret 40). A shorter value comes from a test, and to remove it would tear other words apart.
 const MIN_SECRET_LENGTH: usize = 8;
 
 /// The text that replaces a secret.
@@ -23,17 +23,17 @@ const PLACEHOLDER: &str = "[secret]";
 
 /// The secrets of one account. Its `Debug` is that of [`SecretString`], which shows nothing.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Secrets(Vec<SecretString>);
+pub(in crate::brokers) struct Secrets(Vec<SecretString>);
 
 impl Secrets {
     /// Keeps the secrets that are [long enough](MIN_SECRET_LENGTH).
-    pub(super) fn new(mut secrets: Vec<SecretString>) -> Self {
+    pub(in crate::brokers) fn new(mut secrets: Vec<SecretString>) -> Self {
         secrets.retain(|secret| secret.expose_secret().len() >= MIN_SECRET_LENGTH);
         Self(secrets)
     }
 
     /// Returns the error without secrets, and with a bounded message.
-    pub(super) fn redact(&self, error: BrokerError) -> BrokerError {
+    pub(in crate::brokers) fn redact(&self, error: BrokerError) -> BrokerError {
         match error {
             BrokerError::PartlyPlaced(order) => {
                 BrokerError::PartlyPlaced(Box::new(self.redact_slices(*order)))
@@ -43,7 +43,7 @@ impl Secrets {
     }
 
     /// Returns the order with secrets removed from the messages of its slices.
-    pub(super) fn redact_slices(&self, mut order: SlicedOrder) -> SlicedOrder {
+    pub(in crate::brokers) fn redact_slices(&self, mut order: SlicedOrder) -> SlicedOrder {
         map_slice_details(&mut order, |detail| self.redact_detail(detail));
         // An id that contains a secret is not an id.
         let clean = |id: &mut OrderId| *id = OrderId::new(self.redact_text(id.as_str()));
@@ -68,7 +68,7 @@ impl Secrets {
     }
 
     /// Returns the answer with secrets removed from its unreadable rows.
-    pub(super) fn redact_rows<T>(&self, mut partial: Partial<T>) -> Partial<T> {
+    pub(in crate::brokers) fn redact_rows<T>(&self, mut partial: Partial<T>) -> Partial<T> {
         for problem in &mut partial.problems {
             let RowProblem { name, tag, reason: why, text, .. } = problem;
             for text in [Some(why), Some(text), name.as_mut(), tag.as_mut()].into_iter().flatten() {
@@ -79,7 +79,7 @@ impl Secrets {
     }
 
     /// Returns whether `text` contains a secret.
-    pub(super) fn appear_in(&self, text: &str) -> bool {
+    pub(in crate::brokers) fn appear_in(&self, text: &str) -> bool {
         !self.find(text.as_bytes()).is_empty()
     }
 
@@ -116,7 +116,7 @@ impl Secrets {
 }
 
 /// Returns the same error with another detail.
-pub(super) fn map_detail(
+pub(in crate::brokers) fn map_detail(
     error: BrokerError,
     mut change: impl FnMut(ErrorDetail) -> ErrorDetail,
 ) -> BrokerError {
@@ -193,7 +193,7 @@ fn strip_hex_byte(text: &[u8], byte: u8) -> Option<&[u8]> {
     (spelled == byte).then_some(rest)
 }
 
-pub(super) fn truncate(text: &str) -> String {
+pub(in crate::brokers) fn truncate(text: &str) -> String {
     if text.chars().count() <= MAX_MESSAGE_LENGTH {
         return text.to_owned();
     }

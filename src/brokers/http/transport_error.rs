@@ -1,31 +1,31 @@
 //! The outcome of a request without an answer.
 //!
 //! An error is "not sent" only if that is certain; anything in doubt is "outcome unknown". Certainty has two sources.
-//! For a request with a form, the form itself: ureq reads its first byte after the header was sent, so if the form
-//! was never read, the broker cannot have an order to execute, whatever the error. Without a form, the kind of the
+//! For a request with a body, the body itself: ureq reads its first byte after the header was sent, so if the body
+//! was never read, the broker cannot have an order to execute, whatever the error. Without a body, the kind of the
 //! error.
 
 use std::io::{self, ErrorKind, Read};
 
 use ureq::{Error, Timeout};
 
-use super::classify::no_answer_error;
+use super::outcome::no_answer_error;
 use crate::Effect;
 use crate::broker::{BrokerError, ErrorDetail};
 
-/// A form that records whether any of it was read.
-pub(super) struct TrackedBody<'a> {
+/// The body of a request that records whether any of it was read.
+pub(in crate::brokers) struct TrackedBody<'a> {
     rest: &'a [u8],
     handed_over: bool,
 }
 
 impl<'a> TrackedBody<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
+    pub(in crate::brokers) fn new(text: &'a str) -> Self {
         Self { rest: text.as_bytes(), handed_over: false }
     }
 
     /// Returns whether a byte of it may have been sent.
-    pub(super) fn handed_over(&self) -> bool {
+    pub(in crate::brokers) fn handed_over(&self) -> bool {
         self.handed_over
     }
 }
@@ -37,17 +37,17 @@ impl Read for TrackedBody<'_> {
     }
 }
 
-/// Classifies a failure of the transport. `form_left` is `None` for a request without a form.
-pub(super) fn transport_error(
+/// Classifies a failure of the transport. `body_left` is `None` for a request without a body.
+pub(in crate::brokers) fn transport_error(
     error: &Error,
     effect: Effect,
-    form_left: Option<bool>,
+    body_left: Option<bool>,
 ) -> BrokerError {
     let detail = ErrorDetail::new(error.to_string());
     let detail = if is_local(error) { detail.local() } else { detail };
-    match form_left {
+    match body_left {
         Some(false) => BrokerError::NotSent(detail),
-        // Once the form was read, even an error that looks like a failed connection proves nothing.
+        // Once the body was read, even an error that looks like a failed connection proves nothing.
         Some(true) => no_answer_error(effect, ErrorDetail { local: false, ..detail }),
         None if is_before_sending(error) => BrokerError::NotSent(detail),
         None => no_answer_error(effect, detail),
@@ -103,8 +103,8 @@ mod tests {
     use super::*;
     use crate::Reachability;
 
-    fn class(error: &Error, effect: Effect, form_left: Option<bool>) -> &'static str {
-        match transport_error(error, effect, form_left) {
+    fn class(error: &Error, effect: Effect, body_left: Option<bool>) -> &'static str {
+        match transport_error(error, effect, body_left) {
             BrokerError::NotSent(_) => "not sent",
             BrokerError::OutcomeUnknown(_) => "unknown",
             BrokerError::Transient(_) => "transient",
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn a_request_that_cannot_be_written_is_a_local_error() {
-        let is_local = |error: &Error, form_left| {
-            transport_error(error, Effect::Write, form_left).failure().is_local()
+        let is_local = |error: &Error, body_left| {
+            transport_error(error, Effect::Write, body_left).failure().is_local()
         };
         let bad_header = ureq::http::HeaderValue::from_str("token key:\n").unwrap_err();
         let bad_header = Error::Http(bad_header.into());

@@ -1,0 +1,83 @@
+//! The broker's own count of the calls, as its answers report it, shared by an adapter and its lanes.
+//!
+//! A lane keeps to a quota by its own count. The broker may have counted more: another program uses the account, or one
+//! call of the adapter makes several requests. Some brokers report in every answer how many more calls they take, and
+//! when their count begins anew. The adapter passes that on through a [`HeardLimits`], and the lanes keep to it
+//! beside their quota.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+/// The broker's own count, as its answers report it. Clones share it.
+///
+/// An adapter keeps one, hands out a clone ([`Broker::heard_limits`](crate::Broker::heard_limits)), and calls
+/// [`report`](Self::report) for each answer that says how many more calls the broker takes.
+///
+/// A report only makes lanes slower. They never send more than their quota, whatever the broker says. A report binds
+/// for one window of the lanes at most, so a wrong clock at the broker does not stop them. Urgent calls are counted and
+/// do not wait for it: only the broker itself refuses an exit.
+///
+/// ```
+/// use std::time::Duration;
+/// use lanekeeper::HeardLimits;
+///
+/// struct Client {
+///     heard: HeardLimits,
+/// }
+///
+/// impl Client {
+///     /// Called for each answer, with what its header says.
+///     fn on_answer(&self, remaining: u32, reset_in: Duration) {
+///         // The two lanes share one count at this broker.
+///         self.heard.report(&["quote", "historical"], remaining, reset_in);
+///     }
+///
+///     /// What `Broker::heard_limits` answers; the lanes of the proxy share it.
+///     fn heard_limits(&self) -> Option<HeardLimits> {
+///         Some(self.heard.clone())
+///     }
+/// }
+/// # let client = Client { heard: HeardLimits::new() };
+/// # client.on_answer(199, Duration::from_secs(60));
+/// # assert!(client.heard_limits().is_some());
+/// ```
+#[derive(Clone, Default)]
+pub struct HeardLimits(Arc<Mutex<Vec<Weak<dyn LimitListener>>>>);
+
+/// Is notified of each report.
+pub(crate) trait LimitListener: Send + Sync {
+    fn on_limit_heard(&self, lanes: &[&str], remaining: u32, reset_in: Duration);
+}
+
+impl HeardLimits {
+    /// Creates a count of which nothing is known.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reports that the broker takes `remaining` more calls of these lanes together, until its count begins anew in
+    /// `reset_in`. Names of lanes that do not exist are ignored. Call it before the call returns whose answer it was:
+    /// the lanes assume that the broker has counted this call, and none of the others in flight.
+    pub fn report(&self, lanes: &[&str], remaining: u32, reset_in: Duration) {
+        let listeners: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
+        for listener in listeners {
+            listener.on_limit_heard(lanes, remaining, reset_in);
+        }
+    }
+
+    /// Notifies `listener` of each report.
+    pub(crate) fn add_listener(&self, listener: Weak<dyn LimitListener>) {
+        let mut listeners = self.0.lock();
+        listeners.retain(|known| known.strong_count() > 0);
+        listeners.push(listener);
+    }
+}
+
+impl fmt::Debug for HeardLimits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeardLimits").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,200 @@
+//! Lanes keep to the broker's own count, as its answers report it, beside their quotas.
+//!
+//! The broker counts in fixed minutes, and another program uses the same account. All of it is in virtual time.
+#![cfg(feature = "mock")]
+#![allow(clippy::unwrap_used)]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lanekeeper::broker::{BrokerError, ErrorDetail, Margins, MockBroker, OrderId};
+use lanekeeper::lane::LaneConfig;
+use lanekeeper::quota::{Moment, PriorUsage, RttCredit};
+use lanekeeper::resilience::RetryPolicy;
+use lanekeeper::{
+    Broker, BrokerProxy, CallOptions, HeardLimits, ManualClock, Priority, Quota, delegate_broker,
+};
+
+const LIMIT: u32 = 200;
+const MINUTE: Duration = Duration::from_secs(60);
+
+struct Heard {
+    inner: MockBroker,
+    heard: HeardLimits,
+}
+
+impl Broker for Heard {
+    delegate_broker! { to self.inner; except heard_limits }
+
+    fn heard_limits(&self) -> Option<HeardLimits> {
+        Some(self.heard.clone())
+    }
+}
+
+/// The broker's counter of one minute.
+#[derive(Default)]
+struct Counter {
+    minute: u64,
+    count: u32,
+    refused: usize,
+    /// When each call arrived.
+    arrivals: Vec<Moment>,
+}
+
+/// A broker, its clock and its counter.
+struct Setup {
+    broker: BrokerProxy<Heard>,
+    clock: ManualClock,
+    counter: Arc<Mutex<Counter>>,
+    start: Moment,
+}
+
+/// What the broker reports of its count: how many calls remain, and in how long it begins anew.
+type Report = fn(remaining: u32, reset_in: Duration) -> Option<(u32, Duration)>;
+
+fn faithful(remaining: u32, reset_in: Duration) -> Option<(u32, Duration)> {
+    // In whole seconds, rounded up.
+    Some((remaining, Duration::from_secs(reset_in.as_secs() + 1)))
+}
+
+/// Starts a proxy in front of a broker at which another program makes `others` calls at the beginning of each minute.
+fn setup(others: u32, quota: Quota, report: Report) -> Setup {
+    let clock = ManualClock::auto_advancing();
+    let start = clock.now();
+    let counter = Arc::new(Mutex::new(Counter { count: others, ..Counter::default() }));
+    let heard = HeardLimits::new();
+    let (theirs, their_clock, reports) = (Arc::clone(&counter), clock.clone(), heard.clone());
+    let call = move || {
+        their_clock.advance(Duration::from_millis(20));
+        let now = their_clock.now();
+        let since = now.since(start);
+        let minute = since.as_secs() / 60;
+        let mut counter = theirs.lock().unwrap();
+        counter.arrivals.push(now);
+        if minute > counter.minute {
+            (counter.minute, counter.count) = (minute, others);
+        }
+        let is_refused = counter.count >= LIMIT;
+        counter.count += u32::from(!is_refused);
+        counter.refused += usize::from(is_refused);
+        let reset_in = MINUTE.saturating_sub(since.saturating_sub(MINUTE * minute as u32));
+        if let Some((remaining, reset_in)) = report(LIMIT - counter.count, reset_in) {
+            reports.report(&["transactional", "no such lane"], remaining, reset_in);
+        }
+        let detail = || ErrorDetail::new("rate limit exceeded").status(429);
+        let refusal = || BrokerError::Throttled { retry_after: Some(reset_in), detail: detail() };
+        if is_refused { Err(refusal()) } else { Ok(()) }
+    };
+    let call = Arc::new(call);
+    let cancel = Arc::clone(&call);
+    let mut inner = MockBroker::new();
+    inner.expect_margins().returning(move || call().map(|()| Margins::default().into()));
+    inner.expect_cancel_order().returning(move |_| cancel());
+    // Refusals are counted, and not retried.
+    let lane = LaneConfig::new(quota).credit(RttCredit::STRICT).retry(RetryPolicy::none());
+    let broker = BrokerProxy::builder(Heard { inner, heard })
+        .transactional(lane)
+        .quote(Quota::unlimited())
+        .historical(Quota::unlimited())
+        .orders(Quota::unlimited())
+        .prior_usage(PriorUsage::None)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    Setup { broker, clock, counter, start }
+}
+
+impl Setup {
+    /// Makes calls one after the other, and returns how many were answered.
+    fn call(&self, calls: usize) -> usize {
+        (0..calls).filter(|_| self.broker.margins().is_ok()).count()
+    }
+
+    fn refused(&self) -> usize {
+        self.counter.lock().unwrap().refused
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.now().since(self.start)
+    }
+}
+
+#[test]
+fn what_another_program_uses_is_not_used_again() {
+    let heard = setup(150, Quota::per_minute(LIMIT), faithful);
+    assert_eq!(heard.call(500), 500);
+    assert_eq!(heard.refused(), 0);
+    // 50 calls in each minute are left, and all of them were used.
+    assert!(heard.elapsed() < MINUTE * 11, "{:?}", heard.elapsed());
+
+    let deaf = setup(150, Quota::per_minute(LIMIT), |_, _| None);
+    deaf.call(500);
+    assert!(deaf.refused() > 0, "without the reports calls are refused");
+}
+
+#[test]
+fn a_generous_broker_makes_no_lane_faster() {
+    let setup = setup(0, Quota::per_minute(30), |_, reset_in| Some((100_000, reset_in)));
+    assert_eq!(setup.call(100), 100);
+    let arrivals = setup.counter.lock().unwrap().arrivals.clone();
+    for window in arrivals.windows(31) {
+        assert!(window[30].since(window[0]) >= MINUTE, "{window:?}");
+    }
+}
+
+#[test]
+fn a_reset_far_in_the_future_binds_for_one_window() {
+    let year = |_, _| Some((0, Duration::from_secs(365 * 86_400)));
+    let setup = setup(0, Quota::per_minute(LIMIT), year);
+    assert_eq!(setup.call(3), 3);
+    let elapsed = setup.elapsed();
+    assert!(elapsed >= MINUTE * 2 && elapsed < MINUTE * 3, "{elapsed:?}");
+}
+
+#[test]
+fn an_exit_does_not_wait_for_a_count() {
+    let setup = setup(0, Quota::per_minute(LIMIT), |_, reset_in| Some((0, reset_in)));
+    assert_eq!(setup.call(1), 1);
+    let told = setup.elapsed();
+    setup.broker.cancel_order(&OrderId::new("1")).unwrap();
+    let urgent = setup.broker.with(CallOptions::new().priority(Priority::URGENT));
+    urgent.margins().unwrap();
+    assert!(setup.elapsed() < told + Duration::from_secs(1), "{:?}", setup.elapsed());
+    setup.broker.margins().unwrap();
+    assert!(setup.elapsed() >= MINUTE, "any other call waits: {:?}", setup.elapsed());
+}
+
+#[test]
+fn a_caller_that_cannot_wait_is_told_when_its_call_could_go() {
+    let setup = setup(0, Quota::per_minute(LIMIT), |_, _| Some((0, Duration::from_secs(50))));
+    setup.broker.margins().unwrap();
+    let hasty = setup.broker.with(CallOptions::new().deadline(Duration::from_secs(5)));
+    let error = hasty.margins().unwrap_err();
+    assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
+    assert!(error.to_string().contains("it could go in about 50s"), "{error}");
+}
+
+#[test]
+fn a_builder_can_name_where_the_count_is_reported() {
+    let heard = HeardLimits::new();
+    let clock = ManualClock::auto_advancing();
+    let mut inner = MockBroker::new();
+    let reports = heard.clone();
+    inner.expect_margins().returning(move || {
+        reports.report(&["transactional"], 0, Duration::from_secs(30));
+        Ok(Margins::default().into())
+    });
+    let broker = BrokerProxy::builder(inner)
+        .transactional(Quota::per_minute(LIMIT))
+        .quote(Quota::unlimited())
+        .historical(Quota::unlimited())
+        .orders(Quota::unlimited())
+        .heard_limits(heard)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let start = clock.now();
+    broker.margins().unwrap();
+    broker.margins().unwrap();
+    assert!(clock.now().since(start) >= Duration::from_secs(30));
+}
