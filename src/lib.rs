@@ -119,6 +119,22 @@
 // `#[proxy]` writes paths that begin with `::lanekeeper`. This makes them valid inside the crate too.
 extern crate self as lanekeeper;
 
+/// Selects what `#[proxy]` wrote for a build with the feature `responses`, or without it.
+#[cfg(feature = "responses")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_responses {
+    ({ $($with:tt)* } { $($without:tt)* }) => { $($with)* };
+}
+
+/// Selects what `#[proxy]` wrote for a build with the feature `responses`, or without it.
+#[cfg(not(feature = "responses"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_responses {
+    ({ $($with:tt)* } { $($without:tt)* }) => { $($without)* };
+}
+
 #[cfg(any(feature = "config", feature = "journal", feature = "paper"))]
 mod bounded;
 pub mod broker;

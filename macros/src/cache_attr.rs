@@ -1,5 +1,6 @@
 //! Reads the value of `cache = ..`: for how long the answers of a method are kept.
 
+use proc_macro2::Span;
 use syn::parse::ParseStream;
 use syn::{Error, Ident, LitStr, Result};
 
@@ -20,6 +21,8 @@ const UNITS: [(&str, u64); 6] = [
 pub(crate) struct CacheKey {
     /// For how long by default, in nanoseconds. `None` is not at all.
     pub(crate) ttl: Option<u64>,
+    /// Of the value.
+    pub(crate) span: Span,
 }
 
 impl CacheKey {
@@ -28,7 +31,7 @@ impl CacheKey {
         let span = input.span();
         if let Ok(word) = input.parse::<Ident>() {
             return match word == "off" {
-                true => Ok(Self { ttl: None }),
+                true => Ok(Self { ttl: None, span }),
                 false => Err(Error::new(word.span(), FORM)),
             };
         }
@@ -37,12 +40,7 @@ impl CacheKey {
         if ttl == 0 {
             return Err(Error::new(text.span(), "for no time at all write `cache = off`"));
         }
-        if !cfg!(feature = "responses") {
-            let message =
-                "`cache` needs the feature `responses` of lanekeeper; `cache = off` does not";
-            return Err(Error::new(text.span(), message));
-        }
-        Ok(Self { ttl: Some(ttl) })
+        Ok(Self { ttl: Some(ttl), span: text.span() })
     }
 }
 

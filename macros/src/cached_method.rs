@@ -1,6 +1,7 @@
 //! Writes the body of a method with `cache`, and what the builder and the proxy have for its answers.
 //!
-//! Without the feature `responses` the key has no effect, and nothing is written here.
+//! Only the library knows whether its feature `responses` is on: a build may enable a feature of this crate for another
+//! target. So what depends on the feature is written in both forms, and `lanekeeper::__with_responses!` selects one.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -15,13 +16,29 @@ use crate::lane_method::{call_spec, failure_of};
 use crate::method::{Method, MethodKind};
 use crate::model::Model;
 
-/// Returns whether the calls of a method look into the cache.
-pub(crate) fn is_cached(keys: &LaneKeys) -> bool {
-    cfg!(feature = "responses") && keys.cache.is_some()
+/// Returns the body of a method of the trait. Without the feature that is `plain`, and an error if the answers are to be
+/// kept.
+pub(crate) fn body(
+    model: &Model,
+    (method, keys): (&Method, &LaneKeys),
+    cache: &CacheKey,
+    proxy: &TokenStream,
+    plain: &TokenStream,
+) -> TokenStream {
+    let cached = cached_body(model, (method, keys), proxy);
+    let error = cache.ttl.map(|_| {
+        let span = cache.span;
+        quote_spanned! {span=>
+            ::core::compile_error!(
+                "`cache` needs the feature `responses` of lanekeeper; `cache = off` does not"
+            );
+        }
+    });
+    quote!({ ::lanekeeper::__with_responses!({ #cached } { { #error #plain } }) })
 }
 
-/// Returns the body of a method of the trait: a lookup, and on a miss a fetch through the lane.
-pub(crate) fn body(
+/// Returns the body of a method with the feature: a lookup, and on a miss a fetch through the lane.
+fn cached_body(
     model: &Model,
     (method, keys): (&Method, &LaneKeys),
     proxy: &TokenStream,
@@ -136,7 +153,7 @@ fn checks(method: &Method, answer: &syn::Type) -> TokenStream {
 
 fn cached_methods(model: &Model) -> impl Iterator<Item = (&Method, &CacheKey)> {
     let cached = |method: &&Method| match &method.kind {
-        MethodKind::Lane(keys) => is_cached(keys),
+        MethodKind::Lane(keys) => keys.cache.is_some(),
         MethodKind::Direct | MethodKind::Provided => false,
     };
     model.methods.iter().filter(cached).filter_map(|method| match &method.kind {
@@ -145,8 +162,8 @@ fn cached_methods(model: &Model) -> impl Iterator<Item = (&Method, &CacheKey)> {
     })
 }
 
-/// Returns the call that names the methods to the builder of the lanes.
-pub(crate) fn declared_methods(model: &Model) -> Option<TokenStream> {
+/// Returns `builder`, an expression for the builder of the lanes, with the methods named to it.
+pub(crate) fn declared_methods(model: &Model, builder: &TokenStream) -> TokenStream {
     let methods = cached_methods(model).map(|(method, cache)| {
         let (name, cfg) = (method.name.unraw().to_string(), method.attributes.cfg());
         let ttl = match cache.ttl {
@@ -158,7 +175,13 @@ pub(crate) fn declared_methods(model: &Model) -> Option<TokenStream> {
         quote!(#cfg (#name, #ttl))
     });
     let methods: Vec<_> = methods.collect();
-    (!methods.is_empty()).then(|| quote!(.cached_methods(&[#(#methods),*])))
+    if methods.is_empty() {
+        return builder.clone();
+    }
+    quote!(::lanekeeper::__with_responses!(
+        { #builder.cached_methods(&[#(#methods),*]) }
+        { #builder }
+    ))
 }
 
 /// Returns the setters of the builder and the method `responses` of the proxy, if any method has `cache`.
@@ -167,6 +190,7 @@ pub(crate) fn methods(model: &Model) -> Option<TokenStream> {
     cached_methods(model).next()?;
     let attributes = model.attributes.all();
     Some(quote! {
+        ::lanekeeper::__with_responses! { {
         #attributes
         #[automatically_derived]
         impl<#inner> #builder<#inner> {
@@ -194,5 +218,6 @@ pub(crate) fn methods(model: &Model) -> Option<TokenStream> {
                 self.lanes.responses()
             }
         }
+        } {} }
     })
 }

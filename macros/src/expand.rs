@@ -142,9 +142,12 @@ fn own_methods(model: &Model) -> TokenStream {
     let (attributes, bounds) = (model.attributes.all(), own_bounds(model));
     let (lanes, budgets) = (model.lanes.list(), model.budgets.list());
     let submit = submit::proxy_method(model);
-    let cached = cached_method::declared_methods(model);
     let lane_getters = model.lanes.iter().map(|lane| lane_getter(model, lane));
     let proxy_name = proxy.unraw().to_string();
+    let lanes_builder = quote! {
+        ::lanekeeper::proxy::LanesBuilder::new(#proxy_name, &[#lanes], &[#budgets])
+    };
+    let lanes_builder = cached_method::declared_methods(model, &lanes_builder);
     quote! {
         #attributes
         #[automatically_derived]
@@ -156,11 +159,7 @@ fn own_methods(model: &Model) -> TokenStream {
             {
                 #builder {
                     inner,
-                    lanes: ::lanekeeper::proxy::LanesBuilder::new(
-                        #proxy_name,
-                        &[#lanes],
-                        &[#budgets],
-                    )#cached,
+                    lanes: #lanes_builder,
                 }
             }
 

@@ -21,9 +21,22 @@ pub(crate) fn body(
     how: &str,
     proxy: &TokenStream,
 ) -> TokenStream {
-    if how == "call" && cached_method::is_cached(keys) {
-        return cached_method::body(model, (method, keys), proxy);
+    let plain = plain_body(model, (method, keys), how, proxy);
+    match &keys.cache {
+        Some(cache) if how == "call" => {
+            cached_method::body(model, (method, keys), cache, proxy, &plain)
+        }
+        _ => plain,
     }
+}
+
+/// Returns the body of a method whose answers are not kept.
+fn plain_body(
+    model: &Model,
+    (method, keys): (&Method, &LaneKeys),
+    how: &str,
+    proxy: &TokenStream,
+) -> TokenStream {
     let (inner, path, name) = (&model.inner, model.path(), &method.name);
     let (packed, unpacked) = (
         method.arguments.iter().map(Argument::pack),
