@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lanekeeper::Stack;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, Candle, CandleRequest, ErrorDetail, Exchange, Holding,
     Instrument, InstrumentInfo, Margins, MarketProtection, Order, OrderCancel, OrderChange,
@@ -14,6 +13,7 @@ use lanekeeper::broker::{
     Trade, lanes,
 };
 use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::{CallOptions, HasLanes, LaneCall, OrderGuard, QuoteCache, Stack};
 
 /// An adapter that implements only the required methods, and records its calls.
 #[derive(Clone, Default)]
@@ -200,4 +200,25 @@ fn a_broker_that_divides_no_orders_says_so() {
         let BrokerError::NotSent(detail) = &error else { panic!("{error}") };
         assert!(detail.local, "{error}");
     }
+}
+
+/// The endpoints that the trait lacks must not need the adapter behind the layers.
+#[test]
+fn the_lanes_are_in_reach_of_every_layer() {
+    let stack = stack(Plain::default());
+    let proxy = stack.proxy().clone();
+    let cache = QuoteCache::builder(proxy.clone()).build().unwrap();
+    let guard = OrderGuard::builder(cache.clone()).build().unwrap();
+    let layers: [&dyn HasLanes; 6] =
+        [&stack, &stack.for_exits(), &proxy, &cache, &guard, stack.lanes()];
+    let call = LaneCall::write(lanes::TRANSACTIONAL).budget(lanes::ORDERS);
+    for (number, layer) in layers.into_iter().enumerate() {
+        let work = move || Ok::<_, BrokerError>(number);
+        assert_eq!(layer.lanes().call(&call, &CallOptions::new(), work), Ok(number));
+        // And another adapter can share them.
+        let other = BrokerProxy::builder(Plain::default()).lanes_of(layer).build().unwrap();
+        assert_eq!(other.cancel_order(&OrderId::new("1")), Ok(()));
+    }
+    // The methods of the layers do not need the trait.
+    assert!(std::ptr::eq(cache.lanes(), guard.lanes()));
 }
