@@ -2,8 +2,8 @@
 //!
 //! A lane keeps to a quota by its own count. The broker may have counted more: another program uses the account, or one
 //! call of the adapter makes several requests. Some brokers report in every answer how many more calls they take, and
-//! when their count begins anew. The adapter passes that on through a [`HeardLimits`], and the lanes keep to it
-//! beside their quota.
+//! when their count begins anew. The adapter passes that on through a [`HeardLimits`], and the lanes obey it in
+//! addition to their quota.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 /// [`report`](Self::report) for each answer that says how many more calls the broker takes.
 ///
 /// A report only makes lanes slower. They never send more than their quota, whatever the broker says. A report binds
-/// for one window of the lanes at most, so a wrong clock at the broker does not stop them. Urgent calls are counted and
-/// do not wait for it: only the broker itself refuses an exit.
+/// for one window of the lanes at most, so a wrong clock at the broker does not stop them. Urgent calls are counted, but
+/// do not wait for a report: only the broker itself refuses an exit.
 ///
 /// ```
 /// use std::time::Duration;

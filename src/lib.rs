@@ -24,11 +24,13 @@
 //! | one quote request for all strategies | [`QuoteCache`], or `quote_ttl` on the proxy's builder |
 //! | Zerodha's Kite Connect | `Kite` (feature `kite`, on by default) |
 //! | its GTT, margins, mutual funds | the traits `KiteGtt`, `KiteMargins`, .. in `brokers::kite` |
+//! | its other endpoints | `KiteRaw` in `brokers::kite` |
 //! | Alpaca | `Alpaca` (feature `alpaca`) |
 //! | priorities, users, deadlines of a call | [`CallOptions`] |
 //! | whether a failed call was sent | [`Sent`], by `error.was_sent()` |
 //! | other limits | [`Limits`], [`Quota`], [`LaneConfig`] |
 //! | a trait of your own | [`#[proxy]`](macro@proxy) |
+//! | several traits over the same lanes, or calls without a trait | [`HasLanes`], [`LaneCall`], [`RouteTable`] |
 //! | unit tests without a network | `MockBroker` (feature `mock`), `PaperBroker` (feature `paper`), [`ManualClock`] |
 //!
 //! ```

@@ -15,8 +15,9 @@ use crate::proxy::CacheableResponse;
 
 impl<T: Broker + Send + Sync + 'static> BrokerProxy<T> {
     /// Returns for how long the answer to `request` may be kept: for ever if its range ended before today at the broker,
-    /// and not at all otherwise. The day is that of [`OrderTags::day_zone`](super::OrderTags::day_zone). Of a broker that
-    /// states no zone, that is UTC, which may be a day ahead, so the range must have ended a day earlier.
+    /// and not at all otherwise. The day is that of [`OrderTags::day_zone`](super::OrderTags::day_zone), which is UTC for
+    /// a broker that states no zone. The date in UTC may be a day ahead of the broker's, so the range must then have
+    /// ended a day earlier.
     pub(super) fn closed_period(&self, request: &CandleRequest) -> Option<Duration> {
         // A panic in the adapter must not end its caller. The call itself then shows what is wrong.
         let tags = catch_panic(|| self.inner.order_tags()).ok()?;

@@ -1,4 +1,4 @@
-//! Adapters for brokers, each a plain [`Broker`](crate::broker::Broker).
+//! Adapters for brokers, each a plain [`Broker`](crate::broker::Broker). `http` is what those over HTTP share.
 
 #[cfg(feature = "alpaca")]
 pub mod alpaca;

@@ -1,4 +1,5 @@
-//! One proxy's part in lanes that several proxies share.
+//! The state of one proxy over lanes that several proxies may share: how far its shutdown has come, and its calls in
+//! flight.
 //!
 //! Each proxy over a set of lanes has an [`Attachment`]. Every call carries the attachment of the proxy that it was
 //! made through. So one proxy can be shut down while the lanes go on for the others: its new calls are refused, and
@@ -8,7 +9,7 @@
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-/// One proxy's part in its lanes. A lane is given by its index.
+/// The state of one proxy in its lanes. A lane is given by its index.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     lanes: Box<[AttachedLane]>,

@@ -242,8 +242,8 @@ impl Lane {
         rejected + if is_idle { 0 } else { core.cut_off_all(own_worker) }
     }
 
-    /// Shuts one proxy's part in the lane. Its queued calls are answered, and after a [`Drain`](Shutdown::Drain) its
-    /// calls in flight too, except one that itself shuts its proxy. The lane goes on for the other proxies.
+    /// Shuts one proxy down in this lane. Its queued calls are answered, and after a [`Drain`](Shutdown::Drain) its calls
+    /// in flight too, except the call that shuts the proxy down. The lane goes on for the other proxies.
     pub(crate) fn shutdown_attachment(
         &self,
         attachment: &Arc<Attachment>,

@@ -16,7 +16,7 @@
 //! - `workers/` is the worker pool, and the health of the broker as the lane sees it.
 //! - `observer/` has the callbacks.
 //! - `pacing.rs` is what the lanes of one proxy share, and `pace_log.rs` records calls for the next process.
-//! - `attachment.rs` is one proxy's part in lanes that several proxies share.
+//! - `attachment.rs` is the state of one proxy over lanes that several proxies may share.
 //! - `capacity.rs` bounds the queue. `config.rs`, `resolved_config.rs`, `status.rs`, `state.rs`, `shutdown.rs`, `error.rs` and
 //!   `open_breaker.rs` are the types of the interface. `status_text.rs` prints a status.
 //! - `sync.rs` has the locks that the model checker replaces.

@@ -10,7 +10,7 @@
 //! - `tags.rs` makes unique tags, and validates those of the callers.
 //! - `pending.rs` holds the orders without a final answer; `journal/` (feature `journal`) keeps them across processes.
 //! - `reconcile/` finds the outcome of a write whose answer was lost, by reads of the order book.
-//! - `updates.rs` tells a search of order updates from elsewhere.
+//! - `updates.rs` wakes searches when an order update comes from another source than a read.
 //! - `recover.rs` searches for the orders without a final answer; `late_orders.rs` finds those that appear later.
 //! - `state.rs` is what all handles of one guard share. `stats.rs` counts how their orders ended.
 //!

@@ -1,9 +1,9 @@
 //! Order updates from another source than a read, such as a postback, for searches that wait.
 //!
 //! A search reads the order book, and pauses between its reads. An update of its order ends the pause at once. An
-//! update may be late: brokers deliver some twice, and out of order. So it counts as evidence only for what cannot
-//! change any more, and otherwise it is the reason for another read. An order may have many updates in a second, so
-//! they do not decide how often it is read (`reconcile/polling.rs`).
+//! update may be late, because brokers deliver some twice and out of order. So it is evidence only for what cannot
+//! change any more. Any other update causes an early read. An order may have many updates in a second, so
+//! `reconcile/polling.rs` bounds how often the order book is read.
 
 use parking_lot::Mutex;
 
@@ -20,7 +20,7 @@ pub(super) enum SearchKey {
     Id(OrderId),
 }
 
-/// The searches that are waiting, and what came for them.
+/// The searches that are waiting, and the updates of their orders.
 #[derive(Debug, Default)]
 pub(super) struct OrderUpdates {
     searches: Mutex<Searches>,
@@ -42,7 +42,7 @@ struct Search {
     final_state: Option<Order>,
 }
 
-/// A search that is told of updates, until it is dropped.
+/// Registers a search for updates, until it is dropped.
 #[derive(Debug)]
 pub(super) struct UpdateWatch<'a> {
     updates: &'a OrderUpdates,
@@ -59,7 +59,7 @@ impl OrderUpdates {
         UpdateWatch { updates: self, number }
     }
 
-    /// Tells the searches for this order, or for an order with one of these tags, that there is an update.
+    /// Wakes the searches for this order, or for an order with one of these tags.
     pub(super) fn publish(&self, order: &Order, tags: &[String]) {
         let mut searches = self.searches.lock();
         let mut is_awaited = false;
@@ -81,7 +81,8 @@ impl OrderUpdates {
 }
 
 impl UpdateWatch<'_> {
-    /// Returns the final state that an update showed, for a search by id. Updates so far end no pause any more.
+    /// Returns the final state that an update showed, for a search by id. The next pause is ended only by updates that
+    /// come after this call.
     pub(super) fn take(&self) -> Option<Order> {
         let mut searches = self.updates.searches.lock();
         let search = searches.waiting.iter_mut().find(|search| search.number == self.number)?;

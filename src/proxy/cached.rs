@@ -162,7 +162,7 @@ struct SharedCall<'a, A, V> {
 }
 
 impl<A: CacheArgument, V: Cacheable> SharedCall<'_, A, V> {
-    /// Waits for the flight of this key, and leads it if there is none to join.
+    /// Waits for the flight of this key, or starts one if there is none that the caller may join.
     fn fetch_shared<E, F>(
         self,
         key: &CallKey<A, V, E>,

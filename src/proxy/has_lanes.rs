@@ -1,4 +1,4 @@
-//! Whoever has lanes: a proxy, and each layer in front of one.
+//! Access to the lanes of a proxy, or of the proxy behind a layer.
 
 use std::sync::Arc;
 

@@ -89,7 +89,8 @@ pub struct Cost {
     /// How many slots the call takes in every window. Zero counts as one, so that a forgotten weight does not make
     /// calls free.
     pub weight: u32,
-    /// Whether the call may use the reserve of its lane and budgets, need not wait for even spacing, and the slots of hung calls.
+    /// Whether the call may use the reserve of its lane and budgets and the slots of hung calls, and does not wait for
+    /// the gap of a spaced quota.
     pub urgent: bool,
 }
 

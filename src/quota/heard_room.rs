@@ -2,11 +2,11 @@
 //!
 //! It is one more condition beside the windows, and can only make a lane slower:
 //!
-//! - The broker has counted the call whose answer reports the count. Of the other calls in flight it is unknown whether
-//!   they are counted, so all of them are subtracted. That is too many by at most the number of calls in flight.
-//! - Answers arrive in another order than the broker counted. Of several reports of one period the smallest room counts.
-//!   A period is known by its end, which two answers report alike to within [`SAME_PERIOD`].
-//! - Calls that are urgent are counted and do not wait: a report may be wrong, and only the broker may refuse an exit.
+//! - The broker has counted the call whose answer reports the count. It is unknown whether it has counted the other calls
+//!   in flight, so all of them are subtracted. That is too many by at most the number of calls in flight.
+//! - Answers may arrive in another order than the broker counted. Of several reports about one period the smallest one
+//!   is used. Two reports are about one period if the ends that they state differ by at most [`SAME_PERIOD`].
+//! - Urgent calls are counted and do not wait: a report may be wrong, and only the broker may refuse an exit.
 
 use std::time::Duration;
 

@@ -120,7 +120,7 @@ impl Quota {
     ///   add a day, if the day's calls may be used up sooner.
     /// - An unlimited quota has no gap. A limit of 0 is an error of [`check`](Self::check), as without spacing.
     ///
-    /// A call that is sent late, as every thread wakes up some microseconds late, moves those after it.
+    /// Each gap begins when a call was really sent. So the microseconds by which a thread wakes up late add up.
     ///
     /// ```
     /// use std::time::Duration;

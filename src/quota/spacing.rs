@@ -2,9 +2,9 @@
 //!
 //! A window alone allows all of its calls at once, and then none until the window has passed. A spaced window also
 //! keeps a gap of `length / limit` after each call. The gap is counted from when a call is *sent*, not from its
-//! answer: it makes the calls even, and does not protect the broker, which the windows do. A slot that was held until
-//! the answer would allow one call in flight at a time, and on a path with a round trip longer than the gap a part of
-//! the quota would be lost.
+//! answer. It spreads the calls, and does not protect the broker; the windows do that. A gap that began at the answer
+//! would allow one call in flight at a time, and on a path with a round trip longer than the gap a part of the quota
+//! would be lost.
 //!
 //! Urgent calls do not wait for the gap. They count as departures, so the gap is kept after them too.
 
@@ -20,7 +20,7 @@ pub(super) struct Spacing {
     /// In nanoseconds. Zero if no window is spaced.
     gap: u64,
     last: Option<Departure>,
-    /// What `last` was before that call, in case that the call is given back.
+    /// The value of `last` before that call, for the case that the call is given back.
     before_last: Option<Departure>,
 }
 
@@ -65,7 +65,7 @@ impl Spacing {
         }
     }
 
-    /// Records a departure. Of two departures, the one that is followed by the later end of its gap counts.
+    /// Records a departure. Of two departures, the one whose gap ends later counts.
     pub(super) fn depart(&mut self, at: Moment, weight: u64) {
         let departure = Departure { at, weight };
         if self.last.is_none_or(|last| last.free_at(self.gap) <= departure.free_at(self.gap)) {
@@ -73,7 +73,7 @@ impl Spacing {
         }
     }
 
-    /// Forgets the last departure, if it is this one. Of an earlier one the gap has been used already.
+    /// Forgets the last departure, if it is this one. The gap of an earlier one is over: a call was sent after it.
     pub(super) fn take_back(&mut self, at: Moment, weight: u64) {
         if self.last == Some(Departure { at, weight }) {
             self.last = self.before_last.take();

@@ -6,7 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::moment::nanos;
 
-/// The default clock guard: how much the clock of the broker may differ from ours. Clocks synchronised over the network (NTP) differ by well under this.
+/// The default clock guard: how much the clock of the broker may differ from ours. Clocks synchronised over the network
+/// (NTP) differ by well under this.
 pub(super) const DEFAULT_CLOCK_GUARD: Duration = Duration::from_secs(2);
 
 /// How a window counts, and how its count is reset.
@@ -42,7 +43,8 @@ pub struct Window {
     pub length: Duration,
     /// How they are counted.
     pub kind: WindowKind,
-    /// Whether calls that are not urgent also keep a gap of `length / limit`; see [`Quota::spaced`](super::Quota::spaced).
+    /// Whether calls that are not urgent also keep a gap of `length / limit`; see
+    /// [`Quota::spaced`](super::Quota::spaced).
     pub spaced: bool,
 }
 

@@ -69,7 +69,7 @@ pub enum AlpacaBuildError {
         /// The other machine.
         host: String,
     },
-    /// The address is the one of real orders, and [`live`](AlpacaBuilder::live) was not said.
+    /// The address is the one of real orders, and [`live`](AlpacaBuilder::live) was not called.
     #[error("the trading URL is that of real orders: say AlpacaBuilder::live if that is meant")]
     NotLive,
     /// A timeout of zero lets no call succeed.

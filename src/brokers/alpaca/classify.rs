@@ -3,7 +3,7 @@
 //! Alpaca answers an error with a JSON object that has a `message`, and usually a `code` of eight digits, whose first
 //! three are the status: `{"code":40310000,"message":"insufficient buying power"}`. Anything else comes from a machine
 //! in front of it. When in doubt, a write is [`BrokerError::OutcomeUnknown`]. A write was surely not executed only if
-//! - the status is 429: a limiter stands before what it protects, or
+//! - the status is 429: the rate limiter refuses a request before it reaches the order system, or
 //! - the status is 401 or 403: an unknown or forbidden client cannot place an order, or
 //! - the status is another 4xx, the body is a whole error object of Alpaca, and its message does not speak of a
 //!   timeout, or

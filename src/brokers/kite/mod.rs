@@ -75,7 +75,7 @@ use crate::quota::Limits;
 /// ```
 ///
 /// Beside [`Broker`] it implements [`KiteGtt`], [`KiteMargins`], [`KitePortfolio`], [`KiteQuotes`] and
-/// [`KiteMutualFunds`], each of which has a proxy.
+/// [`KiteMutualFunds`], each of which has a proxy. [`KiteRaw`] is for any other endpoint.
 ///
 /// No error and no `Debug` shows a token, and neither do the logs of the HTTP client down to the debug level. At the
 /// *trace* level of the crate `log`, ureq writes every byte that it sends, the token included: keep `ureq` and

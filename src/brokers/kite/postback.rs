@@ -41,8 +41,8 @@ pub enum PostbackError {
         /// The reason.
         reason: String,
     },
-    /// Its checksum is not the one of this order, time and secret. It comes from somebody else, or the secret is that of
-    /// another app.
+    /// Its checksum is not the one of this order, time and secret. Kite did not send it, or the secret is that of another
+    /// app.
     #[error("its checksum is wrong")]
     Checksum,
     /// Its checksum is right, and its order cannot be read.
@@ -65,7 +65,7 @@ struct Signed {
 /// Checks a postback and returns its order update. `body` is the body of the request as it came.
 ///
 /// The checksum is the SHA-256 of the order id, the time and the secret of the app, as in
-/// <https://kite.trade/docs/connect/v3/postbacks/>. It does not cover the other fields, so somebody who has seen a
+/// <https://kite.trade/docs/connect/v3/postbacks/>. It does not cover the other fields, so an attacker who has seen a
 /// postback can change those. Let Kite post over HTTPS.
 ///
 /// ```no_run

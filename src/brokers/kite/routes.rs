@@ -1,7 +1,7 @@
 //! Kite's route table: the lane, budget, effect and priority of each request, as data.
 //!
-//! It says of a request what the attributes of [`Broker`](crate::Broker) and of the traits of this module say of a
-//! method. `tests/kite_raw` compares the two.
+//! For a request that a method of [`Broker`](crate::Broker) or of the traits of this module sends, the table has the same
+//! values as the attributes of that method. `tests/kite_endpoints/raw.rs` compares the two.
 
 use crate::broker::lanes::{HISTORICAL, ORDERS, QUOTE, TRANSACTIONAL};
 use crate::lane::Priority;
@@ -10,8 +10,8 @@ use crate::routes::RouteTable;
 
 /// Returns the routes of Kite Connect v3, from <https://kite.trade/docs/connect/v3/> and the official clients.
 ///
-/// Requests that no route describes are in the transactional lane, which has all that is neither a quote nor a price
-/// of the past, by <https://kite.trade/docs/connect/v3/exceptions/#api-rate-limit>. An endpoint that Kite adds later is
+/// Requests that no route describes are in the lane `transactional`, which has everything but quotes and candles, by
+/// <https://kite.trade/docs/connect/v3/exceptions/#api-rate-limit>. An endpoint that Kite adds later is
 /// therefore paced too, and one that is called by another method than `GET` is a write: it is never repeated on a
 /// guess.
 ///

@@ -1,7 +1,7 @@
 //! A response cache: answers of any proxied method, kept by method and arguments.
 //!
-//! For what seldom changes: instruments, a profile, the candles of a closed period. `#[lane(.., cache = "1h")]` writes
-//! the calls; `proxy/cached.rs` is what they expand against.
+//! For what seldom changes: instruments, a profile, the candles of a closed period. The macro expands a method with
+//! `#[lane(.., cache = "1h")]` to calls of `proxy/cached.rs`.
 //!
 //! - `key.rs` is the key of an answer: its method and arguments, without their types. `hasher.rs` is its hash.
 //! - `store.rs` keeps the answers in a moka cache, which bounds them by their size.
@@ -16,8 +16,8 @@
 //!
 //! # Why not moka's own single flight
 //!
-//! `try_get_with` blocks its waiters until the first caller's fetch ends. They could not leave at their deadlines, an
-//! urgent caller would wait behind a fetch of low priority, and a waiter that participates in a manual clock would not
+//! moka's `try_get_with` blocks its waiters until the first caller's fetch ends. They could not leave at their deadlines,
+//! an urgent caller would wait behind a fetch of low priority, and a waiter that participates in a manual clock would not
 //! count as idle. So a fetch is a call of the lane without the deadline of a single caller, and callers wait for it as
 //! they do for a ticket.
 

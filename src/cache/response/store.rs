@@ -46,7 +46,7 @@ impl Default for ResponseCacheSettings {
 /// The answers of a proxy's methods that are kept. Cheap to clone, and clones share the answers.
 ///
 /// Returned by the method `responses` of a proxy whose trait has methods with `cache`. A write through the proxy does not
-/// end the life of an answer by itself:
+/// remove answers; [`clear`](Self::clear) does:
 ///
 /// ```
 /// # #[cfg(feature = "mock")] {
@@ -179,8 +179,8 @@ impl ResponseCache {
         Some(value)
     }
 
-    /// Keeps the answer to a call, unless there is a newer one. `heap_bytes` is what it and
-    /// the arguments hold on the heap.
+    /// Keeps the answer to a call, unless there is a newer one. `heap_bytes` is what it and the arguments hold on the
+    /// heap.
     pub(crate) fn insert<A: CacheArgument, V: Cacheable, E: Cacheable>(
         &self,
         key: &Arc<CallKey<A, V, E>>,

@@ -1,4 +1,4 @@
-//! Shutting one proxy's part in a lane, while the lane goes on for other proxies.
+//! Shuts one proxy down in a lane, while the lane goes on for the other proxies.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

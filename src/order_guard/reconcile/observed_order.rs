@@ -28,8 +28,8 @@ pub(in crate::order_guard) const STALE_BOOK: &str =
     "it lacks an order that was seen before, so it is stale";
 
 impl ObservedOrder {
-    /// Records what these rows show of the order. Returns whether they show any of it. A row that shows an order open
-    /// after its end is from before that: brokers deliver updates out of order, and servers lag behind.
+    /// Records what these rows show of the order. Returns whether they show any of it. A row that shows an order
+    /// as open after one that showed it as final is stale: brokers deliver updates out of order, and servers lag behind.
     pub(in crate::order_guard) fn record<'a>(
         &mut self,
         intent: &Intent,

@@ -58,8 +58,8 @@ impl Polling {
     /// more. Each read is passed what it would prove. A failed read after the settle time is repeated a few times; an
     /// earlier one is replaced by the next.
     ///
-    /// When `watch` is told of an update, `poll` is called with `None`: it returns what is known without a read. If
-    /// that is not conclusive, the next read is early, unless the last one failed.
+    /// When `watch` has an update, `poll` is called with `None`: it returns what is known without a read. If that is not
+    /// conclusive, the next read is early, unless the last one failed.
     pub(in crate::order_guard) fn poll_until_settled<A>(
         &self,
         evidence: &mut Evidence,

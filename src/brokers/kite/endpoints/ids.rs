@@ -1,5 +1,5 @@
-//! The ids of triggers, of orders of mutual funds, and of their plans. Each has a type of its own, so that none is
-//! passed where another is meant.
+//! The ids of GTTs, of orders of mutual funds, and of systematic investment plans. Each has a type of its own, so that
+//! none is passed where another is meant.
 
 use std::fmt;
 use std::sync::Arc;

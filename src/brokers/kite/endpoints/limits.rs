@@ -5,12 +5,12 @@ use crate::broker::lanes::{QUOTE, TRANSACTIONAL};
 use crate::presets;
 use crate::quota::Limits;
 
-/// Returns those of a trait with the lane `transactional`.
+/// Returns the limits of a trait with the lane `transactional`.
 pub(super) fn transactional() -> Limits {
     of_lane(TRANSACTIONAL)
 }
 
-/// Returns those of a trait with the lane `quote`.
+/// Returns the limits of a trait with the lane `quote`.
 pub(super) fn quote() -> Limits {
     of_lane(QUOTE)
 }
