@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 /// The state of one proxy in its lanes. A lane is given by its index.
 #[derive(Debug)]
 pub(crate) struct Attachment {
-    lanes: Box<[AttachedLane]>,
+    lanes: Box<[LaneAttachment]>,
 }
 
 #[derive(Debug, Default)]
-struct AttachedLane {
+struct LaneAttachment {
     stage: AtomicU8,
     /// How many calls are in flight. A call counts from its dispatch, under the lock of the lane's queue, until just
     /// before its answer is visible, or until it is queued again.
@@ -40,7 +40,7 @@ pub(crate) enum AttachmentStage {
 
 impl Attachment {
     pub(crate) fn new(lanes: usize) -> Self {
-        Self { lanes: (0..lanes).map(|_| AttachedLane::default()).collect() }
+        Self { lanes: (0..lanes).map(|_| LaneAttachment::default()).collect() }
     }
 
     /// Advances to this stage, unless that or a later one is reached already.
@@ -91,7 +91,7 @@ impl Attachment {
 
     /// Returns how many calls are in flight, or still to be answered or reported.
     pub(super) fn unfinished(&self, lane: usize) -> usize {
-        let count = |lane: &AttachedLane| {
+        let count = |lane: &LaneAttachment| {
             lane.in_flight.load(Ordering::SeqCst) + lane.reporting.load(Ordering::SeqCst)
         };
         self.lanes.get(lane).map_or(0, count)

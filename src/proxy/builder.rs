@@ -7,20 +7,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::build_error::BuildError;
 use super::config::BudgetChange;
-use super::shared_lanes::{AttachedLanes, Indices, ProxySettings, SharedLanes};
+use super::shared_lanes::{Indices, ProxyLanes, ProxySettings, SharedLanes};
 use super::{Lanes, ProxyConfig};
 use crate::Session;
 use crate::clock::Clock;
 use crate::heard_limits::{HeardLimits, LimitListener};
 use crate::lane::Observer;
 use crate::lane::{
-    Lane, LaneConfig, LaneConfigError, ObserverHandle, PaceLog, PaceRecorder, RecordedUsage,
-    ResolvedLaneConfig, SharedPacing,
+    Lane, LaneConfig, ObserverHandle, PaceLog, PaceRecorder, RecordedUsage, ResolvedLaneConfig,
+    SharedPacing,
 };
 use crate::panic::catch_panic;
 use crate::quota::Limits;
-use crate::quota::{Budget, PaceSnapshot, PacingState, PriorUsage, QuotaError};
+use crate::quota::{Budget, PaceSnapshot, PacingState, PriorUsage};
 use crate::session::RenewalListener;
 
 /// What [`BuildError::Unknown`] calls a method whose answers can be kept.
@@ -225,7 +226,7 @@ impl LanesBuilder {
             lanes: find("lane", self.names, &known_lanes)?,
             budgets: find("budget", self.budget_names, shared.budgets)?,
         };
-        Ok(Lanes(Arc::new(AttachedLanes::new(Arc::clone(shared), Some(indices), &self.settings))))
+        Ok(Lanes(Arc::new(ProxyLanes::new(Arc::clone(shared), Some(indices), &self.settings))))
     }
 
     /// Sets where the broker's own count is reported.
@@ -311,7 +312,7 @@ impl LanesBuilder {
             heard.add_listener(Arc::downgrade(&listener));
         }
         let shared = SharedLanes::new(lanes, budget_names, pacing, clock, session);
-        Ok(Lanes(Arc::new(AttachedLanes::new(Arc::new(shared), None, &settings))))
+        Ok(Lanes(Arc::new(ProxyLanes::new(Arc::new(shared), None, &settings))))
     }
 
     /// Returns what may have been sent before. The adapter knows whether its account outlives the process. If it
@@ -430,91 +431,6 @@ impl fmt::Debug for LanesBuilder {
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
-}
-
-/// An error in building a proxy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// A lane has no quota.
-    #[error(
-        "lane `{lane}` of {proxy} has no quota: call `.{lane}(LaneConfig::new(..))` or \
-         `.limits(..)` on the builder; for no limit write Quota::unlimited()"
-    )]
-    NoQuota {
-        /// The generated type.
-        proxy: &'static str,
-        /// The lane.
-        lane: &'static str,
-    },
-    /// A budget has no quota.
-    #[error(
-        "budget `{budget}` of {proxy} has no quota: call `.{budget}(Budget::new(..))` or \
-         `.limits(..)` on the builder; for no limit write Quota::unlimited()"
-    )]
-    NoBudget {
-        /// The generated type.
-        proxy: &'static str,
-        /// The budget.
-        budget: &'static str,
-    },
-    /// A limit or a setting names a lane, a budget or a method with `cache` that does not exist.
-    #[error("{proxy} has no {what} `{name}`; it has: {known}")]
-    Unknown {
-        /// The generated type.
-        proxy: &'static str,
-        /// `lane`, `budget`, `lane or budget`, or ``method with `cache` ``.
-        what: &'static str,
-        /// The name that does not exist.
-        name: String,
-        /// The names that exist.
-        known: String,
-    },
-    /// The trait names a lane or a budget that the proxy whose lanes it is to share does not have.
-    #[error(
-        "{proxy} has a {what} `{name}`, and the lanes that it is to share do not; they have: {known}"
-    )]
-    NotShared {
-        /// The generated type.
-        proxy: &'static str,
-        /// `lane` or `budget`.
-        what: &'static str,
-        /// The name that does not exist.
-        name: String,
-        /// The names that exist.
-        known: String,
-    },
-    /// A setting of the lanes was made together with `lanes_of`. The lanes have the settings of the proxy that
-    /// started them.
-    #[error("{proxy} shares the lanes of another proxy, so `{setting}` has to be set at that one")]
-    SharedLanes {
-        /// The generated type.
-        proxy: &'static str,
-        /// The setting.
-        setting: &'static str,
-    },
-    /// The calls recorded by an earlier process cannot be read, or no calls can be recorded.
-    #[error("the pace log cannot be used: {error}")]
-    PaceLog {
-        /// The error of the log.
-        error: String,
-    },
-    /// A budget cannot be kept.
-    #[error("budget `{budget}`: {source}")]
-    Budget {
-        /// The budget.
-        budget: &'static str,
-        /// The reason.
-        source: QuotaError,
-    },
-    /// A lane cannot run with its settings, or could not be started.
-    #[error("lane `{lane}`: {source}")]
-    Lane {
-        /// The lane.
-        lane: &'static str,
-        /// The reason.
-        source: LaneConfigError,
-    },
 }
 
 /// Lists the names that exist, for an error.

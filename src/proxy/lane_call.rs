@@ -98,7 +98,7 @@ impl LaneCall {
 
     /// Sets the route class, which has a circuit breaker of its own. The default is `reads` or `writes`.
     #[must_use]
-    pub fn route(mut self, route: &'static str) -> Self {
+    pub fn route_class(mut self, route: &'static str) -> Self {
         self.route = route;
         self
     }

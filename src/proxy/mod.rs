@@ -5,6 +5,7 @@
 //! proxy and starts its lanes, or attaches the proxy to those of another. [`Lanes`] submits each call to its lane: the
 //! calls of generated code by indices ([`CallSpec`]), and any closure by names ([`LaneCall`]).
 
+mod build_error;
 mod builder;
 #[cfg(feature = "responses")]
 mod cached;
@@ -18,7 +19,8 @@ mod shared_lanes;
 use std::fmt;
 use std::sync::Arc;
 
-pub use builder::{BuildError, LanesBuilder};
+pub use build_error::BuildError;
+pub use builder::LanesBuilder;
 #[cfg(feature = "responses")]
 pub use cached::{CachedCall, NoPrerequisite};
 pub use classify::{Classified, Classify, ErrorProbe, Unclassified};
@@ -32,7 +34,7 @@ pub use crate::cache::response::{
     CacheArgument, Cacheable, CacheableResponse, ResponseCache, ResponseProbe, UnmeasuredResponse,
 };
 
-use self::shared_lanes::AttachedLanes;
+use self::shared_lanes::ProxyLanes;
 use crate::clock::Clock;
 use crate::lane::{
     BudgetStatus, CallOptions, Lane, LaneError, LaneErrorKind, MethodSpec, OnceWork, Priority,
@@ -96,7 +98,7 @@ impl<R, E> ResultParts for Result<R, E> {
 /// still wait then receive an error of unknown outcome, and threads that hang are detached. If other proxies share the
 /// lanes, the threads go on for them, and only the queued calls of this proxy are answered as not sent.
 #[derive(Clone)]
-pub struct Lanes(Arc<AttachedLanes>);
+pub struct Lanes(Arc<ProxyLanes>);
 
 impl Lanes {
     /// Sends a call through its lane, once, and waits for the answer.

@@ -1,7 +1,7 @@
 //! The lanes themselves, and one proxy's attachment to them.
 //!
 //! A proxy that is built alone has lanes of its own. One that is built with `lanes_of` is attached to the lanes of
-//! another proxy. Each of them names its lanes and budgets by indices of its own trait, which [`AttachedLanes`]
+//! another proxy. Each of them names its lanes and budgets by indices of its own trait, which [`ProxyLanes`]
 //! translates.
 //!
 //! The lanes are closed when the last proxy over them is shut down or dropped.
@@ -54,7 +54,7 @@ impl Drop for SharedLanes {
 }
 
 /// One proxy's attachment to lanes. All clones and handles of the proxy share it.
-pub(super) struct AttachedLanes {
+pub(super) struct ProxyLanes {
     pub(super) shared: Arc<SharedLanes>,
     pub(super) attachment: Arc<Attachment>,
     /// Whether the proxy still counts among the open ones of the lanes: 1 or 0.
@@ -79,7 +79,7 @@ pub(super) struct Indices {
     pub(super) budgets: Box<[usize]>,
 }
 
-impl AttachedLanes {
+impl ProxyLanes {
     /// Attaches a proxy, which keeps answers as `settings` say.
     pub(super) fn new(
         shared: Arc<SharedLanes>,
@@ -145,7 +145,7 @@ impl AttachedLanes {
     }
 }
 
-impl Drop for AttachedLanes {
+impl Drop for ProxyLanes {
     fn drop(&mut self) {
         // Without another proxy over them, the lanes are dropped now, which answers all callers.
         if Arc::strong_count(&self.shared) > 1 {

@@ -270,7 +270,7 @@ impl Stepped {
                     Effect::Read => LaneCall::read(lane),
                     Effect::Write => LaneCall::write(lane),
                 };
-                let named = named.name(call.method).route(call.route).weight(call.weight);
+                let named = named.name(call.method).route_class(call.route).weight(call.weight);
                 let named = named.priority(Priority::new(call.priority).unwrap());
                 let named = if call.exit { named.exit() } else { named };
                 let charge = |named: LaneCall, own: &usize| named.budget(self.budget_names[*own]);

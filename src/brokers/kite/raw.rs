@@ -4,210 +4,18 @@
 //! next year. The [route table](super::routes()) says how a request is paced, and whether it may be repeated.
 
 use std::fmt;
-use std::sync::{Arc, LazyLock};
-
-use form_urlencoded::Serializer;
-use serde::de::DeserializeOwned;
-use ureq::http::Method;
+use std::sync::Arc;
 
 use super::classify::ResponseError;
-use super::http::{ApiRequest, not_sent_error};
 use super::known_ids::PendingPlacement;
+use super::raw_answer::RawAnswer;
+use super::raw_request::{RawRequest, kite_routes};
 use super::response::{BodyKind, RawResponse};
-use super::{Kite, classify, routes};
+use super::{Kite, classify};
 use crate::Effect;
-use crate::broker::{BrokerError, ErrorDetail};
+use crate::broker::BrokerError;
 use crate::lane::{CallOptions, LaneError, Ticket};
-use crate::proxy::{HasLanes, LaneCall, Lanes};
-use crate::routes::RouteTable;
-
-static ROUTES: LazyLock<RouteTable> = LazyLock::new(routes::routes);
-
-/// A request to any endpoint of Kite.
-///
-/// The values of the query and of the form are encoded. The path is sent as it is, so it has to be in its
-/// [canonical form](crate::RouteTable::find). Its `Debug` shows no values, since they may be secret.
-///
-/// ```
-/// use lanekeeper::brokers::kite::RawRequest;
-///
-/// let request = RawRequest::post("/alerts")
-///     .form("name", "NIFTY above 27000")
-///     .form("lhs_exchange", "INDICES");
-/// assert_eq!(format!("{request:?}"), "POST /alerts {name, lhs_exchange}");
-/// ```
-#[derive(Clone, PartialEq, Eq)]
-pub struct RawRequest {
-    method: String,
-    path: String,
-    query: Vec<(String, String)>,
-    body: Body,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-enum Body {
-    None,
-    Form(Vec<(String, String)>),
-    Json(String),
-}
-
-impl RawRequest {
-    /// Returns a request by an HTTP method in capital letters, for a path from the root of the API.
-    pub fn new(method: impl Into<String>, path: impl Into<String>) -> Self {
-        Self { method: method.into(), path: path.into(), query: Vec::new(), body: Body::None }
-    }
-
-    /// Returns a `GET` request.
-    pub fn get(path: impl Into<String>) -> Self {
-        Self::new("GET", path)
-    }
-
-    /// Returns a `POST` request.
-    pub fn post(path: impl Into<String>) -> Self {
-        Self::new("POST", path)
-    }
-
-    /// Returns a `PUT` request.
-    pub fn put(path: impl Into<String>) -> Self {
-        Self::new("PUT", path)
-    }
-
-    /// Returns a `DELETE` request.
-    pub fn delete(path: impl Into<String>) -> Self {
-        Self::new("DELETE", path)
-    }
-
-    /// Adds a pair to the query.
-    #[must_use]
-    pub fn query(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.query.push((key.into(), value.into()));
-        self
-    }
-
-    /// Adds a pair to the form, which replaces a JSON body.
-    #[must_use]
-    pub fn form(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        let pair = (key.into(), value.into());
-        match &mut self.body {
-            Body::Form(pairs) => pairs.push(pair),
-            Body::None | Body::Json(_) => self.body = Body::Form(vec![pair]),
-        }
-        self
-    }
-
-    /// Sets a JSON body, which replaces a form. The text is sent as it is.
-    #[must_use]
-    pub fn json(mut self, text: impl Into<String>) -> Self {
-        self.body = Body::Json(text.into());
-        self
-    }
-
-    /// Returns what the lanes have to know of the request.
-    fn lane_call(&self) -> Result<&'static LaneCall, BrokerError> {
-        ROUTES.find(&self.method, &self.path).map_err(|error| not_sent_error(error.to_string()))
-    }
-
-    /// Returns the request as it is sent.
-    fn to_api_request(&self, effect: Effect) -> Result<ApiRequest, BrokerError> {
-        let has_body = self.body != Body::None;
-        let method = match self.method.as_str() {
-            "GET" if has_body => return Err(not_sent_error("a GET request has no body")),
-            "DELETE" if has_body => return Err(not_sent_error("a DELETE request has no body")),
-            "GET" => Method::GET,
-            "POST" => Method::POST,
-            "PUT" => Method::PUT,
-            "PATCH" => Method::PATCH,
-            "DELETE" => Method::DELETE,
-            other => return Err(not_sent_error(format!("no request can be made by {other}"))),
-        };
-        let mut path = self.path.clone();
-        if !self.query.is_empty() {
-            path.push('?');
-            path.push_str(&encode(&self.query));
-        }
-        let body = match &self.body {
-            // Kite's server expects a length from these methods.
-            Body::None if matches!(method, Method::GET | Method::DELETE) => None,
-            Body::None => Some((super::http::FORM, String::new())),
-            Body::Form(pairs) => Some((super::http::FORM, encode(pairs))),
-            Body::Json(text) => Some((super::http::JSON, text.clone())),
-        };
-        let is_listing = self.path.starts_with("/instruments") || self.path == "/mf/instruments";
-        Ok(ApiRequest::raw(method, path, body, effect)
-            .listing_if(is_listing)
-            .secret_if(self.has_secret_answer()))
-    }
-
-    /// Returns whether its answer may be a token.
-    fn has_secret_answer(&self) -> bool {
-        self.path.starts_with("/session")
-    }
-}
-
-fn encode(pairs: &[(String, String)]) -> String {
-    Serializer::new(String::new()).extend_pairs(pairs).finish()
-}
-
-impl fmt::Debug for RawRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A query in the path is refused when the request is sent, and may hold a secret.
-        let path = self.path.split(['?', '#']).next().unwrap_or_default();
-        write!(f, "{} {path}", self.method)?;
-        let names = |pairs: &[(String, String)]| {
-            pairs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
-        };
-        if !self.query.is_empty() {
-            write!(f, "?{{{}}}", names(&self.query))?;
-        }
-        match &self.body {
-            Body::None => Ok(()),
-            Body::Form(pairs) => write!(f, " {{{}}}", names(pairs)),
-            Body::Json(text) => write!(f, " ({} bytes of JSON)", text.len()),
-        }
-    }
-}
-
-/// The answer to a [`RawRequest`] that Kite reports as a success. Its `Debug` does not show the body, which may be a
-/// token.
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RawAnswer {
-    /// The HTTP status, from 200 to 299.
-    pub status: u16,
-    /// The body: JSON with Kite's envelope, or a listing as CSV.
-    pub body: Vec<u8>,
-    effect: Effect,
-    /// Whether no error may show any of it.
-    is_secret: bool,
-}
-
-impl RawAnswer {
-    /// Decodes the `data` of the answer, into `serde_json::Value` or a type of your own.
-    ///
-    /// # Errors
-    /// [`BrokerError::Malformed`] for a request that reads, and [`BrokerError::OutcomeUnknown`] for one that writes: the
-    /// answer is not what was expected, so it may not be the answer to that request.
-    pub fn data<T: DeserializeOwned>(&self) -> Result<T, BrokerError> {
-        #[derive(serde::Deserialize)]
-        struct Data<T> {
-            data: T,
-        }
-        match serde_json::from_slice::<Data<T>>(&self.body) {
-            Ok(Data { data }) => Ok(data),
-            Err(error) => {
-                let why = if self.is_secret { String::new() } else { format!(": {error}") };
-                let detail = ErrorDetail::new(format!("the data cannot be decoded{why}"));
-                Err(classify::decode_error(self.effect, detail.status(self.status)))
-            }
-        }
-    }
-}
-
-impl fmt::Debug for RawAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RawAnswer({}, {} bytes)", self.status, self.body.len())
-    }
-}
+use crate::proxy::{HasLanes, Lanes};
 
 /// Any endpoint of Kite, by method and path.
 ///
@@ -345,7 +153,7 @@ impl<T: KiteRaw + 'static> KiteRawProxy<T> {
     /// The lanes lack one that the [route table](super::routes()) names; those of a `BrokerProxy` have all.
     pub fn new(inner: T, broker: &(impl HasLanes + ?Sized)) -> Result<Self, LaneError> {
         let lanes = broker.lanes().clone();
-        ROUTES.calls().try_for_each(|call| lanes.check(call))?;
+        kite_routes().calls().try_for_each(|call| lanes.check(call))?;
         Ok(Self { inner: Arc::new(inner), lanes, options: CallOptions::new() })
     }
 

@@ -26,8 +26,8 @@ use crate::routes::RouteTable;
 /// # Ok::<(), lanekeeper::RouteError>(())
 /// ```
 pub fn routes() -> RouteTable {
-    let read = |route| LaneCall::read(TRANSACTIONAL).route(route);
-    let write = |route| LaneCall::write(TRANSACTIONAL).route(route);
+    let read = |class| LaneCall::read(TRANSACTIONAL).route_class(class);
+    let write = |class| LaneCall::write(TRANSACTIONAL).route_class(class);
     let order = || write("order_writes").priority(Priority::nearest(4));
     let gtt = || write("gtt_writes").priority(Priority::nearest(4));
     let quote = || LaneCall::read(QUOTE);
