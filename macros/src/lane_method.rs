@@ -86,7 +86,7 @@ fn plain_body(
     })
 }
 
-/// Returns the function that tells what kind of failure an error is.
+/// Returns the function that classifies an error.
 pub(crate) fn failure_of(span: Span) -> TokenStream {
     quote_spanned! {span=>
         |error| {

@@ -89,8 +89,9 @@ impl ApiRequest {
 /// The HTTP client, the addresses of the APIs, and the credentials.
 pub(super) struct Http {
     pub(super) client: HttpClient,
-    /// Without a slash at its end, as the other.
+    /// The address of orders and the account, without a slash at its end.
     pub(super) trading_url: String,
+    /// The address of market data, without a slash at its end.
     pub(super) data_url: String,
     pub(super) timeout: Duration,
     /// The longest answer, in bytes after decompression.

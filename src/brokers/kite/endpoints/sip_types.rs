@@ -27,7 +27,7 @@ open_enum! {
     pub enum SipStatus {
         /// It invests.
         Active = "ACTIVE",
-        /// It rests until it is active again.
+        /// It is paused until it is active again.
         Paused = "PAUSED",
         /// It has ended.
         Cancelled = "CANCELLED",
@@ -124,7 +124,7 @@ impl SipRequest {
 pub struct SipChange {
     /// The amount of an instalment, in rupees.
     pub amount: Option<Decimal>,
-    /// Whether the plan rests.
+    /// Whether the plan is paused.
     pub status: Option<SipStatus>,
     /// The number of instalments.
     pub instalments: Option<u32>,
@@ -147,7 +147,7 @@ impl SipChange {
         self
     }
 
-    /// Lets the plan rest, or go on.
+    /// Pauses the plan, or continues it.
     #[must_use]
     pub fn status(mut self, status: SipStatus) -> Self {
         self.status = Some(status);
