@@ -14,12 +14,13 @@ use std::thread;
 use std::time::Duration;
 
 use lanekeeper::ManualClock;
-use lanekeeper::lane::{CallInfo, LaneErrorKind, Observer, Shutdown, ShutdownSummary};
-use lanekeeper::proxy::{Lanes, LanesBuilder};
-use lanekeeper::quota::Limits;
+use lanekeeper::lane::{CallInfo, LaneConfig, LaneErrorKind, Observer, Shutdown, ShutdownSummary};
+use lanekeeper::proxy::{CallSpec, LaneCall, Lanes, LanesBuilder};
+use lanekeeper::quota::{Limits, Quota};
 use support::lanes::{
     WRITE, hold, observed, one, options, status, submit, unlimited, until, within_reason,
 };
+use support::stepped::Failure;
 
 fn attached(lanes: &Lanes) -> Lanes {
     let mut builder = LanesBuilder::new("Attached", &["test"], &[]);
@@ -227,5 +228,65 @@ fn a_pause_ends_the_sending_of_a_drain_that_has_begun() {
         assert_eq!(queued.wait().unwrap_err().kind, LaneErrorKind::Closed);
         drop(held.go);
         assert_eq!(held.ticket.wait(), Ok(()));
+    });
+}
+
+#[test]
+fn a_call_that_a_pause_holds_is_refused_although_its_proxy_ended_before_it_was_queued() {
+    within_reason(|| {
+        let callbacks = Arc::new(Callbacks::default());
+        let observer: Arc<dyn Observer> = Arc::<Callbacks>::clone(&callbacks);
+        let owner = observed(unlimited(1), ManualClock::new(), Some(observer));
+        let proxy = attached(&owner);
+        owner.lane("test").unwrap().pause();
+        let inside = proxy.clone();
+        let end = move || {
+            inside.shutdown(Shutdown::Now);
+        };
+        assert!(callbacks.submitted.set(Box::new(end)).is_ok());
+        let answer = submit(&proxy, WRITE, &options(), || ()).wait();
+        assert_eq!(answer.unwrap_err().kind, LaneErrorKind::Closed);
+    });
+}
+
+/// The clock stands still, so the retry would never be due.
+#[test]
+fn a_call_that_fails_after_the_end_of_its_proxy_is_not_retried() {
+    within_reason(|| {
+        let owner = one(unlimited(1), ManualClock::new());
+        let proxy = attached(&owner);
+        let (begun, began) = mpsc::channel();
+        let (go, gone) = mpsc::channel::<()>();
+        let call = LaneCall::write("test");
+        let ticket = proxy.submit(&call, &options(), move || {
+            begun.send(()).unwrap();
+            let _ = gone.recv();
+            Err::<(), _>(Failure::NotSent)
+        });
+        began.recv().unwrap();
+        assert_eq!(proxy.shutdown(Shutdown::Now).in_flight, 1);
+        drop(go);
+        assert_eq!(ticket.wait(), Err(Failure::NotSent));
+    });
+}
+
+/// The heavy call waits for two slots, and the light one behind it needs the one that is free.
+#[test]
+fn a_call_behind_those_of_a_proxy_that_ends_goes_at_once() {
+    within_reason(|| {
+        for _ in 0..20 {
+            let config = LaneConfig::new(Quota::per_second(2)).in_flight(2);
+            let owner = one(config, ManualClock::new());
+            let proxy = attached(&owner);
+            assert_eq!(submit(&owner, WRITE, &options(), || ()).wait(), Ok(()));
+            let heavy = CallSpec { weight: 2, ..WRITE };
+            let heavy = submit(&proxy, heavy, &options(), || ());
+            let light = submit(&owner, WRITE, &options(), || ());
+            // The leader is asleep by then, most of the time.
+            (0..1_000).for_each(|_| thread::yield_now());
+            proxy.shutdown(Shutdown::Now);
+            assert_eq!(heavy.wait().unwrap_err().kind, LaneErrorKind::Closed);
+            assert_eq!(light.wait(), Ok(()));
+        }
     });
 }

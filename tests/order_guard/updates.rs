@@ -229,3 +229,25 @@ fn an_update_does_not_cut_the_wait_short_that_the_broker_asked_for() {
     let gap = reads[1].since(reads[0]);
     assert!(gap >= Duration::from_secs(5), "{gap:?}");
 }
+
+#[test]
+fn an_update_of_one_order_leaves_the_others_of_a_recovery_to_be_read() {
+    let broker = echoed();
+    let guard = broker.guard();
+    let hasty = guard.clone().max_search_wait(Duration::ZERO);
+    broker.fates([LATE, Fate::LostAfter(Duration::from_secs(3))]);
+    for number in 1..3 {
+        lookup(hasty.place_order(&order(number)));
+    }
+    let before = broker.state().reads;
+    let (told, within) = (guard.clone(), broker.clone());
+    broker.meanwhile(move |read| {
+        if read == before + 1 {
+            let landed = within.state().ledger[0].1.clone();
+            told.order_update(&landed);
+        }
+    });
+    let outcomes: Vec<_> = guard.recover().into_iter().map(|order| order.outcome).collect();
+    let placed = |id| RecoveredOutcome::Placed(OrderId::new(id));
+    assert_eq!(outcomes, [placed("000001"), placed("000002")]);
+}

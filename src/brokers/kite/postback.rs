@@ -88,7 +88,7 @@ struct Signed {
 /// ```
 ///
 /// # Errors
-/// A [`PostbackError`]; no error shows the secret, or a part of the body that the checksum has not proved.
+/// A [`PostbackError`]; no error shows the secret, or a part of a body whose checksum is wrong.
 pub fn verify(body: &[u8], api_secret: &SecretString) -> Result<Postback, PostbackError> {
     if body.len() > MAX_LENGTH {
         return Err(PostbackError::TooLong { limit: MAX_LENGTH });
@@ -117,6 +117,10 @@ pub fn verify(body: &[u8], api_secret: &SecretString) -> Result<Postback, Postba
     let wire: WireOrder =
         serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
     let order = orders::order(wire).map_err(unreadable)?;
+    // The hash does not say where the id ends and the time begins, and only a whole time begins in one place.
+    if order.placed_at.is_none() {
+        return Err(unreadable("its order_timestamp is no time".to_owned()));
+    }
     Ok(Postback { user_id: user_id.0.unwrap_or_default(), order })
 }
 
@@ -199,7 +203,27 @@ mod tests {
         let at = good.find(r#""checksum":""#).unwrap() + 12;
         let upper =
             format!("{}{}{}", &good[..at], good[at..at + 64].to_uppercase(), &good[at + 64..]);
-        assert!(verify(upper.as_bytes(), &secret()).is_ok());
+        assert_ne!(verify(upper.as_bytes(), &secret()), Err(PostbackError::Checksum));
+    }
+
+    /// Digits that move from the id to the time, or back, leave the hash as it is.
+    #[test]
+    fn the_hash_of_one_order_is_not_that_of_another() {
+        let (id, time) = ("151220000000000", "2026-11-27 10:14:58");
+        let body = signed(id, time);
+        assert!(verify(body.as_bytes(), &secret()).is_ok());
+        let text = format!("{id}{time}");
+        for at in (1..text.len()).filter(|at| *at != id.len()) {
+            let (other_id, other_time) = text.split_at(at);
+            let forged = body
+                .replace(&format!(r#""order_id":"{id}""#), &format!(r#""order_id":"{other_id}""#))
+                .replace(
+                    &format!(r#""order_timestamp":"{time}""#),
+                    &format!(r#""order_timestamp":"{other_time}""#),
+                );
+            let refused = verify(forged.as_bytes(), &secret());
+            assert!(matches!(refused, Err(PostbackError::Unreadable { .. })), "{forged}");
+        }
     }
 
     #[test]
