@@ -59,7 +59,7 @@ macro_rules! adapter {
             }
 
             fn order_tags(&self) -> OrderTags {
-                OrderTags::echoed(17)
+                OrderTags::echoed(17).changed_in_place()
             }
 
             fn quote_batch_limit(&self) -> QuoteBatchLimit {
@@ -202,7 +202,7 @@ fn what_the_adapter_says_of_itself_goes_through() {
     let adapter = Recorder::default();
     for stack in stacks(&adapter) {
         assert_eq!(stack.documented_limits(), adapter.documented_limits());
-        assert_eq!(stack.order_tags(), OrderTags::echoed(17));
+        assert_eq!(stack.order_tags(), OrderTags::echoed(17).changed_in_place());
         assert!(stack.session().is_some());
         let day = "2026-01-05".parse::<lanekeeper::jiff::civil::Date>().unwrap();
         let of = |exchange| {
