@@ -207,7 +207,7 @@ fn a_broker_that_divides_no_orders_says_so() {
 fn the_lanes_are_in_reach_of_every_layer() {
     let stack = stack(Plain::default());
     let proxy = stack.proxy().clone();
-    let cache = QuoteCache::builder(proxy.clone()).build().unwrap();
+    let cache = QuoteCache::builder(proxy.clone()).build();
     let guard = OrderGuard::builder(cache.clone()).build().unwrap();
     let layers: [&dyn HasLanes; 6] =
         [&stack, &stack.for_exits(), &proxy, &cache, &guard, stack.lanes()];
