@@ -8,7 +8,7 @@ use jiff::ToSpan;
 use jiff::tz::TimeZone;
 
 use super::{
-    Broker, BrokerProxy, Candle, CandleRequest, Holding, InstrumentInfo, Partial, Profile,
+    Broker, BrokerProxy, Candle, CandleRequest, Holding, InstrumentInfo, Interval, Partial, Profile,
 };
 use crate::panic::catch_panic;
 use crate::proxy::CacheableResponse;
@@ -16,8 +16,13 @@ use crate::proxy::CacheableResponse;
 impl<T: Broker + Send + Sync + 'static> BrokerProxy<T> {
     /// Returns for how long the answer to `request` may be kept: for ever if its range ended before today at the broker,
     /// and not at all otherwise. The day is that of [`OrderTags::day_zone`](super::OrderTags::day_zone). Of a broker that
-    /// states no zone, that is UTC, which may be a day ahead, so the range must have ended a day earlier.
+    /// states no zone, that is UTC, which may be a day ahead, so the range must have ended a day earlier. The length of an
+    /// interval without a name in this crate is unknown. The candle of a week or a month may go on after the range, so it is
+    /// not kept.
     pub(super) fn closed_period(&self, request: &CandleRequest) -> Option<Duration> {
+        if matches!(request.interval, Interval::Other(_)) {
+            return None;
+        }
         // A panic in the adapter must not end its caller. The call itself then shows what is wrong.
         let tags = catch_panic(|| self.inner.order_tags()).ok()?;
         let zone = tags.day_zone();
