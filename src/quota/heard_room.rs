@@ -7,6 +7,7 @@
 //! - Answers arrive in another order than the broker counted. Of several reports of one period the smallest room counts.
 //!   A period is known by its end, which two answers report alike to within [`SAME_PERIOD`].
 //! - Calls that are urgent are counted and do not wait: a report may be wrong, and only the broker may refuse an exit.
+//!   What a lane reserves for them is kept of the count too.
 
 use std::time::Duration;
 
@@ -59,6 +60,11 @@ impl HeardRoom {
         if self.lanes.contains(&lane) {
             self.remaining = self.remaining.saturating_sub(weight);
         }
+    }
+
+    /// Returns whether a lane shares the count with another one.
+    pub(super) fn is_shared_by(&self, lane: usize) -> bool {
+        self.lanes.len() > 1 && self.lanes.contains(&lane)
     }
 
     /// Uncounts a call of which nothing was sent.
