@@ -68,16 +68,47 @@ impl HeardLimits {
         }
     }
 
-    /// Notifies `listener` of each report.
+    /// Notifies `listener` of each report, once.
     pub(crate) fn add_listener(&self, listener: Weak<dyn LimitListener>) {
         let mut listeners = self.0.lock();
         listeners.retain(|known| known.strong_count() > 0);
-        listeners.push(listener);
+        if !listeners.iter().any(|known| known.ptr_eq(&listener)) {
+            listeners.push(listener);
+        }
     }
 }
 
 impl fmt::Debug for HeardLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeardLimits").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Reports(AtomicUsize);
+
+    impl LimitListener for Reports {
+        fn on_limit_heard(&self, _: &[&str], _: u32, _: Duration) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Each proxy over the same lanes adds them, if its adapter has the same count.
+    #[test]
+    fn a_listener_that_is_added_twice_hears_a_report_once() {
+        let heard = HeardLimits::new();
+        let reports = Arc::new(Reports::default());
+        for _ in 0..3 {
+            let listener: Arc<dyn LimitListener> = Arc::<Reports>::clone(&reports);
+            heard.add_listener(Arc::downgrade(&listener));
+        }
+        heard.report(&["quote"], 1, Duration::ZERO);
+        assert_eq!(reports.0.load(Ordering::SeqCst), 1);
     }
 }

@@ -4,12 +4,14 @@
 #![cfg(feature = "mock")]
 #![allow(clippy::unwrap_used)]
 
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lanekeeper::broker::{BrokerError, ErrorDetail, Margins, MockBroker, OrderId};
+use lanekeeper::clock::Clock;
 use lanekeeper::lane::LaneConfig;
-use lanekeeper::quota::{Moment, PriorUsage, RttCredit};
+use lanekeeper::quota::{Moment, PriorUsage, Reserve, RttCredit};
 use lanekeeper::resilience::RetryPolicy;
 use lanekeeper::{
     Broker, BrokerProxy, CallOptions, HeardLimits, ManualClock, Priority, Quota, delegate_broker,
@@ -197,4 +199,96 @@ fn a_builder_can_name_where_the_count_is_reported() {
     broker.margins().unwrap();
     broker.margins().unwrap();
     assert!(clock.now().since(start) >= Duration::from_secs(30));
+}
+
+/// Two lanes share a count. A call of one that is not sent after all leaves room for the other.
+#[test]
+fn room_that_is_given_back_wakes_the_other_lanes_of_the_count() {
+    let clock = ManualClock::auto_advancing();
+    let start = clock.now();
+    let heard = HeardLimits::new();
+    let (reports, time) = (heard.clone(), Clock::from(clock.clone()));
+    let (queued, is_queued) = channel::<()>();
+    let mut inner = MockBroker::new();
+    let mut calls = 0;
+    inner.expect_margins().returning(move || {
+        calls += 1;
+        if calls == 1 {
+            reports.report(&["transactional", "historical"], 1, Duration::from_secs(50));
+            return Ok(Margins::default().into());
+        }
+        is_queued.recv().unwrap();
+        // Time goes on once the other lane waits for the end of the count.
+        time.sleep(Duration::from_secs(1));
+        Err(BrokerError::NotSent(ErrorDetail::new("refused by the adapter").local()))
+    });
+    inner.expect_candles().returning(|_| Ok(Vec::new().into()));
+    let broker = BrokerProxy::builder(inner)
+        .transactional(Quota::per_minute(LIMIT))
+        .historical(Quota::per_minute(LIMIT))
+        .quote(Quota::unlimited())
+        .orders(Quota::unlimited())
+        .heard_limits(heard)
+        .prior_usage(PriorUsage::None)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    broker.margins().unwrap();
+    let local = broker.submit().margins();
+    let now = lanekeeper::jiff::Timestamp::UNIX_EPOCH;
+    let infy = lanekeeper::Instrument::new("NSE", "INFY");
+    let interval = lanekeeper::broker::Interval::Minute;
+    let request = lanekeeper::broker::CandleRequest::new(infy, interval, now, now);
+    let other = broker.submit().candles(&request);
+    queued.send(()).unwrap();
+    assert!(local.wait().is_err());
+    other.wait().unwrap();
+    let waited = clock.now().since(start);
+    assert!(waited < Duration::from_secs(10), "{waited:?}");
+}
+
+/// A call may cost several slots, of which the broker has counted none when another is answered.
+#[test]
+fn all_slots_of_the_calls_in_flight_are_subtracted_from_a_report() {
+    use lanekeeper::jiff::Timestamp;
+    use lanekeeper::quota::{Cost, PacingState, WallClockSample};
+    let start = Moment::from_nanos(0);
+    let wall_clock = WallClockSample { moment: start, timestamp: Timestamp::UNIX_EPOCH };
+    let mut pacing = PacingState::new(wall_clock);
+    let lane = pacing.add_lane(&Quota::per_minute(LIMIT), RttCredit::STRICT).unwrap();
+    let light = Cost::to_lane(lane);
+    let heavy = Cost { weight: 5, ..light };
+    let answered = pacing.take(light, start).unwrap();
+    let _in_flight = pacing.take(heavy, start).unwrap();
+    pacing.hear(&[lane], 6, MINUTE, start);
+    pacing.finish(answered, start);
+    let _last = pacing.take(light, start).unwrap();
+    assert!(pacing.take(light, start).is_err(), "the broker takes 6, and this is the seventh");
+    // A heavy call alone is the one that is answered.
+    let mut alone = PacingState::new(wall_clock);
+    let lane = alone.add_lane(&Quota::per_minute(LIMIT), RttCredit::STRICT).unwrap();
+    let _answered = alone.take(heavy, start).unwrap();
+    alone.hear(&[lane], 1, MINUTE, start);
+    assert!(alone.take(light, start).is_ok());
+}
+
+/// What a lane keeps back for its exits is kept back of the broker's count too.
+#[test]
+fn the_reserve_of_a_lane_is_kept_of_the_reported_count() {
+    use lanekeeper::jiff::Timestamp;
+    use lanekeeper::quota::{Cost, NotYet, PacingState, WallClockSample};
+    let start = Moment::from_nanos(0);
+    let wall_clock = WallClockSample { moment: start, timestamp: Timestamp::UNIX_EPOCH };
+    let mut pacing = PacingState::new(wall_clock);
+    let quota = Quota::per_minute(LIMIT).and(Quota::per_day(5000));
+    let lane = pacing.add_lane(&quota, RttCredit::STRICT).unwrap();
+    pacing.set_lane_reserve(lane, Reserve::Slots(2)).unwrap();
+    let call = Cost::to_lane(lane);
+    let _answered = pacing.take(call, start).unwrap();
+    pacing.hear(&[lane], 3, MINUTE, start);
+    let _third = pacing.take(call, start).unwrap();
+    let until = Err(NotYet::Until(start + MINUTE));
+    assert_eq!(pacing.available_at(call, start), until, "two are left, for exits");
+    assert_eq!(pacing.estimate(call, 0, start), Some(start + MINUTE));
+    assert_eq!(pacing.available_at(Cost { urgent: true, ..call }, start), Ok(()));
 }

@@ -52,6 +52,7 @@ struct Report {
 
 impl CacheableResponse for Report {
     fn heap_bytes(&self) -> usize {
+        assert_ne!(self.city, "nowhere", "a bug in the user's code");
         self.city.capacity()
     }
 
@@ -321,6 +322,25 @@ fn an_error_is_the_answer_to_all_that_wait_and_is_not_kept() {
         assert_eq!((scene.fetches(), scene.stats().failures, scene.stats().entries), (1, 1, 0));
         end.send(Ok(())).unwrap();
         assert_eq!((scene.pune(), scene.pune()), (Ok(2), Ok(2)));
+    });
+}
+
+/// The size of an answer is the user's code, and it runs where the answer arrives, not where a caller waits.
+#[test]
+fn an_answer_whose_size_panics_is_returned_and_not_kept() {
+    within_reason(|| {
+        let (scene, end) = gated(unlimited());
+        let ask = || {
+            let weather = scene.weather.clone();
+            thread::spawn(move || weather.report("nowhere", None).map(|report| report.fetch))
+        };
+        let threads = [ask(), ask()];
+        until(|| scene.stats().misses + scene.stats().joined == 2 && scene.fetches() == 1);
+        end.send(Ok(())).unwrap();
+        for thread in threads {
+            assert_eq!(thread.join().unwrap(), Ok(1));
+        }
+        assert_eq!(scene.stats().entries, 0);
     });
 }
 

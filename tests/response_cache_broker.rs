@@ -101,6 +101,19 @@ fn candles_are_kept_once_their_day_is_over_at_the_broker() {
     assert_eq!(fetches.load(Ordering::SeqCst), 7);
 }
 
+/// The candle of a week or of a month goes on after the day on which the range ends.
+#[test]
+fn candles_of_an_unknown_length_are_not_kept() {
+    let clock = ManualClock::new();
+    let (mock, fetches) = candles(Some(india()));
+    let broker = builder(mock, &clock).response_ttl("candles", HOUR * 1000).build().unwrap();
+    clock.set_wall_clock("2026-01-07T10:00:00+05:30".parse().unwrap());
+    let mut weekly = request(5);
+    weekly.interval = Interval::from("1Week");
+    (0..2).for_each(|_| drop(broker.candles(&weekly).unwrap()));
+    assert_eq!(fetches.load(Ordering::SeqCst), 2, "the week is not over");
+}
+
 #[test]
 fn of_a_broker_without_a_zone_candles_are_kept_a_day_later() {
     let clock = ManualClock::new();

@@ -8,7 +8,7 @@ use jiff::ToSpan;
 use jiff::tz::TimeZone;
 
 use super::{
-    Broker, BrokerProxy, Candle, CandleRequest, Holding, InstrumentInfo, Partial, Profile,
+    Broker, BrokerProxy, Candle, CandleRequest, Holding, InstrumentInfo, Interval, Partial, Profile,
 };
 use crate::panic::catch_panic;
 use crate::proxy::CacheableResponse;
@@ -18,7 +18,12 @@ impl<T: Broker + Send + Sync + 'static> BrokerProxy<T> {
     /// and not at all otherwise. The day is that of [`OrderTags::day_zone`](super::OrderTags::day_zone), which is UTC for
     /// a broker that states no zone. The date in UTC may be a day ahead of the broker's, so the range must then have
     /// ended a day earlier.
+    /// The length of an interval without a name in this crate is unknown. A candle of a week or a month may go on after the
+    /// range, so it is not kept.
     pub(super) fn closed_period(&self, request: &CandleRequest) -> Option<Duration> {
+        if matches!(request.interval, Interval::Other(_)) {
+            return None;
+        }
         // A panic in the adapter must not end its caller. The call itself then shows what is wrong.
         let tags = catch_panic(|| self.inner.order_tags()).ok()?;
         let zone = tags.day_zone();

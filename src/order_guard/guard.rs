@@ -397,7 +397,7 @@ impl<B: Broker> Broker for OrderGuard<B> {
                 let in_place = self.state.order_tags.is_changed_in_place();
                 let read = || self.read_replacement(id);
                 self.resolve_by_id(id, lost, read, |order| {
-                    amendment::check_amended(order, change, in_place)
+                    amendment::check_replaced(id, order, change, in_place)
                 })
             }
             Err(refused @ BrokerError::Rejected(_))

@@ -3,10 +3,11 @@
 //! It is one more condition beside the windows, and can only make a lane slower:
 //!
 //! - The broker has counted the call whose answer reports the count. It is unknown whether it has counted the other calls
-//!   in flight, so all of them are subtracted. That is too many by at most the number of calls in flight.
+//!   in flight, so the weights of all of them are subtracted. That is too much by at most those weights.
 //! - Answers may arrive in another order than the broker counted. Of several reports about one period the smallest one
 //!   is used. Two reports are about one period if the ends that they state differ by at most [`SAME_PERIOD`].
-//! - Urgent calls are counted and do not wait: a report may be wrong, and only the broker may refuse an exit.
+//! - Urgent calls are counted and do not wait: a report may be wrong, and only the broker may refuse an exit. What a lane
+//!   reserves for them is kept of the count too.
 
 use std::time::Duration;
 
@@ -59,6 +60,11 @@ impl HeardRoom {
         if self.lanes.contains(&lane) {
             self.remaining = self.remaining.saturating_sub(weight);
         }
+    }
+
+    /// Returns whether a lane shares the count with another one.
+    pub(super) fn is_shared_by(&self, lane: usize) -> bool {
+        self.lanes.len() > 1 && self.lanes.contains(&lane)
     }
 
     /// Uncounts a call of which nothing was sent.

@@ -327,9 +327,8 @@ impl PacingState {
         let quotas = known.iter().filter_map(|lane| self.lanes.get(*lane));
         let longest = quotas.map(|lane| lane.quota.retention()).max().unwrap_or_default();
         let bound = if longest.is_zero() { DEFAULT_HEARD_BOUND } else { longest };
-        // One of the calls in flight is the one whose answer this is.
-        let in_flight: u64 = known.iter().map(|lane| u64::from(self.in_flight(*lane))).sum();
-        let room = u64::from(remaining).saturating_sub(in_flight.saturating_sub(1));
+        // One of the calls in flight is the one whose answer this is, perhaps the lightest.
+        let room = u64::from(remaining).saturating_sub(self.uncounted_weight(&known));
         let report = HeardRoom::new(known, room, now + reset_in.min(bound));
         match self.heard.iter_mut().find(|heard| heard.lanes == report.lanes) {
             Some(heard) => heard.update(report, now),
@@ -338,6 +337,26 @@ impl PacingState {
                 false
             }
         }
+    }
+
+    /// Returns the weight of the calls in flight of these lanes, without the lightest of them. Calls that ended without
+    /// an answer do not count.
+    fn uncounted_weight(&self, lanes: &[usize]) -> u64 {
+        let open = || {
+            lanes
+                .iter()
+                .filter_map(|lane| self.lanes.get(*lane))
+                .flat_map(|lane| lane.quota.open_weights())
+        };
+        let ended = self.unanswered_calls.iter().filter(|call| lanes.contains(&call.0.cost.lane));
+        let ended = ended.fold(0, |sum: u64, call| sum.saturating_add(call.0.cost.slots()));
+        let in_flight = open().fold(0, u64::saturating_add).saturating_sub(ended);
+        in_flight.saturating_sub(open().min().unwrap_or(0))
+    }
+
+    /// Returns whether a lane shares a reported count with another lane, so that what it gives back is room for both.
+    pub(crate) fn shares_heard_count(&self, lane: usize) -> bool {
+        self.heard.iter().any(|heard| heard.is_shared_by(lane))
     }
 
     /// Returns how long the longest window of each lane and budget remembers a call, lanes first.
@@ -600,8 +619,9 @@ impl PacingState {
         let claim =
             SlotRequest { weight: cost.slots(), reserve: lane.reserve_for(cost), hung_after };
         let mut answer = lane.quota.check_room(now, *wall_clock, lane.credit, claim);
+        let needed = cost.slots().saturating_add(lane.heard_reserve(cost));
         for heard in heard.iter().filter(|_| !cost.urgent) {
-            answer = NotYet::both(answer, heard.check(cost.lane, cost.slots(), now));
+            answer = NotYet::both(answer, heard.check(cost.lane, needed, now));
         }
         let mut full = Vec::new();
         for index in cost.budgets.iter() {
@@ -663,6 +683,14 @@ impl LaneQuota {
 
     fn reserve_for(&self, cost: Cost) -> Reserve {
         if cost.urgent { Reserve::NONE } else { self.reserve }
+    }
+
+    /// Returns what a call leaves of the broker's own count for urgent ones: the smallest reserve of a window, since it is
+    /// unknown which of them the broker counts.
+    fn heard_reserve(&self, cost: Cost) -> u64 {
+        let reserve = self.reserve_for(cost);
+        let kept = self.quota.configured_windows().map(|window| reserve.of(window.capacity()));
+        kept.min().unwrap_or(0).into()
     }
 }
 

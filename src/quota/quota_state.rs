@@ -306,6 +306,11 @@ impl QuotaState {
         self.spacing.usable_slots(free.min().unwrap_or(u64::MAX), now)
     }
 
+    /// Returns the weights of the calls that hold their slots.
+    pub(super) fn open_weights(&self) -> impl Iterator<Item = u64> {
+        self.open_calls.iter().map(|(_, weight)| *weight)
+    }
+
     pub(super) fn calls_in_flight(&self) -> u64 {
         self.calls_in_flight
     }

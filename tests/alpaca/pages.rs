@@ -79,6 +79,19 @@ fn open_orders_of_earlier_days_are_in_the_book() {
     assert_eq!(server.received().len(), requests + 1, "no other can be open from now on");
 }
 
+/// Other keys may be those of another account, which has open orders of its own.
+#[test]
+fn after_a_change_of_keys_orders_of_earlier_days_are_requested_again() {
+    let server = Server::new(|_| answer(200, "[]"));
+    let alpaca = server.alpaca();
+    alpaca.orders().unwrap();
+    alpaca.set_keys("PKOTHER", "otherS3cretKey").unwrap();
+    alpaca.orders().unwrap();
+    let open = server.received();
+    let open = open.iter().filter(|request| request.query("status") == Some("open"));
+    assert_eq!(open.count(), 2);
+}
+
 #[test]
 fn trades_go_on_from_the_last_one_of_the_page_before() {
     const TRADES: usize = 250;

@@ -113,3 +113,18 @@ fn an_order_is_answered_whatever_its_headers_say() {
     let server = Server::script([counted(200, 0, 40, body)]);
     assert_eq!(server.alpaca().place_order(&order()), Ok(OrderId::new("1")));
 }
+
+/// Calls of two requests: the orders of today and those of earlier days, and quotes of two classes.
+#[test]
+fn no_second_request_of_a_call_is_made_that_the_count_does_not_allow() {
+    let server = Server::new(|_| counted(200, 0, 40, "[]"));
+    let error = server.alpaca().orders().unwrap_err();
+    assert!(matches!(error, BrokerError::Transient(_)), "{error}");
+    assert_eq!(server.received().len(), 1);
+
+    let server = Server::new(|_| counted(200, 0, 40, "{}"));
+    let bitcoin = "CRYPTO:BTC/USD".parse().unwrap();
+    let error = server.alpaca().quotes(&[aapl(), bitcoin]).unwrap_err();
+    assert!(matches!(error, BrokerError::Transient(_)), "{error}");
+    assert_eq!(server.received().len(), 1);
+}

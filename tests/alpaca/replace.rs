@@ -6,6 +6,7 @@ use lanekeeper::{Alpaca, ManualClock, OrderChange, OrderId, OrderStatus};
 
 use super::exchange::{Exchange, Fate};
 use super::requests::order;
+use super::server::{Server, json};
 
 fn guard(alpaca: Alpaca) -> OrderGuard<Alpaca> {
     OrderGuard::builder(alpaca).clock(ManualClock::auto_advancing()).build().unwrap()
@@ -83,4 +84,25 @@ fn a_lost_cancellation_of_a_replaced_order_names_the_one_in_its_place() {
     let error = guard.cancel_order(&old).unwrap_err();
     assert!(matches!(error, BrokerError::Rejected(_)), "{error}");
     assert!(error.to_string().contains("order-2"), "{error}");
+}
+
+/// Alpaca may count what was filled before against the quantity of the new order.
+#[test]
+fn a_lost_change_of_an_order_that_was_replaced_differently_is_in_doubt() {
+    for status in ["new", "filled"] {
+        let order = |id: &str, status: &str, replaced_by: Option<&str>| {
+            serde_json::json!({"id": id, "symbol": "AAPL", "side": "buy", "status": status,
+                "qty": "6", "limit_price": "185", "replaced_by": replaced_by})
+            .to_string()
+        };
+        let server = Server::new(move |request| match request.route().as_str() {
+            "PATCH /v2/orders/1" => json(504, ""),
+            "GET /v2/orders/1" => json(200, &order("1", "replaced", Some("2"))),
+            _ => json(200, &order("2", status, None)),
+        });
+        let change = OrderChange::new().price(185).quantity(10);
+        let error = guard(server.alpaca()).modify_order(&OrderId::new("1"), &change).unwrap_err();
+        assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{status}: {error}");
+        assert!(error.to_string().contains("order 2"), "{error}");
+    }
 }

@@ -165,3 +165,17 @@ fn an_answer_to_another_call_is_not_taken() {
     }
     assert!(matches!(alpaca.order(&id), Err(BrokerError::Transient(_))));
 }
+
+/// A page of a gateway, or the answer to another call, does not say that an order is cancelled.
+#[test]
+fn only_an_answer_without_a_body_is_that_to_a_cancellation() {
+    let id = OrderId::new("1");
+    for body in [r#"{"id":"9","status":"new"}"#, "[]", "<html><title>Maintenance</title></html>"] {
+        let server = Server::ok(&[body]);
+        let cancelled = server.alpaca().cancel_order(&id);
+        assert!(matches!(cancelled, Err(BrokerError::OutcomeUnknown(_))), "{body}: {cancelled:?}");
+    }
+    let server = Server::script([answer(204, ""), answer(200, "")]);
+    let alpaca = server.alpaca();
+    assert_eq!((alpaca.cancel_order(&id), alpaca.cancel_order(&id)), (Ok(()), Ok(())));
+}

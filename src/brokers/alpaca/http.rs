@@ -145,9 +145,13 @@ impl Http {
         if rows.is_complete() { rows } else { self.credentials.secrets().redact_rows(rows) }
     }
 
-    /// Sends a request and checks only that Alpaca reports success.
+    /// Sends a request whose successful answer has no body. An answer with one is that to another call, or the page of a
+    /// gateway.
     pub(super) fn execute(&self, call: &ApiRequest) -> Result<(), BrokerError> {
-        self.request(call, |_| Ok(()))
+        self.request(call, |answer| match answer.body.trim_ascii() {
+            [] => Ok(()),
+            _ => Err(ResponseError::WrongRequest("it has a body".to_owned())),
+        })
     }
 
     /// Sends `call` once and reads the answer. Secrets are removed from every error.

@@ -56,7 +56,7 @@ pub use secrecy::{ExposeSecret, SecretString};
 
 pub use self::builder::{AlpacaBuildError, AlpacaBuilder};
 pub use self::classify::DUPLICATE_CLIENT_ORDER_ID;
-use self::http::{ApiRequest, Http};
+use self::http::{Api, ApiRequest, Http};
 use self::order_body::{MAX_TAG_LENGTH, NOTIONAL, TAG_SYMBOLS, TRAIL_PERCENT, TRAIL_PRICE};
 use self::orders::WireOrder;
 use self::symbols::AssetClass;
@@ -181,6 +181,8 @@ impl Alpaca {
     ) -> Result<(), AlpacaBuildError> {
         let keys = builder::check_keys(Some(key_id.into()), Some(secret_key.into()))?;
         self.inner.http.credentials.replace(keys);
+        // They may be those of another account, which has open orders of its own.
+        *self.inner.nothing_carried.lock() = None;
         self.inner.session.renew();
         Ok(())
     }
@@ -311,7 +313,10 @@ impl Broker for Alpaca {
         let feed = self.inner.data_feed.as_deref();
         let mut quotes = Quotes::default();
         // One request, or two if there are both stocks and cryptocurrencies.
-        for request in market_data::snapshot_requests(instruments)? {
+        for (number, request) in market_data::snapshot_requests(instruments)?.iter().enumerate() {
+            if number > 0 {
+                self.http().check_count(Api::MarketData)?;
+            }
             let call = ApiRequest::get_market_data(request.path(feed));
             let read = self.http().request_rows(&call, |data| request.quotes(data))?;
             quotes.rows.extend(read.rows);
@@ -358,6 +363,8 @@ impl Alpaca {
         if carried.is_empty() && carried.is_complete() {
             *self.inner.nothing_carried.lock() = Some(midnight);
         }
+        // The orders of the day are one more request.
+        self.http().check_count(Api::Trading)?;
         Ok(carried)
     }
 }

@@ -28,6 +28,7 @@ use super::key::{AnyKey, CallKey, StoredKey};
 use super::store::{Flights, ResponseCache, ResponseLookup};
 use crate::clock::TimedCondvar;
 use crate::lane::{LaneError, Ticket};
+use crate::panic::catch_panic;
 use crate::quota::Moment;
 
 /// Returns the heap that the arguments and the answer of a call hold, in bytes, and whether the answer may be kept.
@@ -156,11 +157,12 @@ where
     /// Keeps the answer, and wakes all that wait for it.
     fn complete(self: &Arc<Self>, result: Result<V, E>) {
         let answer = Arc::new(result);
-        match &*answer {
-            Ok(value) => self.keep(value, &answer),
-            Err(_) => self.cache.count_failure(),
-        }
-        self.remove();
+        // The size of the answer and the equality of keys are the user's code. Whatever it does, all that wait are answered.
+        let _ = match &*answer {
+            Ok(value) => catch_panic(|| self.keep(value, &answer)),
+            Err(_) => catch_panic(|| self.cache.count_failure()),
+        };
+        let _ = catch_panic(|| self.remove());
         let mut slot = self.answer.lock();
         *slot = Some(answer);
         self.answered.notify_all(slot);

@@ -139,9 +139,17 @@ impl LaneCore {
     ) -> (Moment, AttemptResult) {
         let (mut pacing_state, now) = self.pacing.lock();
         pacing_state.give_back(permit);
-        let mut health = self.health.lock();
-        let result = health.on_not_tried(context, now, meta);
-        self.apply_rate_change(&mut health, &mut pacing_state, now);
+        let is_room_for_others = pacing_state.shares_heard_count(self.index);
+        let result = {
+            let mut health = self.health.lock();
+            let result = health.on_not_tried(context, now, meta);
+            self.apply_rate_change(&mut health, &mut pacing_state, now);
+            result
+        };
+        drop(pacing_state);
+        if is_room_for_others {
+            self.pacing.wake_all();
+        }
         (now, result)
     }
 

@@ -95,6 +95,28 @@ pub(in crate::order_guard) fn check_amended(
     }
 }
 
+/// Returns the answer to `change` of the order `id`, by the order that is in its place now. If that is another one and
+/// not as asked for, this change may have made it: a broker may count what was filled before against its quantity. Only
+/// if it was rejected, the change was not made.
+pub(in crate::order_guard) fn check_replaced(
+    id: &OrderId,
+    order: &Order,
+    change: &OrderChange,
+    in_place: bool,
+) -> Observation<Result<OrderId, BrokerError>> {
+    match check_amended(order, change, in_place) {
+        Observation::NotFound | Observation::Conclusive(Err(_))
+            if order.id != *id && order.status != OrderStatus::Rejected =>
+        {
+            let Order { id: new, status, .. } = order;
+            Observation::Unclear(format!(
+                "order {new}, which is {status}, is in the place of order {id}, and not as asked for"
+            ))
+        }
+        observation => observation,
+    }
+}
+
 /// Returns whether the order may be the market order that `change` asks for. With a market protection, some brokers
 /// (Kite) show it as a limit order.
 fn may_be_protected_market(order: &Order, change: &OrderChange) -> bool {

@@ -40,6 +40,7 @@ impl PacingState {
         };
         let mut latest = lane.quota.estimate(now, *wall_clock, lane.credit, query)?;
         let needed = weight_ahead.saturating_add(cost.slots());
+        let needed = needed.saturating_add(lane.heard_reserve(cost));
         for heard in heard.iter().filter(|_| !cost.urgent) {
             latest = latest.max(heard.blocks_until(cost.lane, needed, now).unwrap_or(latest));
         }
