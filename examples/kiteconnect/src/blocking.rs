@@ -1,8 +1,8 @@
 //! Waits for futures on threads that are not async.
 //!
 //! The runtime has a thread of its own. A `current_thread` runtime would do with none, and makes progress only while a
-//! call waits. Then the connections that the broker closed in between go unnoticed until the next call is written to one
-//! of them, and such a call is lost with an unknown outcome.
+//! call waits. Then the connections that the broker closed in between go unnoticed until the next call is written to
+//! one of them, and such a call is lost with an unknown outcome.
 
 use std::future::Future;
 use std::io;
@@ -47,8 +47,8 @@ impl BlockingRuntime {
 }
 
 impl Drop for BlockingRuntime {
-    /// Does not wait for the runtime's thread. A runtime that is dropped within an async task panics if it waits, and the
-    /// last clone of a proxy may be dropped anywhere. No call is under way, since each borrows the runtime.
+    /// Does not wait for the runtime's thread. A runtime that is dropped within an async task panics if it waits, and
+    /// the last clone of a proxy may be dropped anywhere. No call is under way, since each borrows the runtime.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

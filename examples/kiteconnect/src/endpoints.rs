@@ -1,5 +1,5 @@
-//! What the client has and `Broker` has not, through the lanes of `Broker`. A trait for the endpoints that are used often
-//! (this file), and `lanes().submit(..)` for a single call (`main.rs`).
+//! What the client has and `Broker` has not, through the lanes of `Broker`. A trait for the endpoints that are used
+//! often (this file), and `lanes().submit(..)` for a single call (`main.rs`).
 
 use kiteconnect::{MarginParams, OrderMarginParam};
 use lanekeeper::Effect;

@@ -26,7 +26,8 @@ pub fn broker_error(effect: Effect, error: &Error) -> BrokerError {
         (Error::InvalidInput(_) | Error::InvalidUrl(_) | Error::NoAccessToken, _) => {
             BrokerError::NotSent(detail.local())
         }
-        // A limiter stands before what it protects. The client drops the header `Retry-After`, which Kite does not send.
+        // A limiter stands before what it protects. The client drops the header `Retry-After`, which Kite does not
+        // send.
         (_, Some(429)) => BrokerError::Throttled { retry_after: None, detail },
         (Error::Api(answer), _) => of_kite(effect, answer, detail.code(answer.kind.as_str())),
         // The edge refused it, so Kite did not see it. A person has to fix that.
@@ -60,7 +61,8 @@ fn of_kite(effect: Effect, answer: &ApiError, detail: ErrorDetail) -> BrokerErro
         return BrokerError::Rejected(detail);
     }
     if too_fast {
-        // Under a success status the two contradict each other. For a write that proves nothing, but the lane slows down.
+        // Under a success status the two contradict each other. For a write that proves nothing, but the lane slows
+        // down.
         return match (effect, answer.status) {
             (Effect::Write, 200..=299) => unknown(effect, detail.throttled(None)),
             _ => BrokerError::Throttled { retry_after: None, detail },
@@ -87,8 +89,8 @@ fn unknown(effect: Effect, detail: ErrorDetail) -> BrokerError {
     }
 }
 
-/// Returns the error with its causes, because the client says "request failed" and no more. Its errors have no URL, and
-/// so no secret; its own filter is applied all the same.
+/// Returns the error with its causes, because the client says "request failed" and no more. Its errors have no URL,
+/// and so no secret; its own filter is applied all the same.
 fn text(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);

@@ -31,8 +31,8 @@ use blocking::BlockingRuntime;
 pub use endpoints::{OrderMargins, OrderMarginsProxy};
 pub use errors::broker_error;
 
-/// The official client as a `Broker`. It sends a call once: it does not wait for quotas and does not retry, because the
-/// lanes do. A clone is the same adapter.
+/// The official client as a `Broker`. It sends a call once: it does not wait for quotas and does not retry, because
+/// the lanes do. A clone is the same adapter.
 #[derive(Clone)]
 pub struct OfficialKite {
     inner: Arc<Inner>,
@@ -50,8 +50,8 @@ struct Inner {
 }
 
 impl OfficialKite {
-    /// Creates the adapter. `timeout` is that of a whole request: it is what ends a call that the broker never answers,
-    /// because a lane does not interrupt a call.
+    /// Creates the adapter. `timeout` is that of a whole request: it is what ends a call that the broker never
+    /// answers, because a lane does not interrupt a call.
     ///
     /// # Errors
     /// A setting that the client refuses, or no thread for the runtime.

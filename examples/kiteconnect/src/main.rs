@@ -1,5 +1,5 @@
-//! A few strategies trade for some seconds through the lanes, and the same calls are made by the bare client beside it.
-//! The exchange is the strict simulator. The program ends with an error if it refused a call of the lanes.
+//! A few strategies trade for some seconds through the lanes, and the same calls are made by the bare client beside
+//! it. The exchange is the strict simulator. The program ends with an error if it refused a call of the lanes.
 //!
 //! ```text
 //! cargo run --release --manifest-path examples/kiteconnect/Cargo.toml --bin trade
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use kiteconnect_adapter::{OfficialKite, OrderMargins, OrderMarginsProxy};
 use lanekeeper::quota::PriorUsage;
 use lanekeeper::{
-    Broker, BrokerError, BrokerProxy, CallOptions, Effect, Instrument, LaneCall, OrderRequest, Side,
+    Broker, BrokerProxy, CallOptions, Effect, Instrument, LaneCall, OrderRequest, Side,
 };
 use lanekeeper_simulator::SimulatedExchange;
 
@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let strategy = broker.with(CallOptions::new().user(name));
         (begin.elapsed() < TRADE_FOR).then(|| trade(&strategy, &calculator))
     });
-    println!("through the lanes: {rounds} rounds, {failed} failed, {:.1?}", begin.elapsed());
+    println!("through the lanes: {rounds} rounds, {failed} failures, {:.1?}", begin.elapsed());
     println!("  GTTs of the account: {}", triggers.wait()?.len());
     let through_lanes = report(&exchange);
 
@@ -49,31 +49,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bare = OfficialKite::new("key", "token", &other.base_url(), Duration::from_secs(15))?;
     let begin = Instant::now();
     let (rounds, failed) = crowd(|_, round| (round < rounds).then(|| trade(&bare, &bare)));
-    println!("the bare client: {rounds} rounds, {failed} failed, {:.1?}", begin.elapsed());
+    println!("the bare client: {rounds} rounds, {failed} failures, {:.1?}", begin.elapsed());
     report(&other);
 
     if through_lanes > 0 { Err("the exchange refused a call of the lanes".into()) } else { Ok(()) }
 }
 
-/// Kite's limits, counted strictly, at the end of a path that is uneven enough to break a limiter that stamps departures.
+/// Kite's limits, counted strictly, at the end of a path that is uneven enough to break a limiter that stamps
+/// departures.
 fn exchange() -> Result<SimulatedExchange, Box<dyn Error>> {
     let builder = SimulatedExchange::builder().latency(Duration::from_millis(4));
     Ok(builder.jitter(Duration::from_millis(3)).start()?)
 }
 
-/// Lets each strategy trade until `round` returns `None`. Returns how many rounds there were, and how many of them ended
-/// with an error.
-fn crowd(
-    round: impl Fn(&'static str, usize) -> Option<Result<(), BrokerError>> + Sync,
-) -> (usize, usize) {
+/// Lets each strategy trade until `round` returns `None`. Returns how many rounds there were, and how many calls
+/// failed.
+fn crowd(round: impl Fn(&'static str, usize) -> Option<usize> + Sync) -> (usize, usize) {
     let (begun, done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
         for name in STRATEGIES {
             let (begun, done, failed, round) = (&begun, &done, &failed, &round);
             scope.spawn(move || {
-                while let Some(result) = round(name, begun.fetch_add(1, Ordering::Relaxed)) {
+                while let Some(failures) = round(name, begun.fetch_add(1, Ordering::Relaxed)) {
                     done.fetch_add(1, Ordering::Relaxed);
-                    failed.fetch_add(result.is_err().into(), Ordering::Relaxed);
+                    failed.fetch_add(failures, Ordering::Relaxed);
                 }
             });
         }
@@ -81,14 +80,14 @@ fn crowd(
     (done.into_inner(), failed.into_inner())
 }
 
-/// One round: a price, what an order would block, the order, and what became of it.
-fn trade(broker: &dyn Broker, calculator: &dyn OrderMargins) -> Result<(), BrokerError> {
+/// One round: a price, what an order would block, and the order with its state. Returns how many of them failed.
+fn trade(broker: &dyn Broker, calculator: &dyn OrderMargins) -> usize {
     let yes = Instrument::new("NSE", "YESBANK");
-    broker.ltp(&yes)?;
-    let order = OrderRequest::market(yes, Side::Buy, 1);
-    calculator.order_margins(std::slice::from_ref(&order))?;
-    let id = broker.place_order(&order)?;
-    broker.order(&id).map(drop)
+    let order = OrderRequest::market(yes.clone(), Side::Buy, 1);
+    let price = broker.ltp(&yes).err();
+    let margin = calculator.order_margins(std::slice::from_ref(&order)).err();
+    let placed = broker.place_order(&order).and_then(|id| broker.order(&id)).err();
+    [price, margin, placed].into_iter().flatten().count()
 }
 
 /// Prints what the exchange counted. Returns how many calls it refused.

@@ -117,8 +117,8 @@ pub(crate) fn float(what: &str, number: Decimal) -> Result<f64, BrokerError> {
     })
 }
 
-/// Returns the id of an order for the trait. Kite's addresses need the variety besides the number, so it is a part of the
-/// id where it is not the usual one.
+/// Returns the id of an order for the trait. Kite's addresses need the variety besides the number, so it is a part of
+/// the id where it is not the usual one.
 pub(crate) fn order_id(variety: &str, number: &str) -> OrderId {
     match variety {
         "regular" => OrderId::new(number),

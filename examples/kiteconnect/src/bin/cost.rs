@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use kiteconnect_adapter::OfficialKite;
 use lanekeeper::quota::Quota;
-use lanekeeper::{Broker, Instrument, Kite, Limits, OrderRequest, Side};
+use lanekeeper::{Broker, BrokerError, Instrument, Kite, Limits, OrderRequest, Side};
 use lanekeeper_simulator::SimulatedExchange;
 
 const ROUNDS: usize = 20;
@@ -25,26 +25,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     let order = OrderRequest::limit(Instrument::new("NSE", "YESBANK"), Side::Buy, 1, 1);
     let call = |broker: &dyn Broker| {
         let begin = Instant::now();
-        // An order of one rupee: below the circuit limit, so it is refused, and the order book stays as it is.
-        let refused = broker.place_order(&order).is_err();
-        (refused, begin.elapsed())
+        // One rupee is below the circuit limit, so the exchange refuses the order, and its book stays as it is.
+        let answer = broker.place_order(&order);
+        let took = begin.elapsed();
+        matches!(answer, Err(BrokerError::Rejected(_))).then_some(took).ok_or("it must be rejected")
     };
 
     let before = Process::now();
     let kite = Kite::builder().api_key("key").access_token("token").base_url(&base_url).build()?;
-    call(&kite);
+    call(&kite)?;
     let between = Process::now();
     let official = OfficialKite::new("key", "token", &base_url, Duration::from_secs(15))?;
-    call(&official);
+    call(&official)?;
     let after = Process::now();
     println!("built-in adapter: {}", between.minus(&before));
     println!("official client:  {}", after.minus(&between));
 
+    let arrived = exchange.arrivals().len();
     let brokers: [(&str, &dyn Broker); 2] = [("built-in", &kite), ("official", &official)];
     let mut times = [Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
         for ((_, broker), times) in brokers.iter().zip(&mut times) {
-            times.extend((0..CALLS).map(|_| call(*broker).1));
+            for _ in 0..CALLS {
+                times.push(call(*broker)?);
+            }
         }
     }
     let mut medians = [0.0; 2];
@@ -58,6 +62,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             at(0.99),
             times.len()
         );
+    }
+    if exchange.arrivals().len() - arrived != 2 * ROUNDS * CALLS {
+        return Err("each call must arrive".into());
     }
     println!("ratio of the medians: {:.2}", medians[1] / medians[0]);
     Ok(())

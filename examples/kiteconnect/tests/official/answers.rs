@@ -49,8 +49,8 @@ fn reads_are_those_of_the_other_adapter() {
     );
 }
 
-/// Against the server of a few lines, because this client reads the listing without its credentials, as Kite allows, and
-/// the simulator does not.
+/// Against the server of a few lines, because this client reads the listing without its credentials, as Kite allows,
+/// and the simulator does not.
 #[test]
 fn candles_fetch_the_listing_through_the_lanes_once() {
     const LISTING: &str = "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,\

@@ -6,8 +6,9 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
 use kiteconnect::AccessToken;
+use lanekeeper::broker::OrderChange;
 use lanekeeper::quota::PriorUsage;
-use lanekeeper::{Broker, BrokerError, BrokerProxy};
+use lanekeeper::{Broker, BrokerError, BrokerProxy, OrderId};
 
 use crate::{buy, official};
 
@@ -74,6 +75,19 @@ fn no_order_is_sent_twice_when_connections_are_closed_between_calls() {
     bodies.sort_unstable();
     bodies.dedup();
     assert_eq!(bodies.len(), all);
+}
+
+#[test]
+fn an_answer_about_another_order_confirms_nothing() {
+    let (base_url, _received) = server(|_, _| response("200 OK", "", PLACED));
+    let kite = official(&base_url);
+    kite.cancel_order(&OrderId::new("151")).unwrap();
+    kite.modify_order(&OrderId::new("amo/151"), &OrderChange::new().quantity(2)).unwrap();
+    let cancelled = kite.cancel_order(&OrderId::new("152")).unwrap_err();
+    let changed = kite.modify_order(&OrderId::new("152"), &OrderChange::new().quantity(2));
+    for error in [cancelled, changed.unwrap_err()] {
+        assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
+    }
 }
 
 /// What the chapter warns of: this client follows redirects and has no switch for it.
