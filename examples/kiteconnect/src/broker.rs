@@ -11,7 +11,7 @@ use lanekeeper::broker::{
     Partial, Positions, Profile, QuoteBatchLimit, Quotes, Rows, Trade,
 };
 use lanekeeper::jiff::Zoned;
-use lanekeeper::{Effect, Limits, Session, presets};
+use lanekeeper::{Limits, Session, presets};
 
 use crate::decode::{rows, zone};
 use crate::errors::{malformed, not_sent, unconfirmed};
@@ -20,7 +20,7 @@ use crate::{OfficialKite, account, market, orders};
 impl Broker for OfficialKite {
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
         let (variety, params) = orders::placement(order)?;
-        let answer = self.wait(Effect::Write, self.client().place_order(variety, params))?;
+        let answer = self.write(&self.client().place_order(variety, params))?;
         if answer.order_id.is_empty() || !answer.children.is_empty() {
             return Err(unconfirmed("the answer names no order, or several"));
         }
@@ -30,8 +30,7 @@ impl Broker for OfficialKite {
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
         let (variety, number) = orders::address(id)?;
         let params = orders::modification(change)?;
-        let answer =
-            self.wait(Effect::Write, self.client().modify_order(variety, number, params))?;
+        let answer = self.write(&self.client().modify_order(variety, number, params))?;
         confirm(&answer, number)?;
         Ok(id.clone())
     }
@@ -46,38 +45,38 @@ impl Broker for OfficialKite {
         let parent = extra.remove("parent_order_id");
         orders::no_extras(&extra)?;
         let call = self.client().cancel_order(variety, number, parent.as_deref());
-        confirm(&self.wait(Effect::Write, call)?, number)
+        confirm(&self.write(&call)?, number)
     }
 
     fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
         let (_, number) = orders::address(id)?;
-        let data = self.wait(Effect::Read, self.client().order_history(number).raw())?;
+        let data = self.read(self.client().order_history(number).raw())?;
         rows(data, "order_id", orders::order)
     }
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
-        rows(self.wait(Effect::Read, self.client().orders().raw())?, "order_id", orders::order)
+        rows(self.read(self.client().orders().raw())?, "order_id", orders::order)
     }
 
     fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
-        rows(self.wait(Effect::Read, self.client().trades().raw())?, "trade_id", orders::trade)
+        rows(self.read(self.client().trades().raw())?, "trade_id", orders::trade)
     }
 
     fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
-        account::positions(self.wait(Effect::Read, self.client().positions().raw())?)
+        account::positions(self.read(self.client().positions().raw())?)
     }
 
     fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
-        let data = self.wait(Effect::Read, self.client().holdings().raw())?;
+        let data = self.read(self.client().holdings().raw())?;
         rows(data, "tradingsymbol", account::holding)
     }
 
     fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
-        account::margins(&self.wait(Effect::Read, self.client().margins())?)
+        account::margins(&self.read(self.client().margins())?)
     }
 
     fn profile(&self) -> Result<Profile, BrokerError> {
-        self.wait(Effect::Read, self.client().profile()).map(account::profile)
+        self.read(self.client().profile()).map(account::profile)
     }
 
     fn instruments(
@@ -89,7 +88,7 @@ impl Broker for OfficialKite {
             Some(exchange) => client.instruments_by_exchange(exchange.as_str()),
             None => client.instruments(),
         };
-        let listing = self.wait(Effect::Read, call)?;
+        let listing = self.read(call)?;
         let mut tokens = self.tokens();
         // An exchange that was listed without a row is not fetched again for each of its instruments.
         exchange.map(|exchange| tokens.insert(exchange.clone(), HashMap::new()));
@@ -114,7 +113,7 @@ impl Broker for OfficialKite {
             ));
         }
         let names: Vec<&str> = instruments.iter().map(Instrument::as_str).collect();
-        market::quotes(self.wait(Effect::Read, self.client().quote(&names).raw())?, instruments)
+        market::quotes(self.read(self.client().quote(&names).raw())?, instruments)
     }
 
     fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
@@ -132,7 +131,7 @@ impl Broker for OfficialKite {
             request.continuous,
             request.open_interest,
         );
-        let candles = self.wait(Effect::Read, call)?;
+        let candles = self.read(call)?;
         let candles: Result<Vec<_>, _> = candles.iter().map(market::candle).collect();
         Ok(candles.map_err(malformed)?.into())
     }

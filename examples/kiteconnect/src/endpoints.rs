@@ -2,7 +2,6 @@
 //! often (this file), and `lanes().submit(..)` for a single call (`main.rs`).
 
 use kiteconnect::{MarginParams, OrderMarginParam};
-use lanekeeper::Effect;
 use lanekeeper::broker::{BrokerError, OrderRequest};
 use lanekeeper::rust_decimal::Decimal;
 
@@ -21,8 +20,7 @@ pub trait OrderMargins: Send + Sync {
 impl OrderMargins for OfficialKite {
     fn order_margins(&self, orders: &[OrderRequest]) -> Result<Vec<Decimal>, BrokerError> {
         let params = orders.iter().map(margin_param).collect::<Result<_, _>>()?;
-        let margins =
-            self.wait(Effect::Read, self.client().order_margins(MarginParams::new(params)))?;
+        let margins = self.read(self.client().order_margins(MarginParams::new(params)))?;
         margins.iter().map(|margin| decimal(margin.total).map_err(malformed)).collect()
     }
 }

@@ -34,8 +34,8 @@ pub fn broker_error(effect: Effect, error: &Error) -> BrokerError {
         (Error::Blocked { status: 400..500, .. }, _) => BrokerError::Fatal(detail),
         // The next answer would look the same, so a read is not repeated.
         (Error::Decode { .. }, _) if effect == Effect::Read => BrokerError::Malformed(detail),
-        // `Error::Transport`, even of a connection that was refused: this client follows redirects, so the refused one
-        // may be the second, after the order was taken at the first.
+        // `Error::Transport`: even of a connection that was refused, because the client follows redirects, and the
+        // refused one may be the second. `writes.rs` knows better.
         _ => unknown(effect, detail),
     }
 }
@@ -91,7 +91,7 @@ fn unknown(effect: Effect, detail: ErrorDetail) -> BrokerError {
 
 /// Returns the error with its causes, because the client says "request failed" and no more. Its errors have no URL,
 /// and so no secret; its own filter is applied all the same.
-fn text(error: &Error) -> String {
+pub(crate) fn text(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

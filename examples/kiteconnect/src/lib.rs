@@ -5,6 +5,7 @@
 //!
 //! - `blocking`: waits for a future of the client on a thread of a lane.
 //! - `errors`: what an error of the client means. Write this one first.
+//! - `writes`: sends what changes something, because the client follows redirects.
 //! - `broker`: the trait `Broker`, one request for each call.
 //! - `orders`, `account`, `market`, `decode`: from the types of the trait to those of the client, and back.
 //! - `endpoints`: what the client has and `Broker` has not.
@@ -17,19 +18,23 @@ mod endpoints;
 mod errors;
 mod market;
 mod orders;
+mod writes;
 
 use std::collections::HashMap;
 use std::future::IntoFuture;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use kiteconnect::{AccessToken, KiteConnect};
+use kiteconnect::{AccessToken, Call, KiteConnect};
 use lanekeeper::broker::{BrokerError, Exchange, MissingListings};
 use lanekeeper::{Effect, Session};
+
+use serde::de::DeserializeOwned;
 
 use blocking::BlockingRuntime;
 pub use endpoints::{OrderMargins, OrderMarginsProxy};
 pub use errors::broker_error;
+use writes::WriteClient;
 
 /// The official client as a `Broker`. It sends a call once: it does not wait for quotas and does not retry, because
 /// the lanes do. A clone is the same adapter.
@@ -46,6 +51,7 @@ struct Inner {
     /// The instruments' numbers, which requests for candles need, by exchange and symbol.
     tokens: Mutex<HashMap<Exchange, HashMap<String, u32>>>,
     missing_listings: MissingListings,
+    writes: WriteClient,
     runtime: BlockingRuntime,
 }
 
@@ -71,6 +77,7 @@ impl OfficialKite {
             session: Session::new(),
             tokens: Mutex::default(),
             missing_listings: MissingListings::new(),
+            writes: WriteClient::new(base_url, timeout)?,
             runtime: BlockingRuntime::new()?,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -85,28 +92,38 @@ impl OfficialKite {
         self.inner.session.renew();
     }
 
-    /// Returns the client, for [`wait`](Self::wait).
+    /// Returns the client, whose calls go through [`read`](Self::read) and [`write`](Self::write).
     pub fn client(&self) -> KiteConnect {
         self.inner.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes any call of the client and waits for its answer. This is the bare client: it is paced only within a lane.
+    /// Makes any call of the client that changes nothing, and waits for its answer. This is the bare client: it is paced
+    /// only within a lane.
     ///
     /// ```no_run
     /// # fn example(kite: &kiteconnect_adapter::OfficialKite) -> Result<(), lanekeeper::BrokerError> {
-    /// let triggers = kite.wait(lanekeeper::Effect::Read, kite.client().gtts())?;
+    /// let triggers = kite.read(kite.client().gtts())?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     /// Those of [`broker_error`]. An async task may not block, so a call from one is not sent.
-    pub fn wait<T>(
+    pub fn read<T>(
         &self,
-        effect: Effect,
         call: impl IntoFuture<Output = kiteconnect::Result<T>>,
     ) -> Result<T, BrokerError> {
         let answer = self.inner.runtime.wait(call.into_future())?;
-        answer.map_err(|error| broker_error(effect, &error))
+        answer.map_err(|error| broker_error(Effect::Read, &error))
+    }
+
+    /// Makes any call of the client that changes something, and waits for its answer. It is sent once, and not
+    /// redirected.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and `NotSent` if no connection was made.
+    pub fn write<T: DeserializeOwned>(&self, call: &Call<T>) -> Result<T, BrokerError> {
+        let client = self.client();
+        self.inner.runtime.wait(self.inner.writes.send(&client, call))?
     }
 }

@@ -12,9 +12,7 @@ use std::time::{Duration, Instant};
 
 use kiteconnect_adapter::{OfficialKite, OrderMargins, OrderMarginsProxy};
 use lanekeeper::quota::PriorUsage;
-use lanekeeper::{
-    Broker, BrokerProxy, CallOptions, Effect, Instrument, LaneCall, OrderRequest, Side,
-};
+use lanekeeper::{Broker, BrokerProxy, CallOptions, Instrument, LaneCall, OrderRequest, Side};
 use lanekeeper_simulator::SimulatedExchange;
 
 const STRATEGIES: [&str; 6] = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta"];
@@ -31,9 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Two ways to what `Broker` has not, both through the lanes of `broker`: a trait, and a single call by its lane.
     let calculator = OrderMarginsProxy::builder(kite.clone()).lanes_of(&broker).build()?;
     let gtts = LaneCall::read("transactional").name("gtts");
-    let triggers = broker
-        .lanes()
-        .submit(&gtts, &CallOptions::new(), move || kite.wait(Effect::Read, kite.client().gtts()));
+    let triggers =
+        broker.lanes().submit(&gtts, &CallOptions::new(), move || kite.read(kite.client().gtts()));
 
     let begin = Instant::now();
     let (rounds, failed) = crowd(|name, _| {

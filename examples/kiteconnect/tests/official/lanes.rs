@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kiteconnect_adapter::{OfficialKite, OrderMargins, OrderMarginsProxy};
 use lanekeeper::quota::PriorUsage;
-use lanekeeper::{Broker, BrokerProxy, CallOptions, Effect, LaneCall, Stack};
+use lanekeeper::{Broker, BrokerProxy, CallOptions, LaneCall, Stack};
 use lanekeeper_simulator::{Fault, SimulatedExchange, Target, Timing};
 
 use crate::{buy, first, official, unlimited, yes_bank};
@@ -88,9 +88,8 @@ fn endpoints_that_the_trait_lacks_use_the_same_lanes() {
     assert_eq!(used(), 1);
 
     let call = LaneCall::read("transactional").name("gtts");
-    let triggers = broker
-        .lanes()
-        .submit(&call, &CallOptions::new(), move || kite.wait(Effect::Read, kite.client().gtts()));
+    let triggers =
+        broker.lanes().submit(&call, &CallOptions::new(), move || kite.read(kite.client().gtts()));
     assert_eq!(triggers.wait().unwrap().len(), 0);
     assert_eq!(used(), 2);
 }
