@@ -49,6 +49,30 @@ fn reads_are_those_of_the_other_adapter() {
     );
 }
 
+/// The client alone refuses the whole order book. A missing one must not look like an empty one.
+#[test]
+fn an_odd_row_costs_no_other_row_and_a_missing_order_book_is_not_empty() {
+    let (_exchange, sample, _) = both();
+    let mut book = sample.read(sample.client().orders().raw()).unwrap();
+    book[0]["transaction_type"] = "SWAP".into();
+    book[1]["quantity"] = "three".into();
+    let odd = format!(r#"{{"status":"success","data":{book}}}"#);
+    book[1]["quantity"] = 3.into();
+    let half = format!(r#"{{"status":"success","data":{book}}}"#);
+    let missing = r#"{"status":"success","data":null}"#.to_owned();
+    let answers = [odd, half, missing];
+    let (base_url, _received) = server(move |number, _| response("200 OK", "", &answers[number]));
+    let kite = official(&base_url);
+    let odd = kite.orders().unwrap();
+    assert_eq!((odd.len(), odd.problems.len()), (0, 2));
+    let half = kite.orders().unwrap();
+    assert_eq!((half.len(), half[0].quantity, half.problems.len()), (1, 3.into(), 1));
+    let problem = &half.problems[0];
+    assert_eq!(problem.tag.as_deref(), Some("alpha1"));
+    assert!(problem.name.is_some() && problem.reason.contains("SWAP"), "{problem}");
+    assert!(matches!(kite.orders(), Err(BrokerError::Malformed(_))));
+}
+
 /// Against the server of a few lines, because this client reads the listing without its credentials, as Kite allows,
 /// and the simulator does not.
 #[test]

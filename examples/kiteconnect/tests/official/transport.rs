@@ -29,7 +29,6 @@ pub(crate) fn server(
             if requests.send(request).is_err() {
                 return;
             }
-            // The client believes that it may keep the connection.
             stream.write_all(answer(number, &line).as_bytes()).unwrap();
         }
     });
@@ -54,7 +53,13 @@ fn read(stream: &TcpStream) -> Option<(String, String)> {
     Some((first.trim().to_owned(), String::from_utf8(body).unwrap()))
 }
 
+/// Returns a response after which the client does not keep the connection.
 pub(crate) fn response(status: &str, headers: &str, body: &str) -> String {
+    kept_open(status, &format!("Connection: close\r\n{headers}"), body)
+}
+
+/// Returns a response after which the client believes that it may keep the connection.
+fn kept_open(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
@@ -64,7 +69,7 @@ const PLACED: &str = r#"{"status":"success","data":{"order_id":"151"}}"#;
 /// sent on another connection.
 #[test]
 fn no_order_is_sent_twice_when_connections_are_closed_between_calls() {
-    let (base_url, received) = server(|_, _| response("200 OK", "", PLACED));
+    let (base_url, received) = server(|_, _| kept_open("200 OK", "", PLACED));
     let kite = official(&base_url);
     for number in 0..200 {
         let result = kite.place_order(&buy(&format!("tag{number}")));
@@ -116,6 +121,15 @@ fn a_redirected_order_is_sent_once_and_its_outcome_is_unknown() {
         assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{status}: {error}");
         assert_eq!(received.try_iter().count(), 1, "{status}");
     }
+}
+
+#[test]
+fn an_order_is_placed_only_if_the_answer_says_success() {
+    let body = r#"{"status":"error","message":"?","error_type":"GeneralException",
+        "data":{"order_id":"151"}}"#;
+    let (base_url, _received) = server(move |_, _| response("200 OK", "", body));
+    let error = official(&base_url).place_order(&buy("a")).unwrap_err();
+    assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
 }
 
 #[test]
