@@ -23,6 +23,8 @@ struct ResponseCache;
 struct TradingDay;
 #[doc = include_str!("../docs/own-trait.md")]
 struct OwnTrait;
+#[doc = include_str!("../docs/adapter.md")]
+struct Adapter;
 #[doc = include_str!("../docs/unit-tests.md")]
 struct UnitTests;
 #[doc = include_str!("../docs/tuning.md")]
