@@ -96,7 +96,7 @@
 //! | quotas | [`quota`], [`presets`] | [`Limits`], [`Quota`], [`Window`], [`Budget`], [`RttCredit`] |
 //! | restarts | [`quota`] | [`PaceSnapshot`], [`PriorUsage`], `PaceFile` |
 //! | failures | [`resilience`] | [`RetryPolicy`], [`BreakerPolicy`], [`ThrottlePolicy`] |
-//! | adapters | [`brokers`] | `Kite`, `Alpaca`, `PaperBroker`, `MockBroker`; [`Session`], [`HeardLimits`] |
+//! | adapters | [`brokers`] | `Kite`, `Alpaca`, `PaperBroker`, `MockBroker`; [`Session`], [`ReportedLimits`] |
 //! | own adapters | [`broker`] | [`Failure`], [`ErrorClass`], [`Effect`], [`Reachability`], [`Throttling`] |
 //! | operation | `config`, `telemetry` | `Config` |
 //! | time | [`clock`] | [`Clock`], [`ManualClock`] |
@@ -159,7 +159,6 @@ pub mod config;
 mod doctests;
 #[cfg(feature = "journal")]
 mod files;
-mod heard_limits;
 pub mod lane;
 pub mod order_guard;
 #[cfg(feature = "journal")]
@@ -168,6 +167,7 @@ mod panic;
 pub mod presets;
 pub mod proxy;
 pub mod quota;
+mod reported_limits;
 pub mod resilience;
 pub mod routes;
 mod sent;
@@ -204,8 +204,6 @@ pub use clock::{Clock, ManualClock};
 #[doc(inline)]
 pub use config::Config;
 #[doc(inline)]
-pub use heard_limits::HeardLimits;
-#[doc(inline)]
 pub use lane::{
     CallOptions, Lane, LaneConfig, LaneError, LaneErrorKind, Observer, Priority, Status, Ticket,
 };
@@ -219,6 +217,8 @@ pub use pace_file::{PaceFile, PaceFileError};
 pub use proxy::{BuildError, HasLanes, LaneCall};
 #[doc(inline)]
 pub use quota::{Budget, Limits, PaceSnapshot, PriorUsage, Quota, RttCredit, Window};
+#[doc(inline)]
+pub use reported_limits::ReportedLimits;
 #[doc(inline)]
 pub use resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 #[doc(inline)]

@@ -84,7 +84,7 @@ pub const KITE_RESERVE: u32 = 5;
 /// | `orders` | `unlimited` | <https://forum.alpaca.markets/t/executing-orders/12029>: no figure of its own beside the 200 a minute |
 ///
 /// With a paid plan for market data set both of its lanes. The adapter `Alpaca` also passes on what each answer reports
-/// of the broker's count, see [`HeardLimits`](crate::HeardLimits).
+/// of the broker's count, see [`ReportedLimits`](crate::ReportedLimits).
 pub fn alpaca() -> Limits {
     Limits::new()
         .shared_account()

@@ -17,7 +17,7 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
     let budgets = model.budgets.iter().map(|budget| budget_setter(model, budget));
     let documented = call_getter(model, model.limits, quote!(::lanekeeper::quota::Limits::new()));
     let session = call_getter(model, model.session, quote!(::core::option::Option::None));
-    let heard = call_getter(model, model.heard, quote!(::core::option::Option::None));
+    let reported = call_getter(model, model.reported, quote!(::core::option::Option::None));
     quote! {
         #attributes
         #[automatically_derived]
@@ -92,8 +92,8 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
 
             /// Sets where the inner value reports the broker's own count of the calls, in place of what the inner value
             /// names.
-            #visibility fn heard_limits(mut self, heard: ::lanekeeper::HeardLimits) -> Self {
-                self.lanes.heard_limits(heard);
+            #visibility fn reported_limits(mut self, reported: ::lanekeeper::ReportedLimits) -> Self {
+                self.lanes.reported_limits(reported);
                 self
             }
 
@@ -125,8 +125,8 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 let documented: ::lanekeeper::quota::Limits = #documented;
                 let session: ::core::option::Option<::lanekeeper::Session> = #session;
                 self.lanes.session_of_inner(session);
-                let heard: ::core::option::Option<::lanekeeper::HeardLimits> = #heard;
-                self.lanes.heard_limits_of_inner(heard);
+                let reported: ::core::option::Option<::lanekeeper::ReportedLimits> = #reported;
+                self.lanes.reported_limits_of_inner(reported);
                 let lanes = self.lanes.build(documented)?;
                 ::core::result::Result::Ok(#proxy {
                     inner: ::std::sync::Arc::new(self.inner),

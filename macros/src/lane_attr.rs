@@ -20,7 +20,7 @@ const RESERVED_SETTERS: [&str; 15] = [
     "clock",
     "observer",
     "session",
-    "heard_limits",
+    "reported_limits",
     "pace_snapshot",
     "pace_log",
     "prior_usage",

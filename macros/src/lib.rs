@@ -142,9 +142,9 @@ use syn::Item;
 ///   `Option<lanekeeper::Session>`: the session that the calls are made in. While the broker does not accept
 ///   its credentials, the lanes hold their calls. The builder's `session` replaces it.
 ///
-/// - `#[proxy(heard = METHOD)]`: a method of the trait without a lane, which returns an
-///   `Option<lanekeeper::HeardLimits>`: where the adapter reports how many more calls the broker takes by its own
-///   count. The lanes keep to it beside their quotas. The builder's `heard_limits` replaces it.
+/// - `#[proxy(reported = METHOD)]`: a method of the trait without a lane, which returns an
+///   `Option<lanekeeper::ReportedLimits>`: where the adapter reports how many more calls the broker takes by its own
+///   count. The lanes keep to it beside their quotas. The builder's `reported_limits` replaces it.
 ///
 /// - `#[proxy(delegate = crate::MODULE::NAME)]`: writes a macro `NAME!` that forwards the methods of the trait, for
 ///   decorators (see `lanekeeper::delegate_broker!`). `crate::MODULE` is the module of the trait. In the signatures,

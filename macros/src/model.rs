@@ -42,7 +42,7 @@ pub(crate) struct Model {
     /// The index of the one that returns the session.
     pub(crate) session: Option<usize>,
     /// The index of the one that returns where the broker's own count is reported.
-    pub(crate) heard: Option<usize>,
+    pub(crate) reported: Option<usize>,
     /// The path of the macro that forwards the methods, if one is to be written.
     pub(crate) delegate: Option<Path>,
 }
@@ -89,7 +89,7 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
     };
     let limits = getter(keys.limits.clone(), "the `Limits`");
     let session = getter(keys.session.clone(), "an `Option<Session>`");
-    let heard = getter(keys.heard.clone(), "an `Option<HeardLimits>`");
+    let reported = getter(keys.reported.clone(), "an `Option<ReportedLimits>`");
 
     if let Some(path) = &keys.delegate {
         errors.ok(delegate::check(path, &item));
@@ -124,7 +124,7 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
         budgets,
         limits,
         session,
-        heard,
+        reported,
         delegate: keys.delegate,
         name,
     };
@@ -149,7 +149,7 @@ fn check_trait(item: &ItemTrait, keys: &ProxyKeys, errors: &mut Errors) {
     let getters = [
         (&keys.limits, "limits", "are", "them"),
         (&keys.session, "session", "is", "it"),
-        (&keys.heard, "heard_limits", "are", "them"),
+        (&keys.reported, "reported_limits", "are", "them"),
     ];
     for (key, what, are, them) in getters {
         if let (Some(method), false) = (key, item.generics.params.is_empty()) {

@@ -15,14 +15,13 @@ pub(crate) struct ProxyKeys {
     /// The method that returns the session.
     pub(crate) session: Option<Ident>,
     /// The method that returns where the adapter reports the broker's own count.
-    pub(crate) heard: Option<Ident>,
+    pub(crate) reported: Option<Ident>,
     /// The path of the macro that forwards the methods of a decorator.
     pub(crate) delegate: Option<Path>,
 }
 
 /// All keys, as error messages list them.
-const KNOWN_KEYS: &str =
-    "`limits = METHOD`, `session = METHOD`, `heard = METHOD` and `delegate = crate::MODULE::NAME`";
+const KNOWN_KEYS: &str = "`limits = METHOD`, `session = METHOD`, `reported = METHOD` and `delegate = crate::MODULE::NAME`";
 
 impl ProxyKeys {
     /// Reads the arguments of `#[proxy(..)]`.
@@ -37,8 +36,8 @@ impl ProxyKeys {
                     parse_value(input, &key, &mut keys.limits)?;
                 } else if key == "session" {
                     parse_value(input, &key, &mut keys.session)?;
-                } else if key == "heard" {
-                    parse_value(input, &key, &mut keys.heard)?;
+                } else if key == "reported" {
+                    parse_value(input, &key, &mut keys.reported)?;
                 } else if key == "delegate" {
                     parse_value(input, &key, &mut keys.delegate)?;
                 } else {
@@ -61,8 +60,8 @@ fn parse_value<T: Parse>(input: ParseStream<'_>, key: &Ident, value: &mut Option
     if !input.peek(Token![=]) {
         let message = match key == "delegate" {
             true => format!("name the macro to write: `{key} = crate::MODULE::NAME`"),
-            false if key == "heard" => {
-                format!("say which method tells what was heard: `{key} = METHOD`")
+            false if key == "reported" => {
+                format!("say which method returns the reported limits: `{key} = METHOD`")
             }
             false => format!("say which method tells the {key}: `{key} = METHOD`"),
         };

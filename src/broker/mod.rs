@@ -117,7 +117,7 @@ pub use time::{BrokerTime, ParseBrokerTimeError};
 #[crate::proxy(
     limits = documented_limits,
     session = session,
-    heard = heard_limits,
+    reported = reported_limits,
     delegate = crate::broker::delegate_broker
 )]
 pub trait Broker: Send + Sync {
@@ -374,7 +374,7 @@ pub trait Broker: Send + Sync {
     /// Returns where the adapter reports the broker's own count of the calls, if its answers have it. The lanes of a
     /// [`BrokerProxy`] keep to it beside their quotas.
     #[direct]
-    fn heard_limits(&self) -> Option<crate::HeardLimits> {
+    fn reported_limits(&self) -> Option<crate::ReportedLimits> {
         None
     }
 

@@ -12,9 +12,9 @@ use super::core::LaneCore;
 use super::observer::ObserverHandle;
 use super::pace_log::{PaceLog, RecordedCall};
 use crate::clock::Clock;
-use crate::heard_limits::LimitListener;
 use crate::panic::catch_panic;
 use crate::quota::{Cost, Moment, PacingState};
+use crate::reported_limits::LimitListener;
 use crate::session::RenewalListener;
 
 /// The pacing state of a proxy, and the lanes that use it.
@@ -118,12 +118,12 @@ impl SharedPacing {
 }
 
 impl LimitListener for SharedPacing {
-    fn on_limit_heard(&self, lanes: &[&str], remaining: u32, reset_in: Duration) {
+    fn on_limit_reported(&self, lanes: &[&str], remaining: u32, reset_in: Duration) {
         let named = self.lanes().filter(|lane| lanes.contains(&lane.name));
         let named: Vec<usize> = named.map(|lane| lane.index).collect();
         let has_more_room = {
             let (mut pacing, now) = self.lock();
-            pacing.hear(&named, remaining, reset_in, now)
+            pacing.report(&named, remaining, reset_in, now)
         };
         if has_more_room {
             self.wake_all();

@@ -13,7 +13,6 @@ use super::shared_lanes::{Indices, ProxyLanes, ProxySettings, SharedLanes};
 use super::{Lanes, ProxyConfig};
 use crate::Session;
 use crate::clock::Clock;
-use crate::heard_limits::{HeardLimits, LimitListener};
 use crate::lane::Observer;
 use crate::lane::{
     Lane, LaneConfig, ObserverHandle, PaceLog, PaceRecorder, RecordedUsage, ResolvedLaneConfig,
@@ -22,6 +21,7 @@ use crate::lane::{
 use crate::panic::catch_panic;
 use crate::quota::Limits;
 use crate::quota::{Budget, PaceSnapshot, PacingState, PriorUsage};
+use crate::reported_limits::{LimitListener, ReportedLimits};
 use crate::session::RenewalListener;
 
 /// What [`BuildError::Unknown`] calls a method whose answers can be kept.
@@ -45,7 +45,7 @@ pub struct LanesBuilder {
     clock: Clock,
     observer: Option<Arc<dyn Observer>>,
     session: Option<Session>,
-    heard_limits: Option<HeardLimits>,
+    reported_limits: Option<ReportedLimits>,
     pace_snapshot: Option<PaceSnapshot>,
     pace_log: Option<Arc<dyn PaceLog>>,
     prior_usage: Option<PriorUsage>,
@@ -76,7 +76,7 @@ impl LanesBuilder {
             clock: Clock::system(),
             observer: None,
             session: None,
-            heard_limits: None,
+            reported_limits: None,
             pace_snapshot: None,
             pace_log: None,
             prior_usage: None,
@@ -206,9 +206,9 @@ impl LanesBuilder {
             return Err(BuildError::SharedLanes { proxy: self.proxy, setting });
         }
         let shared = &lanes.0.shared;
-        if let Some(heard) = &self.heard_limits {
+        if let Some(reported) = &self.reported_limits {
             let listener: Arc<dyn LimitListener> = Arc::<SharedPacing>::clone(&shared.pacing);
-            heard.add_listener(Arc::downgrade(&listener));
+            reported.add_listener(Arc::downgrade(&listener));
         }
         let known_lanes: Vec<_> = lanes.names().collect();
         let find = |what: &'static str, own: &[&str], known: &[&str]| {
@@ -230,14 +230,14 @@ impl LanesBuilder {
     }
 
     /// Sets where the broker's own count is reported.
-    pub fn heard_limits(&mut self, heard: HeardLimits) {
-        self.last_setting = Some("heard_limits");
-        self.heard_limits = Some(heard);
+    pub fn reported_limits(&mut self, reported: ReportedLimits) {
+        self.last_setting = Some("reported_limits");
+        self.reported_limits = Some(reported);
     }
 
     /// Sets where the inner value reports the broker's own count, unless another place was set before.
-    pub fn heard_limits_of_inner(&mut self, heard: Option<HeardLimits>) {
-        self.heard_limits = self.heard_limits.take().or(heard);
+    pub fn reported_limits_of_inner(&mut self, reported: Option<ReportedLimits>) {
+        self.reported_limits = self.reported_limits.take().or(reported);
     }
 
     /// Starts the lanes. A lane's quota is the one set for it, else the one of
@@ -290,7 +290,7 @@ impl LanesBuilder {
             names,
             budget_names,
             session,
-            heard_limits,
+            reported_limits,
             pace_log,
             settings,
             ..
@@ -307,9 +307,9 @@ impl LanesBuilder {
         pacing.register_lanes(lanes.iter().map(|lane| Arc::downgrade(lane.core())).collect());
         let listener: Arc<dyn RenewalListener> = Arc::<SharedPacing>::clone(&pacing);
         session.add_listener(Arc::downgrade(&listener));
-        if let Some(heard) = heard_limits {
+        if let Some(reported) = reported_limits {
             let listener: Arc<dyn LimitListener> = Arc::<SharedPacing>::clone(&pacing);
-            heard.add_listener(Arc::downgrade(&listener));
+            reported.add_listener(Arc::downgrade(&listener));
         }
         let shared = SharedLanes::new(lanes, budget_names, pacing, clock, session);
         Ok(Lanes(Arc::new(ProxyLanes::new(Arc::new(shared), None, &settings))))

@@ -20,7 +20,6 @@ mod calendar;
 mod completion_log;
 mod cost;
 mod error;
-mod heard_room;
 mod limits;
 mod moment;
 mod pace_snapshot;
@@ -32,6 +31,7 @@ mod parse;
 mod permit;
 mod prior_usage;
 mod query;
+mod reported_room;
 // Named after the type that it holds.
 #[allow(clippy::module_inception)]
 mod quota;

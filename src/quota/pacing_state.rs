@@ -28,12 +28,12 @@ use std::time::Duration;
 use super::budget::{Budget, Reserve};
 use super::cost::{BudgetSet, Cost};
 use super::error::QuotaError;
-use super::heard_room::HeardRoom;
 use super::moment::{Moment, nanos};
 use super::pace_snapshot::PaceSnapshot;
 use super::permit::{BlockedBy, NoCapacity, NotYet, Permit, WindowUse};
 use super::quota::Quota;
 use super::quota_state::{QuotaState, SlotRequest};
+use super::reported_room::ReportedRoom;
 use super::round_trip::{RoundTrip, RttCredit};
 use super::wall_clock::WallClockSample;
 use super::warm_connections::WarmConnections;
@@ -77,7 +77,7 @@ pub struct PacingState {
     /// Calls that ended without an answer and still hold their slots.
     unanswered_calls: BinaryHeap<Reverse<UnansweredCall>>,
     /// What the broker has reported of its own counts, one for each group of lanes that share one.
-    heard: Vec<HeardRoom>,
+    reported: Vec<ReportedRoom>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -131,7 +131,7 @@ impl PacingState {
             lanes: Vec::new(),
             budgets: Vec::new(),
             unanswered_calls: BinaryHeap::new(),
-            heard: Vec::new(),
+            reported: Vec::new(),
         }
     }
 
@@ -303,13 +303,13 @@ impl PacingState {
     /// let call = Cost::to_lane(lane);
     /// let permit = pacing.take(call, start).unwrap();
     /// // Another program has used up the account's count.
-    /// pacing.hear(&[lane], 0, Duration::from_secs(20), start);
+    /// pacing.report(&[lane], 0, Duration::from_secs(20), start);
     /// pacing.finish(permit, start);
     /// assert_eq!(pacing.available_at(call, start), Err(NotYet::Until(start + Duration::from_secs(20))));
     /// assert_eq!(pacing.available_at(Cost { urgent: true, ..call }, start), Ok(()));
     /// # Ok::<(), lanekeeper::quota::QuotaError>(())
     /// ```
-    pub fn hear(
+    pub fn report(
         &mut self,
         lanes: &[usize],
         remaining: u32,
@@ -326,14 +326,14 @@ impl PacingState {
         }
         let quotas = known.iter().filter_map(|lane| self.lanes.get(*lane));
         let longest = quotas.map(|lane| lane.quota.retention()).max().unwrap_or_default();
-        let bound = if longest.is_zero() { DEFAULT_HEARD_BOUND } else { longest };
+        let bound = if longest.is_zero() { DEFAULT_REPORT_BOUND } else { longest };
         // One of the calls in flight is the one whose answer this is, perhaps the lightest.
         let room = u64::from(remaining).saturating_sub(self.uncounted_weight(&known));
-        let report = HeardRoom::new(known, room, now + reset_in.min(bound));
-        match self.heard.iter_mut().find(|heard| heard.lanes == report.lanes) {
-            Some(heard) => heard.update(report, now),
+        let report = ReportedRoom::new(known, room, now + reset_in.min(bound));
+        match self.reported.iter_mut().find(|reported| reported.lanes == report.lanes) {
+            Some(reported) => reported.update(report, now),
             None => {
-                self.heard.push(report);
+                self.reported.push(report);
                 false
             }
         }
@@ -356,7 +356,7 @@ impl PacingState {
 
     /// Returns whether a lane shares a reported count with another lane, so that what it gives back is room for both.
     pub(crate) fn shares_heard_count(&self, lane: usize) -> bool {
-        self.heard.iter().any(|heard| heard.is_shared_by(lane))
+        self.reported.iter().any(|reported| reported.is_shared_by(lane))
     }
 
     /// Returns how long the longest window of each lane and budget remembers a call, lanes first.
@@ -391,7 +391,7 @@ impl PacingState {
         self.check_room(cost, now).map_err(|refused| refused.not_yet)?;
         let borrowed = if cost.urgent { self.borrowed_slots(cost, now) } else { 0 };
         self.for_each_quota(cost, |quota| quota.take(cost.slots(), now));
-        self.heard.iter_mut().for_each(|heard| heard.take(cost.lane, cost.slots()));
+        self.reported.iter_mut().for_each(|reported| reported.take(cost.lane, cost.slots()));
         for index in cost.budgets.iter() {
             if let Some(budget) = self.budgets.get_mut(index) {
                 if !budget.lanes.contains(&cost.lane) {
@@ -467,7 +467,7 @@ impl PacingState {
     pub fn give_back(&mut self, permit: Permit) {
         let Permit { taken_at: taken, cost, .. } = permit;
         self.for_each_quota(cost, |quota| quota.give_back(cost.slots(), taken));
-        self.heard.iter_mut().for_each(|heard| heard.give_back(cost.lane, cost.slots()));
+        self.reported.iter_mut().for_each(|reported| reported.give_back(cost.lane, cost.slots()));
     }
 
     /// Replaces the quota of a lane, at once. Used slots stay used, and calls in flight keep theirs. A window longer
@@ -613,15 +613,15 @@ impl PacingState {
 
     fn check_room(&mut self, cost: Cost, now: Moment) -> Result<(), NoCapacity> {
         let never = || NoCapacity { not_yet: NotYet::Never, by: BlockedBy::Lane };
-        let Self { wall_clock, lanes, budgets, heard, .. } = self;
+        let Self { wall_clock, lanes, budgets, reported, .. } = self;
         let lane = lanes.get_mut(cost.lane).ok_or_else(never)?;
         let hung_after = cost.urgent.then(|| nanos(lane.hung_after()));
         let claim =
             SlotRequest { weight: cost.slots(), reserve: lane.reserve_for(cost), hung_after };
         let mut answer = lane.quota.check_room(now, *wall_clock, lane.credit, claim);
         let needed = cost.slots().saturating_add(lane.heard_reserve(cost));
-        for heard in heard.iter().filter(|_| !cost.urgent) {
-            answer = NotYet::both(answer, heard.check(cost.lane, needed, now));
+        for reported in reported.iter().filter(|_| !cost.urgent) {
+            answer = NotYet::both(answer, reported.check(cost.lane, needed, now));
         }
         let mut full = Vec::new();
         for index in cost.budgets.iter() {
@@ -667,7 +667,7 @@ impl PacingState {
 }
 
 /// How long a report of the broker's count binds at most, for lanes without windows.
-const DEFAULT_HEARD_BOUND: Duration = Duration::from_secs(60);
+const DEFAULT_REPORT_BOUND: Duration = Duration::from_secs(60);
 /// A call that has been in flight for less than this does not count as hung.
 const MIN_HUNG_AFTER: Duration = Duration::from_secs(1);
 /// A call that has been in flight for longer than this counts as hung, however slow other calls are. The broker

@@ -477,7 +477,7 @@ fn calls_in_flight_are_subtracted_from_what_the_broker_takes() {
     let other = Cost { lane: 1, ..CALL };
     let answered = pacing.take(CALL, at(0)).unwrap();
     let _in_flight = (pacing.take(CALL, at(0)).unwrap(), pacing.take(other, at(0)).unwrap());
-    pacing.hear(&[1, 0, 7, 0], 3, Duration::from_secs(30), at(100));
+    pacing.report(&[1, 0, 7, 0], 3, Duration::from_secs(30), at(100));
     pacing.finish(answered, at(100));
     // Both lanes share what is left: one.
     assert_eq!(pacing.available_at(other, at(100)), Ok(()));
@@ -489,7 +489,7 @@ fn calls_in_flight_are_subtracted_from_what_the_broker_takes() {
     }
     assert_eq!(pacing.available_at(CALL, at(30_100)), Ok(()));
     // Nothing is known of lanes that do not exist.
-    assert!(!pacing.hear(&[7], 0, Duration::from_secs(30), at(30_100)));
+    assert!(!pacing.report(&[7], 0, Duration::from_secs(30), at(30_100)));
     assert_eq!(pacing.available_at(CALL, at(30_100)), Ok(()));
 }
 
@@ -498,7 +498,7 @@ fn calls_in_flight_are_subtracted_from_what_the_broker_takes() {
 fn a_call_that_is_given_back_leaves_the_brokers_count_as_it_was() {
     let mut pacing = lane(Quota::per_minute(200));
     let answered = pacing.take(CALL, at(0)).unwrap();
-    pacing.hear(&[0], 1, Duration::from_secs(30), at(0));
+    pacing.report(&[0], 1, Duration::from_secs(30), at(0));
     pacing.finish(answered, at(0));
     for _ in 0..5 {
         let local = pacing.take(CALL, at(10)).unwrap();

@@ -103,7 +103,7 @@ const DIRECT: [&str; 6] = [
     "documented_limits",
     "missing_listing",
     "session",
-    "heard_limits",
+    "reported_limits",
     "order_tags",
     "quote_batch_limit",
 ];

@@ -14,7 +14,7 @@ use crate::brokers::http::client::HttpClient;
 use crate::brokers::http::settings::{
     ConnectionSettings, InvalidSetting, is_visible_ascii, parse_base_url,
 };
-use crate::{HeardLimits, Session};
+use crate::{ReportedLimits, Session};
 
 /// Orders at this address trade play money.
 const PAPER_URL: &str = "https://paper-api.alpaca.markets";
@@ -211,7 +211,7 @@ impl AlpacaBuilder {
             max_answer: self.max_answer,
             max_listing: MAX_LISTING,
             credentials: Credentials::new(keys),
-            heard: HeardLimits::new(),
+            reported: ReportedLimits::new(),
             counts: LastCounts::default(),
         };
         Ok(Alpaca {

@@ -20,7 +20,7 @@ use crate::broker::{BrokerError, ErrorDetail, Partial, lanes};
 use crate::brokers::http::answer::HttpAnswer;
 use crate::brokers::http::client::{HttpClient, Terms, with_secret_header};
 use crate::brokers::http::outcome::ResponseError;
-use crate::{Effect, HeardLimits};
+use crate::{Effect, ReportedLimits};
 
 const JSON: &str = "application/json";
 
@@ -99,7 +99,7 @@ pub(super) struct Http {
     /// The same for the listing of assets.
     pub(super) max_listing: u64,
     pub(super) credentials: Credentials,
-    pub(super) heard: HeardLimits,
+    pub(super) reported: ReportedLimits,
     pub(super) counts: LastCounts,
 }
 
@@ -198,7 +198,7 @@ impl Http {
     }
 
     /// Passes on the count that an answer reports.
-    fn hear(&self, api: Api, answer: &HttpAnswer) {
+    fn report(&self, api: Api, answer: &HttpAnswer) {
         let remaining = answer.header("x-ratelimit-remaining");
         let remaining = remaining.and_then(|text| text.trim().parse::<u32>().ok());
         let (Some(remaining), Some(reset_in)) = (remaining, classify::reset_wait(answer)) else {
@@ -206,7 +206,7 @@ impl Http {
         };
         let reset_at = answer.received.checked_add(reset_in).unwrap_or(answer.received);
         *self.counts.of(api).lock() = Some((remaining, reset_at));
-        self.heard.report(api.lanes(), remaining, reset_in);
+        self.reported.report(api.lanes(), remaining, reset_in);
     }
 
     fn round_trip(&self, call: &ApiRequest) -> Result<HttpAnswer, BrokerError> {
@@ -227,7 +227,7 @@ impl Http {
         };
         let body = call.body.as_deref().map(|body| (JSON, body));
         let answer = self.client.exchange(request, body, terms)?;
-        self.hear(call.api, &answer);
+        self.report(call.api, &answer);
         Ok(answer)
     }
 }

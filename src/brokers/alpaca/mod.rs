@@ -68,7 +68,7 @@ use crate::broker::{
 };
 use crate::presets;
 use crate::quota::Limits;
-use crate::{HeardLimits, Session};
+use crate::{ReportedLimits, Session};
 
 /// An account at Alpaca, the paper account by default. Cheap to clone: a clone is the same account and shares its
 /// connections.
@@ -333,8 +333,8 @@ impl Broker for Alpaca {
         Some(self.inner.session.clone())
     }
 
-    fn heard_limits(&self) -> Option<HeardLimits> {
-        Some(self.inner.http.heard.clone())
+    fn reported_limits(&self) -> Option<ReportedLimits> {
+        Some(self.inner.http.reported.clone())
     }
 
     fn order_tags(&self) -> OrderTags {

@@ -2,7 +2,7 @@
 //!
 //! A lane counts a call as one request, and each page after the first is one more. Pages are as large as Alpaca
 //! allows, so that a second one is rare. Alpaca's own count, which comes with each page, reaches the lanes (see
-//! [`HeardLimits`](crate::HeardLimits)), and no further page is requested once that count is used up.
+//! [`ReportedLimits`](crate::ReportedLimits)), and no further page is requested once that count is used up.
 
 use std::collections::HashSet;
 

@@ -28,7 +28,7 @@ impl PacingState {
             let in_the_way = self.slots_ahead(*other, cost, now).min(*weight);
             weight_ahead = weight_ahead.saturating_add(in_the_way);
         }
-        let Self { wall_clock, lanes, budgets, heard, .. } = self;
+        let Self { wall_clock, lanes, budgets, reported, .. } = self;
         let lane = lanes.get_mut(cost.lane)?;
         let round_trip = nanos(lane.typical_round_trip().unwrap_or_default());
         let query = EstimateQuery {
@@ -41,8 +41,8 @@ impl PacingState {
         let mut latest = lane.quota.estimate(now, *wall_clock, lane.credit, query)?;
         let needed = weight_ahead.saturating_add(cost.slots());
         let needed = needed.saturating_add(lane.heard_reserve(cost));
-        for heard in heard.iter().filter(|_| !cost.urgent) {
-            latest = latest.max(heard.blocks_until(cost.lane, needed, now).unwrap_or(latest));
+        for reported in reported.iter().filter(|_| !cost.urgent) {
+            latest = latest.max(reported.blocks_until(cost.lane, needed, now).unwrap_or(latest));
         }
         for index in cost.budgets.iter() {
             let budget = budgets.get_mut(index)?;

@@ -2,7 +2,7 @@
 //!
 //! A lane keeps to a quota by its own count. The broker may have counted more: another program uses the account, or one
 //! call of the adapter makes several requests. Some brokers report in every answer how many more calls they take, and
-//! when their count begins anew. The adapter passes that on through a [`HeardLimits`], and the lanes obey it in
+//! when their count begins anew. The adapter passes that on through a [`ReportedLimits`], and the lanes obey it in
 //! addition to their quota.
 
 use std::fmt;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 /// The broker's own count, as its answers report it. Clones share it.
 ///
-/// An adapter keeps one, hands out a clone ([`Broker::heard_limits`](crate::Broker::heard_limits)), and calls
+/// An adapter keeps one, hands out a clone ([`Broker::reported_limits`](crate::Broker::reported_limits)), and calls
 /// [`report`](Self::report) for each answer that says how many more calls the broker takes.
 ///
 /// A report only makes lanes slower. They never send more than their quota, whatever the broker says. A report binds
@@ -22,37 +22,37 @@ use parking_lot::Mutex;
 ///
 /// ```
 /// use std::time::Duration;
-/// use lanekeeper::HeardLimits;
+/// use lanekeeper::ReportedLimits;
 ///
 /// struct Client {
-///     heard: HeardLimits,
+///     reported: ReportedLimits,
 /// }
 ///
 /// impl Client {
 ///     /// Called for each answer, with what its header says.
 ///     fn on_answer(&self, remaining: u32, reset_in: Duration) {
 ///         // The two lanes share one count at this broker.
-///         self.heard.report(&["quote", "historical"], remaining, reset_in);
+///         self.reported.report(&["quote", "historical"], remaining, reset_in);
 ///     }
 ///
-///     /// What `Broker::heard_limits` answers; the lanes of the proxy share it.
-///     fn heard_limits(&self) -> Option<HeardLimits> {
-///         Some(self.heard.clone())
+///     /// What `Broker::reported_limits` answers; the lanes of the proxy share it.
+///     fn reported_limits(&self) -> Option<ReportedLimits> {
+///         Some(self.reported.clone())
 ///     }
 /// }
-/// # let client = Client { heard: HeardLimits::new() };
+/// # let client = Client { reported: ReportedLimits::new() };
 /// # client.on_answer(199, Duration::from_secs(60));
-/// # assert!(client.heard_limits().is_some());
+/// # assert!(client.reported_limits().is_some());
 /// ```
 #[derive(Clone, Default)]
-pub struct HeardLimits(Arc<Mutex<Vec<Weak<dyn LimitListener>>>>);
+pub struct ReportedLimits(Arc<Mutex<Vec<Weak<dyn LimitListener>>>>);
 
 /// Is notified of each report.
 pub(crate) trait LimitListener: Send + Sync {
-    fn on_limit_heard(&self, lanes: &[&str], remaining: u32, reset_in: Duration);
+    fn on_limit_reported(&self, lanes: &[&str], remaining: u32, reset_in: Duration);
 }
 
-impl HeardLimits {
+impl ReportedLimits {
     /// Creates a count of which nothing is known.
     pub fn new() -> Self {
         Self::default()
@@ -64,7 +64,7 @@ impl HeardLimits {
     pub fn report(&self, lanes: &[&str], remaining: u32, reset_in: Duration) {
         let listeners: Vec<_> = self.0.lock().iter().filter_map(Weak::upgrade).collect();
         for listener in listeners {
-            listener.on_limit_heard(lanes, remaining, reset_in);
+            listener.on_limit_reported(lanes, remaining, reset_in);
         }
     }
 
@@ -78,9 +78,9 @@ impl HeardLimits {
     }
 }
 
-impl fmt::Debug for HeardLimits {
+impl fmt::Debug for ReportedLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HeardLimits").finish_non_exhaustive()
+        f.debug_struct("ReportedLimits").finish_non_exhaustive()
     }
 }
 
@@ -94,7 +94,7 @@ mod tests {
     struct Reports(AtomicUsize);
 
     impl LimitListener for Reports {
-        fn on_limit_heard(&self, _: &[&str], _: u32, _: Duration) {
+        fn on_limit_reported(&self, _: &[&str], _: u32, _: Duration) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
@@ -102,13 +102,13 @@ mod tests {
     /// Each proxy over the same lanes adds them, if its adapter has the same count.
     #[test]
     fn a_listener_that_is_added_twice_hears_a_report_once() {
-        let heard = HeardLimits::new();
+        let reported = ReportedLimits::new();
         let reports = Arc::new(Reports::default());
         for _ in 0..3 {
             let listener: Arc<dyn LimitListener> = Arc::<Reports>::clone(&reports);
-            heard.add_listener(Arc::downgrade(&listener));
+            reported.add_listener(Arc::downgrade(&listener));
         }
-        heard.report(&["quote"], 1, Duration::ZERO);
+        reported.report(&["quote"], 1, Duration::ZERO);
         assert_eq!(reports.0.load(Ordering::SeqCst), 1);
     }
 }

@@ -14,22 +14,22 @@ use lanekeeper::lane::LaneConfig;
 use lanekeeper::quota::{Moment, PriorUsage, Reserve, RttCredit};
 use lanekeeper::resilience::RetryPolicy;
 use lanekeeper::{
-    Broker, BrokerProxy, CallOptions, HeardLimits, ManualClock, Priority, Quota, delegate_broker,
+    Broker, BrokerProxy, CallOptions, ManualClock, Priority, Quota, ReportedLimits, delegate_broker,
 };
 
 const LIMIT: u32 = 200;
 const MINUTE: Duration = Duration::from_secs(60);
 
-struct Heard {
+struct Reporting {
     inner: MockBroker,
-    heard: HeardLimits,
+    reported: ReportedLimits,
 }
 
-impl Broker for Heard {
-    delegate_broker! { to self.inner; except heard_limits }
+impl Broker for Reporting {
+    delegate_broker! { to self.inner; except reported_limits }
 
-    fn heard_limits(&self) -> Option<HeardLimits> {
-        Some(self.heard.clone())
+    fn reported_limits(&self) -> Option<ReportedLimits> {
+        Some(self.reported.clone())
     }
 }
 
@@ -45,7 +45,7 @@ struct Counter {
 
 /// A broker, its clock and its counter.
 struct Setup {
-    broker: BrokerProxy<Heard>,
+    broker: BrokerProxy<Reporting>,
     clock: ManualClock,
     counter: Arc<Mutex<Counter>>,
     start: Moment,
@@ -64,8 +64,8 @@ fn setup(others: u32, quota: Quota, report: Report) -> Setup {
     let clock = ManualClock::auto_advancing();
     let start = clock.now();
     let counter = Arc::new(Mutex::new(Counter { count: others, ..Counter::default() }));
-    let heard = HeardLimits::new();
-    let (theirs, their_clock, reports) = (Arc::clone(&counter), clock.clone(), heard.clone());
+    let reported = ReportedLimits::new();
+    let (theirs, their_clock, reports) = (Arc::clone(&counter), clock.clone(), reported.clone());
     let call = move || {
         their_clock.advance(Duration::from_millis(20));
         let now = their_clock.now();
@@ -94,7 +94,7 @@ fn setup(others: u32, quota: Quota, report: Report) -> Setup {
     inner.expect_cancel_order().returning(move |_| cancel());
     // Refusals are counted, and not retried.
     let lane = LaneConfig::new(quota).credit(RttCredit::STRICT).retry(RetryPolicy::none());
-    let broker = BrokerProxy::builder(Heard { inner, heard })
+    let broker = BrokerProxy::builder(Reporting { inner, reported })
         .transactional(lane)
         .quote(Quota::unlimited())
         .historical(Quota::unlimited())
@@ -123,11 +123,11 @@ impl Setup {
 
 #[test]
 fn what_another_program_uses_is_not_used_again() {
-    let heard = setup(150, Quota::per_minute(LIMIT), faithful);
-    assert_eq!(heard.call(500), 500);
-    assert_eq!(heard.refused(), 0);
+    let reported = setup(150, Quota::per_minute(LIMIT), faithful);
+    assert_eq!(reported.call(500), 500);
+    assert_eq!(reported.refused(), 0);
     // 50 calls in each minute are left, and all of them were used.
-    assert!(heard.elapsed() < MINUTE * 11, "{:?}", heard.elapsed());
+    assert!(reported.elapsed() < MINUTE * 11, "{:?}", reported.elapsed());
 
     let deaf = setup(150, Quota::per_minute(LIMIT), |_, _| None);
     deaf.call(500);
@@ -178,10 +178,10 @@ fn a_caller_that_cannot_wait_is_told_when_its_call_could_go() {
 
 #[test]
 fn a_builder_can_name_where_the_count_is_reported() {
-    let heard = HeardLimits::new();
+    let reported = ReportedLimits::new();
     let clock = ManualClock::auto_advancing();
     let mut inner = MockBroker::new();
-    let reports = heard.clone();
+    let reports = reported.clone();
     inner.expect_margins().returning(move || {
         reports.report(&["transactional"], 0, Duration::from_secs(30));
         Ok(Margins::default().into())
@@ -191,7 +191,7 @@ fn a_builder_can_name_where_the_count_is_reported() {
         .quote(Quota::unlimited())
         .historical(Quota::unlimited())
         .orders(Quota::unlimited())
-        .heard_limits(heard)
+        .reported_limits(reported)
         .clock(clock.clone())
         .build()
         .unwrap();
@@ -206,8 +206,8 @@ fn a_builder_can_name_where_the_count_is_reported() {
 fn room_that_is_given_back_wakes_the_other_lanes_of_the_count() {
     let clock = ManualClock::auto_advancing();
     let start = clock.now();
-    let heard = HeardLimits::new();
-    let (reports, time) = (heard.clone(), Clock::from(clock.clone()));
+    let reported = ReportedLimits::new();
+    let (reports, time) = (reported.clone(), Clock::from(clock.clone()));
     let (queued, is_queued) = channel::<()>();
     let mut inner = MockBroker::new();
     let mut calls = 0;
@@ -228,7 +228,7 @@ fn room_that_is_given_back_wakes_the_other_lanes_of_the_count() {
         .historical(Quota::per_minute(LIMIT))
         .quote(Quota::unlimited())
         .orders(Quota::unlimited())
-        .heard_limits(heard)
+        .reported_limits(reported)
         .prior_usage(PriorUsage::None)
         .clock(clock.clone())
         .build()
@@ -260,7 +260,7 @@ fn all_slots_of_the_calls_in_flight_are_subtracted_from_a_report() {
     let heavy = Cost { weight: 5, ..light };
     let answered = pacing.take(light, start).unwrap();
     let _in_flight = pacing.take(heavy, start).unwrap();
-    pacing.hear(&[lane], 6, MINUTE, start);
+    pacing.report(&[lane], 6, MINUTE, start);
     pacing.finish(answered, start);
     let _last = pacing.take(light, start).unwrap();
     assert!(pacing.take(light, start).is_err(), "the broker takes 6, and this is the seventh");
@@ -268,7 +268,7 @@ fn all_slots_of_the_calls_in_flight_are_subtracted_from_a_report() {
     let mut alone = PacingState::new(wall_clock);
     let lane = alone.add_lane(&Quota::per_minute(LIMIT), RttCredit::STRICT).unwrap();
     let _answered = alone.take(heavy, start).unwrap();
-    alone.hear(&[lane], 1, MINUTE, start);
+    alone.report(&[lane], 1, MINUTE, start);
     assert!(alone.take(light, start).is_ok());
 }
 
@@ -285,7 +285,7 @@ fn the_reserve_of_a_lane_is_kept_of_the_reported_count() {
     pacing.set_lane_reserve(lane, Reserve::Slots(2)).unwrap();
     let call = Cost::to_lane(lane);
     let _answered = pacing.take(call, start).unwrap();
-    pacing.hear(&[lane], 3, MINUTE, start);
+    pacing.report(&[lane], 3, MINUTE, start);
     let _third = pacing.take(call, start).unwrap();
     let until = Err(NotYet::Until(start + MINUTE));
     assert_eq!(pacing.available_at(call, start), until, "two are left, for exits");

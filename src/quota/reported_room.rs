@@ -20,7 +20,7 @@ const SAME_PERIOD: Duration = Duration::from_millis(2500);
 
 /// What is left of the broker's count.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct HeardRoom {
+pub(super) struct ReportedRoom {
     /// The lanes that share it, by their numbers.
     pub(super) lanes: Vec<usize>,
     remaining: u64,
@@ -28,7 +28,7 @@ pub(super) struct HeardRoom {
     until: Moment,
 }
 
-impl HeardRoom {
+impl ReportedRoom {
     pub(super) fn new(lanes: Vec<usize>, remaining: u64, until: Moment) -> Self {
         Self { lanes, remaining, until }
     }
@@ -83,30 +83,30 @@ mod tests {
         Moment::ORIGIN + Duration::from_secs_f64(seconds)
     }
 
-    fn room(remaining: u64, until: f64) -> HeardRoom {
-        HeardRoom::new(vec![1, 2], remaining, at(until))
+    fn room(remaining: u64, until: f64) -> ReportedRoom {
+        ReportedRoom::new(vec![1, 2], remaining, at(until))
     }
 
     #[test]
     fn the_smallest_report_of_a_period_counts() {
-        let mut heard = room(5, 60.0);
-        assert!(!heard.update(room(7, 61.0), at(0.0)), "an answer that was overtaken");
-        assert!(!heard.update(room(4, 59.0), at(0.0)));
-        assert_eq!(heard, room(4, 60.0));
+        let mut reported = room(5, 60.0);
+        assert!(!reported.update(room(7, 61.0), at(0.0)), "an answer that was overtaken");
+        assert!(!reported.update(room(4, 59.0), at(0.0)));
+        assert_eq!(reported, room(4, 60.0));
         // The next period, and a late answer of the one before.
-        assert!(heard.update(room(200, 120.0), at(59.0)));
-        assert!(!heard.update(room(0, 60.0), at(59.0)));
-        assert_eq!(heard, room(200, 120.0));
+        assert!(reported.update(room(200, 120.0), at(59.0)));
+        assert!(!reported.update(room(0, 60.0), at(59.0)));
+        assert_eq!(reported, room(200, 120.0));
     }
 
     /// A broker whose count rolls reports another end each time.
     #[test]
     fn a_period_that_moves_is_a_new_one_in_the_end() {
-        let mut heard = room(1, 60.0);
+        let mut reported = room(1, 60.0);
         for second in 1..=3 {
-            heard.update(room(100, 60.0 + f64::from(second)), at(0.0));
+            reported.update(room(100, 60.0 + f64::from(second)), at(0.0));
         }
-        assert_eq!(heard, room(100, 63.0));
+        assert_eq!(reported, room(100, 63.0));
         // So is one that follows an end that has passed, however short the two are.
         let mut short = room(0, 1.0);
         short.update(room(3, 1.5), at(1.0));
@@ -115,12 +115,12 @@ mod tests {
 
     #[test]
     fn only_the_lanes_of_a_count_are_bound_and_only_until_its_end() {
-        let heard = room(2, 60.0);
-        assert_eq!(heard.check(1, 2, at(0.0)), Ok(()));
-        assert_eq!(heard.check(1, 3, at(0.0)), Err(NotYet::Until(at(60.0))));
-        assert_eq!(heard.check(0, 3, at(0.0)), Ok(()), "another lane");
-        assert_eq!(heard.check(1, 3, at(60.0)), Ok(()), "it has begun anew");
-        let mut used = heard;
+        let reported = room(2, 60.0);
+        assert_eq!(reported.check(1, 2, at(0.0)), Ok(()));
+        assert_eq!(reported.check(1, 3, at(0.0)), Err(NotYet::Until(at(60.0))));
+        assert_eq!(reported.check(0, 3, at(0.0)), Ok(()), "another lane");
+        assert_eq!(reported.check(1, 3, at(60.0)), Ok(()), "it has begun anew");
+        let mut used = reported;
         used.take(0, 2);
         used.take(2, 5);
         assert_eq!(used.check(1, 1, at(0.0)), Err(NotYet::Until(at(60.0))));
