@@ -26,7 +26,7 @@ pub fn broker_error(effect: Effect, error: &Error) -> BrokerError {
         (Error::InvalidInput(_) | Error::InvalidUrl(_) | Error::NoAccessToken, _) => {
             BrokerError::NotSent(detail.local())
         }
-        // A limiter stands before what it protects. The client drops the header `Retry-After`, which Kite does not
+        // A limiter refuses before the broker executes. The client drops the header `Retry-After`, which Kite does not
         // send.
         (_, Some(429)) => BrokerError::Throttled { retry_after: None, detail },
         (Error::Api(answer), _) => of_kite(effect, answer, detail.code(answer.kind.as_str())),

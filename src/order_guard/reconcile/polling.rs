@@ -115,7 +115,7 @@ impl Polling {
             let mut next_read = now + wait;
             // Many updates are no reason for many reads, nor to repeat a failed one sooner.
             let earliest = if has_failed { next_read } else { next_read.min(now + INITIAL_PAUSE) };
-            while watch.pause(&self.clock, next_read) {
+            while self.clock.now() < next_read && watch.pause(&self.clock, next_read) {
                 if let Observation::Conclusive(answer) = poll(None) {
                     return Ok(answer);
                 }
