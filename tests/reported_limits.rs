@@ -209,6 +209,7 @@ fn room_that_is_given_back_wakes_the_other_lanes_of_the_count() {
     let reported = ReportedLimits::new();
     let (reports, time) = (reported.clone(), Clock::from(clock.clone()));
     let (queued, is_queued) = channel::<()>();
+    let (begun, has_begun) = channel::<()>();
     let mut inner = MockBroker::new();
     let mut calls = 0;
     inner.expect_margins().returning(move || {
@@ -217,6 +218,7 @@ fn room_that_is_given_back_wakes_the_other_lanes_of_the_count() {
             reports.report(&["transactional", "historical"], 1, Duration::from_secs(50));
             return Ok(Margins::default().into());
         }
+        begun.send(()).unwrap();
         is_queued.recv().unwrap();
         // Time goes on once the other lane waits for the end of the count.
         time.sleep(Duration::from_secs(1));
@@ -235,6 +237,8 @@ fn room_that_is_given_back_wakes_the_other_lanes_of_the_count() {
         .unwrap();
     broker.margins().unwrap();
     let local = broker.submit().margins();
+    // It has what is left of the count before the other lane asks for it.
+    has_begun.recv().unwrap();
     let now = lanekeeper::jiff::Timestamp::UNIX_EPOCH;
     let infy = lanekeeper::Instrument::new("NSE", "INFY");
     let interval = lanekeeper::broker::Interval::Minute;
