@@ -464,7 +464,15 @@ fn a_queued_fetch_that_no_caller_waits_for_is_cancelled() {
 fn an_urgent_caller_does_not_wait_for_a_fetch_of_lower_priority() {
     within_reason(|| {
         let config = LaneConfig::new(Quota::unlimited()).in_flight(1).urgent_workers(2);
-        let (scene, end) = gated(config);
+        // Each fetch has a gate of its own, so that the answers come in this order.
+        let (ends, gates): (Vec<_>, Vec<_>) = (0..3).map(|_| channel::<()>()).unzip();
+        let gates: Vec<_> = gates.into_iter().map(Mutex::new).collect();
+        let work = move |fetch: usize| {
+            gates[fetch - 1].lock().unwrap().recv().unwrap();
+            Ok(())
+        };
+        let scene = scene_of(ManualClock::new(), config, work);
+        let end = |fetch: usize| ends[fetch - 1].send(()).unwrap();
         // Holds the only worker.
         let other = scene.weather.clone();
         let other = thread::spawn(move || other.report("Delhi", None));
@@ -473,11 +481,14 @@ fn an_urgent_caller_does_not_wait_for_a_fetch_of_lower_priority() {
         let urgent = scene.with(options().priority(Priority::URGENT));
         let urgent = thread::spawn(move || urgent.report("Pune", None));
         until(|| scene.fetches() == 2);
-        (0..3).for_each(|_| end.send(Ok(())).unwrap());
-        assert_eq!(urgent.join().unwrap().unwrap().fetch, 2);
+        end(1);
         assert!(other.join().unwrap().is_ok());
+        scene.clock.advance(ms(1));
+        end(2);
+        assert_eq!(urgent.join().unwrap().unwrap().fetch, 2);
+        end(3);
         assert_eq!(normal.into_iter().next().unwrap().join().unwrap(), Ok(3));
-        // The newest answer is kept, whichever came first.
+        // The newer answer is kept.
         assert_eq!(scene.pune(), Ok(3));
     });
 }
