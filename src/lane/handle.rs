@@ -256,7 +256,7 @@ impl Lane {
                 let deadline = core.clock.now() + limit;
                 core.advance_attachment(attachment, AttachmentStage::Draining);
                 let own_worker = self.own_worker();
-                let is_own = |job: &Job| Arc::ptr_eq(&job.meta().attachment, attachment);
+                let is_own = |job: &Job| job.meta().is_of(attachment);
                 let has_own_call =
                     own_worker.is_some_and(|own| core.in_flight_calls.is_running(own, is_own));
                 let in_flight_left = usize::from(has_own_call);

@@ -247,9 +247,7 @@ impl Lanes {
         if !budgets.iter().all(is_known) {
             // Only hand-written code can get here, since the macro counts its own budgets. A budget that does not
             // exist never has room.
-            let lane = self.lane_of(&call).map_or(NO_SUCH_LANE, Lane::name);
-            let kind = LaneErrorKind::TooHeavy;
-            return Ticket::refused(LaneError { lane, method: name, effect, kind });
+            return Ticket::refused(self.error(&call, LaneErrorKind::TooHeavy));
         }
         let cost = Cost { lane: self.0.lane_index(lane), budgets: charged, weight, urgent: false };
         let priority = Priority::nearest(priority);

@@ -116,19 +116,14 @@ impl ProxyLanes {
 
     /// Shuts the proxy down, and with the last proxy the lanes.
     pub(super) fn shutdown(&self, how: Shutdown) -> ShutdownSummary {
-        let lanes = &self.shared.lanes;
-        let sum = |each: &mut dyn Iterator<Item = ShutdownSummary>| {
-            each.fold(ShutdownSummary::default(), ShutdownSummary::and)
-        };
         let others = self.shared.open_proxies.load(Ordering::SeqCst)
             - self.is_counted.load(Ordering::SeqCst);
-        let summary = match others {
-            0 => sum(&mut lanes.iter().map(|lane| lane.shutdown(how))),
-            _ => {
-                let shut = |lane: &Lane| lane.shutdown_attachment(&self.attachment, how);
-                sum(&mut lanes.iter().map(shut))
-            }
+        let shut = |lane: &Lane| match others {
+            0 => lane.shutdown(how),
+            _ => lane.shutdown_attachment(&self.attachment, how),
         };
+        let lanes = self.shared.lanes.iter();
+        let summary = lanes.map(shut).fold(ShutdownSummary::default(), ShutdownSummary::and);
         self.leave();
         summary
     }

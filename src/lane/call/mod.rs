@@ -73,6 +73,11 @@ impl CallMeta {
         self.cost.urgent
     }
 
+    /// Returns whether the call was made through this proxy.
+    pub(crate) fn is_of(&self, attachment: &Arc<Attachment>) -> bool {
+        Arc::ptr_eq(&self.attachment, attachment)
+    }
+
     /// Returns an error of this kind for the call.
     pub(crate) fn error(&self, kind: LaneErrorKind) -> LaneError {
         LaneError { lane: self.lane, method: self.method, effect: self.effect, kind }

@@ -5,9 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{LaneCore, cut_off};
 use crate::lane::attachment::{Attachment, AttachmentStage};
-use crate::lane::call::CallMeta;
 use crate::lane::error::LaneErrorKind;
-use crate::lane::queue::priority_level::Job;
 use crate::lane::state::LaneState;
 use crate::quota::Moment;
 
@@ -40,7 +38,7 @@ impl LaneCore {
     }
 
     fn reject_all_of(&self, attachment: &Arc<Attachment>) -> usize {
-        let queued = self.lock_queue().scheduler.drain_matching(is_of(attachment));
+        let queued = self.lock_queue().scheduler.drain_matching(|meta| meta.is_of(attachment));
         let rejected = self.reject(queued.into_iter().map(|job| (job, LaneErrorKind::Closed)));
         // Calls of other proxies may have waited behind them.
         self.wake_one();
@@ -58,8 +56,7 @@ impl LaneCore {
     ) -> usize {
         // Before the calls are read: a worker stores its call before it reads the stage.
         attachment.advance(self.index, AttachmentStage::CutOff);
-        let is_own = is_of(attachment);
-        let calls = self.in_flight_calls.matching(own, |job: &Job| is_own(job.meta()));
+        let calls = self.in_flight_calls.matching(own, |job| job.meta().is_of(attachment));
         let unsent = self.report_all_rejected(calls.into_iter().map(cut_off).collect());
         self.idle.notify();
         unsent
@@ -95,11 +92,6 @@ impl LaneCore {
         let is_cut_off = attachment.stage(self.index) == AttachmentStage::CutOff;
         !self.has_deferred.load(Ordering::SeqCst)
             && (is_cut_off || attachment.unfinished(self.index) <= in_flight_left)
-            && !queue.scheduler.has_any(is_of(attachment))
+            && !queue.scheduler.has_any(|meta| meta.is_of(attachment))
     }
-}
-
-/// Returns whether a call was made through this proxy.
-fn is_of(attachment: &Arc<Attachment>) -> impl Fn(&CallMeta) -> bool {
-    move |meta| Arc::ptr_eq(&meta.attachment, attachment)
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use super::LaneCore;
 use crate::lane::attachment::AttachmentStage;
+use crate::lane::call::CallMeta;
 use crate::lane::call::worker_class::WorkerClass;
 use crate::lane::config::ExpiredSessionPolicy;
 use crate::lane::error::LaneErrorKind;
@@ -40,20 +41,8 @@ enum NotDispatched {
 /// The work that a poll defers until its locks are released.
 #[derive(Default)]
 pub(in crate::lane) struct Deferred {
-    /// Calls whose deadline has passed.
-    expired: Vec<Job>,
-    /// When the poll was made.
-    now: Moment,
-    /// Calls that no window will ever have room for.
-    too_heavy: Vec<Job>,
-    /// Calls of blocked routes, and until when the route is blocked, if that is known.
-    breaker_open: Vec<(Job, Option<Moment>)>,
-    /// Calls that are refused because the session has expired.
-    unauthorized: Vec<Job>,
-    /// Reentrant calls that would wait for each other's slots for ever.
-    reentrant: Vec<Job>,
-    /// Calls whose proxy was shut down after they were admitted.
-    detached: Vec<Job>,
+    /// Calls to reject, and why.
+    rejected: Vec<(Job, LaneErrorKind)>,
     /// Calls that are not queued any more, to be dropped.
     to_drop: Vec<Job>,
 }
@@ -144,7 +133,7 @@ impl LaneCore {
             LaneState::Closed => return NextWork::Closed,
             LaneState::Paused => {
                 self.drain_arrivals(scheduler);
-                deferred.collect_expired(scheduler, self.clock.now());
+                deferred.reject_expired(scheduler, self.clock.now());
                 return NextWork::Sleep(scheduler.next_deadline());
             }
             LaneState::Running | LaneState::Draining => {}
@@ -157,7 +146,7 @@ impl LaneCore {
         }
         self.drain_arrivals(scheduler);
         let (mut pacing_state, now) = self.pacing.lock();
-        deferred.collect_expired(scheduler, now);
+        deferred.reject_expired(scheduler, now);
         let (blocked, pause) = {
             let mut health = self.health.lock();
             (health.blocked_routes(now), health.paused_until(now))
@@ -172,7 +161,8 @@ impl LaneCore {
                     self.open_breaker_policy.should_hold(meta, &route)
                 }),
             };
-            deferred.breaker_open.extend(calls.into_iter().map(|job| (job, route.until)));
+            let retry_in = route.until.map(|until| until.since(now));
+            deferred.reject(calls, |_| LaneErrorKind::BrokerDown { retry_in });
             next_probe = route
                 .until
                 .filter(|_| scheduler.holds_route(route.route))
@@ -182,7 +172,7 @@ impl LaneCore {
         }
         let is_expired = self.session.is_expired();
         if is_expired && self.expired_session_policy == ExpiredSessionPolicy::Refuse {
-            deferred.unauthorized = scheduler.drain_normal();
+            deferred.reject(scheduler.drain_normal(), |_| LaneErrorKind::SessionExpired);
         }
         let min_class = match (may_run && !is_expired, self.may_run(WorkerClass::UrgentRead)) {
             (true, _) => WorkerClass::Normal,
@@ -209,13 +199,16 @@ impl LaneCore {
                             deferred.to_drop.push(job);
                         }
                         Err(NotDispatched::Detached) => {
-                            deferred.detached.extend(scheduler.remove(job.meta()));
+                            let removed = scheduler.remove(job.meta());
+                            deferred.reject(removed, |_| LaneErrorKind::Closed);
                             deferred.to_drop.push(job);
                         }
                         Err(NotDispatched::NoPermit) => break Some(now),
                     }
                 }
-                Selection::Never(cost) => deferred.too_heavy.extend(scheduler.drain_cost(cost)),
+                Selection::Never(cost) => {
+                    deferred.reject(scheduler.drain_cost(cost), |_| LaneErrorKind::TooHeavy);
+                }
                 Selection::Wait(until) => break until,
             }
         };
@@ -233,7 +226,8 @@ impl LaneCore {
                 }
             };
             if let Some(job) = self.find_slot_starved(is_held) {
-                deferred.reentrant.extend(scheduler.remove(job.meta()));
+                // Reentrant calls would wait for each other's slots for ever.
+                deferred.reject(scheduler.remove(job.meta()), |_| LaneErrorKind::Reentrant);
                 deferred.to_drop.push(job);
             }
         }
@@ -269,7 +263,7 @@ impl LaneCore {
                     return None;
                 }
                 Err(NotDispatched::Detached) => {
-                    deferred.detached.push(job);
+                    deferred.reject([job], |_| LaneErrorKind::Closed);
                     return None;
                 }
                 Err(NotDispatched::NoPermit) => {}
@@ -329,22 +323,8 @@ impl LaneCore {
     fn complete_deferred(&self, deferred: Vec<Deferred>) {
         let (mut rejected, mut dropped) = (Vec::new(), Vec::new());
         for calls in deferred {
-            let Deferred { expired, now, too_heavy, breaker_open, .. } = calls;
-            let Deferred { unauthorized, reentrant, detached, to_drop, .. } = calls;
-            rejected.extend(reentrant.into_iter().map(|job| (job, LaneErrorKind::Reentrant)));
-            rejected.extend(expired.into_iter().map(|job| {
-                let waited = now.since(job.meta().submitted_at);
-                (job, LaneErrorKind::DeadlinePassed { waited })
-            }));
-            rejected.extend(too_heavy.into_iter().map(|job| (job, LaneErrorKind::TooHeavy)));
-            rejected.extend(breaker_open.into_iter().map(|(job, until)| {
-                let retry_in = until.map(|until| until.since(now));
-                (job, LaneErrorKind::BrokerDown { retry_in })
-            }));
-            rejected
-                .extend(unauthorized.into_iter().map(|job| (job, LaneErrorKind::SessionExpired)));
-            rejected.extend(detached.into_iter().map(|job| (job, LaneErrorKind::Closed)));
-            dropped.extend(to_drop);
+            rejected.extend(calls.rejected);
+            dropped.extend(calls.to_drop);
         }
         self.reject(rejected);
         for job in dropped {
@@ -355,14 +335,24 @@ impl LaneCore {
 
 impl Deferred {
     fn is_empty(&self) -> bool {
-        let Self { expired, now: _, too_heavy, breaker_open, .. } = self;
-        let Self { unauthorized, reentrant, detached, to_drop, .. } = self;
-        let lists = [expired, too_heavy, unauthorized, reentrant, detached, to_drop];
-        breaker_open.is_empty() && lists.iter().all(|calls| calls.is_empty())
+        self.rejected.is_empty() && self.to_drop.is_empty()
     }
 
-    fn collect_expired(&mut self, scheduler: &mut Scheduler, now: Moment) {
-        self.now = now;
-        self.expired.extend(scheduler.take_expired(now));
+    fn reject(
+        &mut self,
+        calls: impl IntoIterator<Item = Job>,
+        kind: impl Fn(&CallMeta) -> LaneErrorKind,
+    ) {
+        self.rejected.extend(calls.into_iter().map(|job| {
+            let kind = kind(job.meta());
+            (job, kind)
+        }));
+    }
+
+    /// Rejects the calls whose deadline has passed.
+    fn reject_expired(&mut self, scheduler: &mut Scheduler, now: Moment) {
+        self.reject(scheduler.take_expired(now), |meta| LaneErrorKind::DeadlinePassed {
+            waited: now.since(meta.submitted_at),
+        });
     }
 }
