@@ -1,0 +1,3 @@
+//! A gateway in front of a broker's HTTP API: any client in any language, paced without change.
+
+pub mod config;
