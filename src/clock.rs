@@ -83,7 +83,7 @@ impl Clock {
     }
 
     /// Reads this clock and the wall clock together.
-    pub(crate) fn wall_clock(&self) -> WallClockSample {
+    pub fn wall_clock(&self) -> WallClockSample {
         match &self.0 {
             ClockSource::System { .. } => {
                 let pair = || {

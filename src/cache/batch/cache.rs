@@ -170,6 +170,42 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         self.core.to_result(found, failed, now)
     }
 
+    /// Returns the values of `keys` if all of them are in the cache and young enough. Otherwise it returns
+    /// `None`, requests nothing, and counts no lookup. It never waits.
+    ///
+    /// ```
+    /// use lanekeeper::cache::{BatchCache, BatchConfig, GetOptions};
+    ///
+    /// let cache = BatchCache::new(BatchConfig::default(), |keys: &[&str]| {
+    ///     Ok::<_, String>(keys.iter().map(|key| (*key, 7)).collect())
+    /// });
+    /// let cached = || cache.cached_many(&["a"], &GetOptions::new());
+    /// assert!(cached().is_none());
+    /// cache.get(&"a")?;
+    /// assert_eq!(cached().map(|result| *result.values["a"].value), Some(7));
+    /// # Ok::<(), lanekeeper::cache::FetchError<String>>(())
+    /// ```
+    pub fn cached_many(&self, keys: &[K], options: &GetOptions) -> Option<BatchResult<K, V, E>> {
+        let now = self.core.now();
+        let snapshot = self.core.store.snapshot();
+        let is_usable = |key: &K| {
+            snapshot.get(key).is_some_and(|entry| {
+                let age = now.since(entry.sent);
+                entry.freshness(age, &self.core.age_policy, options) != Freshness::TooOld
+            })
+        };
+        if !keys.iter().all(is_usable) {
+            return None;
+        }
+        let mut found = HashMap::with_capacity(keys.len());
+        for key in keys {
+            let make = |entry: &Arc<_>, _, origin| FoundEntry::from_memory(entry, origin);
+            let entry = self.core.read_snapshot(&snapshot, key, now, options, make)?;
+            found.insert(key.clone(), entry);
+        }
+        Some(self.core.to_result(found, HashMap::new(), now))
+    }
+
     /// Waits for a value of `key` that is newer than one that the caller has, and returns it.
     ///
     /// `seen` is the [`batch`](Cached::batch) of that value. With `None` the call returns what

@@ -1,0 +1,172 @@
+//! An answer of the upstream. A small one is taken whole, so that it can be judged. A large one, such as a listing of
+//! instruments, is passed on as it comes, and is never in memory as a whole.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::HeaderMap;
+use hyper::{Response, StatusCode};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
+
+use super::pool::{Connection, Pool};
+use super::{ExchangeError, Terms};
+use crate::net::describe;
+
+/// How long the upstream may send nothing in the middle of a large answer.
+const MAX_STALL: Duration = Duration::from_secs(30);
+
+/// An answer, as it came. No `Debug` of the body: it may be a token.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: AnswerBody,
+}
+
+/// The body of an answer.
+pub(crate) enum AnswerBody {
+    Whole(Bytes),
+    Rest(RestOfBody),
+}
+
+impl Answer {
+    /// Returns the body, if it is here as a whole.
+    pub(crate) fn whole(&self) -> Option<&Bytes> {
+        match &self.body {
+            AnswerBody::Whole(bytes) => Some(bytes),
+            AnswerBody::Rest(_) => None,
+        }
+    }
+
+    /// Returns the text of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// Reads an answer: whole, or as much as `terms` say.
+pub(super) async fn receive(
+    response: Response<Incoming>,
+    connection: Connection,
+    pool: &Pool,
+    terms: Terms,
+    deadline: Instant,
+) -> Result<Answer, ExchangeError> {
+    let (head, mut incoming) = response.into_parts();
+    let mut chunks = VecDeque::new();
+    let mut length = 0;
+    let is_whole = loop {
+        let next = timeout_at(deadline, incoming.frame()).await;
+        let Ok(next) = next else {
+            return Err(ExchangeError::Lost("it did not end in time".to_owned()));
+        };
+        let frame = match next {
+            None => break true,
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Err(ExchangeError::Lost(describe(&error))),
+        };
+        // Trailers are dropped: no client of such an API reads them.
+        let Ok(chunk) = frame.into_data() else { continue };
+        length += chunk.len();
+        chunks.push_back(chunk);
+        if length > terms.max_whole && terms.whole_up_to >= terms.max_whole {
+            return Err(ExchangeError::Lost(format!("it is longer than {} bytes", terms.max_whole)));
+        }
+        if length > terms.whole_up_to {
+            break false;
+        }
+    };
+    let body = if is_whole {
+        pool.put(connection);
+        AnswerBody::Whole(join(chunks, length))
+    } else {
+        AnswerBody::Rest(RestOfBody {
+            chunks,
+            incoming,
+            connection: Some((connection, pool.clone())),
+            stall: Box::pin(sleep(MAX_STALL)),
+        })
+    };
+    Ok(Answer { status: head.status, headers: head.headers, body })
+}
+
+fn join(mut chunks: VecDeque<Bytes>, length: usize) -> Bytes {
+    if chunks.len() <= 1 {
+        return chunks.pop_front().unwrap_or_default();
+    }
+    let mut whole = BytesMut::with_capacity(length);
+    chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
+    whole.freeze()
+}
+
+/// A large body, of which the first part is here.
+pub(crate) struct RestOfBody {
+    chunks: VecDeque<Bytes>,
+    incoming: Incoming,
+    /// Is idle again once the body has ended.
+    connection: Option<(Connection, Pool)>,
+    stall: Pin<Box<Sleep>>,
+}
+
+/// Why a large body ended early. The client's connection is then cut, so that it does not take the body for complete.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrokenBody {
+    #[error("the upstream sent nothing for {MAX_STALL:?}")]
+    Stalled,
+    #[error(transparent)]
+    Lost(#[from] hyper::Error),
+}
+
+impl Body for RestOfBody {
+    type Data = Bytes;
+    type Error = BrokenBody;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
+        let this = self.get_mut();
+        if let Some(chunk) = this.chunks.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        match Pin::new(&mut this.incoming).poll_frame(context) {
+            Poll::Ready(None) => {
+                if let Some((connection, pool)) = this.connection.take() {
+                    pool.put(connection);
+                }
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(frame)) => {
+                this.stall.as_mut().reset(Instant::now() + MAX_STALL);
+                Poll::Ready(Some(frame.map_err(BrokenBody::Lost)))
+            }
+            Poll::Pending => match this.stall.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(Some(Err(BrokenBody::Stalled))),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.chunks.is_empty() && self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let here: u64 = self.chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        match self.incoming.size_hint().exact() {
+            Some(rest) => SizeHint::with_exact(here + rest),
+            None => SizeHint::default(),
+        }
+    }
+}

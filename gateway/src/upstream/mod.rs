@@ -1,0 +1,142 @@
+//! The upstream: sends one request once, over a pool of connections, and returns the answer as it came.
+//!
+//! # At most once
+//! A request is handed to a connection, which either takes it or gives it back. Given back, it was not sent, and
+//! another connection may take it. Taken, it may have left, and whatever fails from then on is [`ExchangeError::Lost`]. No
+//! answer is followed, and nothing is repeated here: the lanes decide that.
+//!
+//! # As it came
+//! Method, path, query, body, status and body of the answer are not touched. Of the headers those that concern one
+//! connection are replaced (`headers.rs`).
+//!
+//! - `address.rs` is where the upstream is, and how it is connected to.
+//! - `pool.rs` keeps idle connections. `answer.rs` is an answer: small ones whole, large ones as they come.
+
+mod address;
+mod answer;
+mod headers;
+mod pool;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::HeaderMap;
+use hyper::{Method, Request, Uri};
+use tokio::time::{Instant, timeout_at};
+
+pub(crate) use self::address::{AddressError, UpstreamAddress};
+pub(crate) use self::answer::{Answer, AnswerBody, RestOfBody};
+pub(crate) use self::headers::{remove_hop_by_hop, to_upstream};
+use self::pool::{Connection, Pool};
+use crate::net::describe;
+
+/// How long a connection may take to be made. A client waits for it, so it is far below the timeout of a call.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A request, as it is sent.
+#[derive(Clone)]
+pub(crate) struct UpstreamRequest {
+    pub(crate) method: Method,
+    /// The path and the query, as the client wrote them.
+    pub(crate) target: String,
+    /// Those of the client without what concerns the gateway, and the credentials of the gateway.
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// How one request is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// How long it may take until the head and, unless it is large, the body of the answer are here.
+    pub(crate) timeout: Duration,
+    /// Up to which size an answer is taken whole. `usize::MAX`: always.
+    pub(crate) whole_up_to: usize,
+    /// The longest answer that is taken whole. A longer one is an error.
+    pub(crate) max_whole: usize,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ExchangeError {
+    /// The request did not leave.
+    #[error("the upstream cannot be reached: {0}")]
+    NotSent(String),
+    /// The request may have left, and no answer can be used.
+    #[error("the answer of the upstream was lost: {0}")]
+    Lost(String),
+}
+
+/// The HTTP API of a broker.
+pub(crate) struct Upstream {
+    address: UpstreamAddress,
+    pool: Pool,
+}
+
+impl Upstream {
+    pub(crate) fn new(address: UpstreamAddress) -> Self {
+        Self { address, pool: Pool::default() }
+    }
+
+    pub(crate) fn address(&self) -> &UpstreamAddress {
+        &self.address
+    }
+
+    /// Sends a request once, and returns its answer, whatever its status.
+    pub(crate) async fn exchange(
+        &self,
+        request: UpstreamRequest,
+        terms: Terms,
+    ) -> Result<Answer, ExchangeError> {
+        let deadline = Instant::now() + terms.timeout;
+        let mut request = self.to_http(request)?;
+        loop {
+            let (mut connection, is_new) = match self.pool.take() {
+                Some(connection) => (connection, false),
+                None => (self.connect(deadline).await?, true),
+            };
+            let sent = timeout_at(deadline, connection.send(request)).await;
+            let Ok(sent) = sent else {
+                return Err(ExchangeError::Lost(format!(
+                    "it did not begin within {:?}",
+                    terms.timeout
+                )));
+            };
+            match sent {
+                Ok(response) => {
+                    return answer::receive(response, connection, &self.pool, terms, deadline).await;
+                }
+                Err(mut error) => match error.take_message() {
+                    // The connection was closed before it took the request: an idle one that the upstream gave up.
+                    Some(unsent) if !is_new => request = unsent,
+                    Some(_) => return Err(ExchangeError::NotSent(describe(error.error()))),
+                    None => return Err(ExchangeError::Lost(describe(error.error()))),
+                },
+            }
+        }
+    }
+
+    async fn connect(&self, deadline: Instant) -> Result<Connection, ExchangeError> {
+        let limit = deadline.min(Instant::now() + CONNECT_TIMEOUT);
+        match timeout_at(limit, self.address.connect()).await {
+            Ok(Ok(stream)) => pool::handshake(stream)
+                .await
+                .map_err(|error| ExchangeError::NotSent(describe(&error))),
+            Ok(Err(error)) => Err(ExchangeError::NotSent(describe(&error))),
+            Err(_) => Err(ExchangeError::NotSent("no connection in time".to_owned())),
+        }
+    }
+
+    fn to_http(&self, request: UpstreamRequest) -> Result<Request<Full<Bytes>>, ExchangeError> {
+        let UpstreamRequest { method, target, headers, body } = request;
+        let uri: Uri = target
+            .parse()
+            .map_err(|error| ExchangeError::NotSent(format!("the address cannot be sent: {error}")))?;
+        let mut http = Request::new(Full::new(body));
+        *http.method_mut() = method;
+        *http.uri_mut() = uri;
+        *http.headers_mut() = headers;
+        http.headers_mut().insert(hyper::header::HOST, self.address.host_header().clone());
+        Ok(http)
+    }
+}
