@@ -54,6 +54,18 @@ pub(super) fn parse_data<T: DeserializeOwned>(answer: &RawResponse) -> Result<T,
     }
 }
 
+/// Builds a value from the `data` of an answer, which must be a success.
+pub(super) fn read_data<T: DeserializeOwned, U, E: Into<ResponseError>>(
+    answer: &RawResponse,
+    effect: Effect,
+    build: impl FnOnce(T) -> Result<U, E>,
+) -> Result<U, BrokerError> {
+    check_success(answer, effect)?;
+    parse_data(answer)
+        .and_then(|data| build(data).map_err(Into::into))
+        .map_err(|why| response_error(answer, effect, &why))
+}
+
 /// Returns the error of a call whose answer cannot be used.
 pub(super) fn response_error(
     answer: &RawResponse,

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::classify;
-use super::classify::ResponseError;
+use super::classify::{ResponseError, read_data};
 use super::endpoints::{FundOrderId, GttId, SipId};
 use super::endpoints::{
     fund_instruments, fund_wire, gtt_wire, margin_wire, portfolio_wire, sip_wire,
@@ -133,19 +133,7 @@ fn check_read<T: DeserializeOwned, U, E: Into<ResponseError>>(
     answer: &RawResponse,
     build: impl FnOnce(T) -> Result<U, E>,
 ) -> Result<(), BrokerError> {
-    build_data(answer, Effect::Read, build).map(drop)
-}
-
-/// Builds the data as `Http::request_data` does.
-fn build_data<T: DeserializeOwned, U, E: Into<ResponseError>>(
-    answer: &RawResponse,
-    effect: Effect,
-    build: impl FnOnce(T) -> Result<U, E>,
-) -> Result<U, BrokerError> {
-    classify::check_success(answer, effect)?;
-    classify::parse_data(answer)
-        .and_then(|data| build(data).map_err(Into::into))
-        .map_err(|why| classify::response_error(answer, effect, &why))
+    read_data(answer, Effect::Read, build).map(drop)
 }
 
 fn check_writes(answer: &RawResponse) {
@@ -156,10 +144,10 @@ fn check_writes(answer: &RawResponse) {
     let secrets = Secrets::new(vec![SECRET.into()]);
     let is_new = |id: &str| !secrets.appear_in(id) && new.claim(id);
     let placed = |placed: WirePlacement| placement::sliced_order(placed, &order, is_new);
-    let placed = build_data(answer, Effect::Write, placed)
+    let placed = read_data(answer, Effect::Write, placed)
         .and_then(|placed| Secrets::new(vec![SECRET.into()]).redact_slices(placed).complete())
         .map(|id| assert!(order_id::order_number(&id).is_ok_and(|number| number != "1"), "{id:?}"));
-    let done = build_data(answer, Effect::Write, |done: WireConfirmation| {
+    let done = read_data(answer, Effect::Write, |done: WireConfirmation| {
         orders::check_confirmation(&done, "1")
     });
     let others = check_endpoint_writes(answer);
@@ -186,7 +174,7 @@ fn check_writes(answer: &RawResponse) {
         assert!(!(surely_not_done && by_a_gateway), "a gateway cannot know: {error:?}");
         check_redacted(error);
     }
-    let login = build_data(answer, Effect::Write, |_: Value| Err::<(), _>(SECRET.to_owned()));
+    let login = read_data(answer, Effect::Write, |_: Value| Err::<(), _>(SECRET.to_owned()));
     if let Err(error) = login {
         check_redacted(classify::without_message(answer, error));
     }
@@ -201,13 +189,13 @@ fn check_endpoint_writes(answer: &RawResponse) -> Vec<Result<(), BrokerError>> {
         return Vec::new();
     }
     vec![
-        build_data(answer, effect, |wire| gtt_wire::placed(wire, |_| true)).map(drop),
-        build_data(answer, effect, confirmed),
-        build_data(answer, effect, portfolio_wire::converted),
-        build_data(answer, effect, |wire| fund_wire::placed_order(wire, |_| true)).map(drop),
-        build_data(answer, effect, |wire| sip_wire::placed_sip(wire, |_| true)).map(drop),
-        build_data(answer, effect, |wire| fund_wire::check_order(wire, &order)),
-        build_data(answer, effect, |wire| sip_wire::check_sip(wire, &plan)),
+        read_data(answer, effect, |wire| gtt_wire::placed(wire, |_| true)).map(drop),
+        read_data(answer, effect, confirmed),
+        read_data(answer, effect, portfolio_wire::converted),
+        read_data(answer, effect, |wire| fund_wire::placed_order(wire, |_| true)).map(drop),
+        read_data(answer, effect, |wire| sip_wire::placed_sip(wire, |_| true)).map(drop),
+        read_data(answer, effect, |wire| fund_wire::check_order(wire, &order)),
+        read_data(answer, effect, |wire| sip_wire::check_sip(wire, &plan)),
     ]
 }
 

@@ -34,6 +34,7 @@ mod routes;
 mod session;
 mod slice_tags;
 mod time;
+pub mod wire;
 
 use std::fmt;
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use crate::broker::{
 
 /// Fields that this adapter sets or omits on purpose. An extra field may not set them: it would bypass the checks, or
 /// contradict the request that the caller sees.
-const RESERVED_FIELDS: [&str; 15] = [
+pub(super) const RESERVED_FIELDS: [&str; 15] = [
     "exchange",
     "tradingsymbol",
     "transaction_type",
@@ -140,14 +140,15 @@ fn add_protection(
         (_, own) => own,
     };
     if let Some(protection) = protection {
-        let text = protection.as_percent().map_or_else(|| AUTOMATIC.to_owned(), decimal_text);
+        let text =
+            protection.as_percent().map_or_else(|| AUTOMATIC_PROTECTION.to_owned(), decimal_text);
         form.append_pair("market_protection", &text);
     }
     Ok(())
 }
 
 /// Kite's value for a market protection that it chooses itself.
-const AUTOMATIC: &str = "-1";
+pub(super) const AUTOMATIC_PROTECTION: &str = "-1";
 
 /// Adds the extra fields.
 fn add_extras(

@@ -101,7 +101,7 @@ impl<T: KiteRaw + ?Sized> KiteRaw for Arc<T> {
 }
 
 /// Checks that an answer is a success. One that reads may also be a listing, which has no envelope.
-fn check_answer(answer: &RawResponse, effect: Effect) -> Result<(), BrokerError> {
+pub(super) fn check_answer(answer: &RawResponse, effect: Effect) -> Result<(), BrokerError> {
     let is_success = (200..300).contains(&answer.status);
     let is_listing = is_success
         && effect == Effect::Read

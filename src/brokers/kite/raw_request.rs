@@ -147,8 +147,13 @@ impl RawRequest {
 
     /// Returns whether its answer may be a token.
     pub(super) fn has_secret_answer(&self) -> bool {
-        self.path.starts_with("/session")
+        has_secret_answer(&self.path)
     }
+}
+
+/// Returns whether the answer to a request for this path may be a token.
+pub(super) fn has_secret_answer(path: &str) -> bool {
+    path.starts_with("/session")
 }
 
 fn encode(pairs: &[(String, String)]) -> String {
