@@ -3,6 +3,15 @@
 pub mod auth;
 pub mod config;
 
+mod account;
+mod body;
+mod call;
+mod judge;
+mod kept;
 mod names;
 mod net;
+mod notices;
+mod orders;
+mod quotes;
+mod refusal;
 mod upstream;

@@ -64,6 +64,8 @@ pub struct AccountConfig {
     pub quote_ttl: Duration,
     /// How much memory the kept answers may take, in bytes. The default is 64 MiB.
     pub kept_capacity: u64,
+    /// The record of the calls that were made, for the next process: see [`lanekeeper::PaceFile`].
+    pub pace: Option<PathBuf>,
     /// The journal of guarded placements (preset `kite`).
     pub journal: Option<PathBuf>,
     /// Whether placements and cancellations pass the order guard (preset `kite`). The default is `true`.
@@ -238,6 +240,7 @@ impl AccountConfig {
             unmatched: Unmatched::Refuse,
             quote_ttl: Duration::from_secs(1),
             kept_capacity: 64 << 20,
+            pace: None,
             journal: None,
             guard: true,
             upstream_timeout: Duration::from_secs(7),

@@ -43,6 +43,12 @@ impl Answer {
         }
     }
 
+    /// Returns a copy, if it is here as a whole.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        let body = AnswerBody::Whole(self.whole()?.clone());
+        Some(Self { status: self.status, headers: self.headers.clone(), body })
+    }
+
     /// Returns the text of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())

@@ -1,0 +1,238 @@
+//! One call through a lane: from a client's request to an answer or a refusal, within the client's time.
+//!
+//! # The client's time
+//! A client gives up at some time, 7 s for the official ones, and may then send again. So each call is answered before.
+//! A call that the lane estimates to be *answered* too late is refused at once: the lane's deadline is the client's time
+//! less what an answer takes. When the time is over, a queued call is taken back, and the client is told that it was not
+//! sent. One that is under way goes on, and the client is told that the outcome is unknown.
+//!
+//! # A client that hangs up
+//! What is queued is taken back. What is under way goes on to its end, and is noted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lanekeeper::brokers::kite::wire::WireAnswer;
+use lanekeeper::lane::{CallOptions, LaneErrorKind, Ticket};
+use lanekeeper::{Effect, LaneCall, Sent};
+use tokio::select;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use crate::account::Account;
+use crate::judge::{Answered, CallError, Times};
+use crate::refusal::Refusal;
+use crate::upstream::{Answer, Terms, UpstreamRequest};
+
+/// The longest answer that is taken whole, in bytes.
+pub(crate) const MAX_WHOLE: usize = 32 << 20;
+
+/// Up to which size the answer to a read is judged as a whole. An error is far smaller, so a larger one is a success.
+pub(crate) const WHOLE_READ: usize = 256 << 10;
+
+/// Resolves when the client has hung up.
+pub(crate) struct HangUp {
+    gone: oneshot::Receiver<()>,
+    is_gone: bool,
+}
+
+impl HangUp {
+    /// Returns a pair. The client is gone when the first is dropped.
+    pub(crate) fn new() -> (oneshot::Sender<()>, Self) {
+        let (here, gone) = oneshot::channel();
+        (here, Self { gone, is_gone: false })
+    }
+
+    /// Waits until the client hangs up.
+    pub(crate) async fn wait(&mut self) {
+        if !self.is_gone {
+            let _ = (&mut self.gone).await;
+            self.is_gone = true;
+        }
+    }
+
+    /// Returns whether the client has hung up.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        self.is_gone =
+            self.is_gone || !matches!(self.gone.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        self.is_gone
+    }
+}
+
+/// How a call is made.
+#[derive(Clone)]
+pub(crate) struct CallTerms {
+    /// Its lane, budgets and effect.
+    pub(crate) call: LaneCall,
+    /// Its user and its priority.
+    pub(crate) options: CallOptions,
+    /// When its request was here.
+    pub(crate) received: Instant,
+    /// Within which time from then its client expects the answer.
+    pub(crate) client_time: Duration,
+    /// Whether it is an exit, or its client made it urgent.
+    pub(crate) is_urgent: bool,
+}
+
+impl CallTerms {
+    /// When the client has to have the answer.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.received + self.client_time
+    }
+
+    /// Returns the options for the lane: the call is not sent so late that its answer would be.
+    pub(crate) fn lane_options(&self, account: &Account) -> CallOptions {
+        let left = self.deadline().saturating_duration_since(Instant::now());
+        let margin = account.answer_margin(self.call.lane_name(), self.client_time);
+        self.options.clone().deadline(left.saturating_sub(margin))
+    }
+}
+
+/// Why a client gets no answer of the upstream as it is.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The client hung up, so that there is nobody to answer.
+    Gone,
+    /// The call failed, maybe with an answer of the upstream.
+    Call(CallError),
+    /// The client's time is over, and the call is not sent.
+    OutOfTime,
+    /// The client's time is over, and the call is under way.
+    UnderWay,
+}
+
+impl Account {
+    /// Queues a call.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        terms: &CallTerms,
+        request: UpstreamRequest,
+        whole_up_to: usize,
+    ) -> Ticket<Answered, CallError> {
+        let work = self.work(terms.call.effect(), request, whole_up_to);
+        self.lanes.submit(&terms.call, &terms.lane_options(self), work)
+    }
+
+    /// Returns what a worker of a lane does for a call: one exchange with the upstream.
+    pub(crate) fn work(
+        self: &Arc<Self>,
+        effect: Effect,
+        request: UpstreamRequest,
+        whole_up_to: usize,
+    ) -> impl FnMut() -> Result<Answered, CallError> + Send + use<> {
+        let account = Arc::clone(self);
+        move || account.exchange(effect, request.clone(), whole_up_to)
+    }
+
+    /// Sends a request once and judges its answer. Blocks the thread.
+    pub(crate) fn exchange(
+        &self,
+        effect: Effect,
+        mut request: UpstreamRequest,
+        whole_up_to: usize,
+    ) -> Result<Answered, CallError> {
+        let started = Instant::now();
+        // At the last moment, so that a call that waited for a new token has it.
+        self.credentials.apply(&mut request.headers);
+        let whole_up_to = if effect == Effect::Write { MAX_WHOLE } else { whole_up_to };
+        let terms = Terms { timeout: self.timeout, whole_up_to, max_whole: MAX_WHOLE };
+        let result = self.runtime.block_on(self.upstream.exchange(request, terms));
+        self.protocol.judge(result, effect, Times { started, ended: Instant::now() })
+    }
+
+    /// Makes a call, and waits for its answer within the client's time.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        terms: &CallTerms,
+        request: UpstreamRequest,
+        whole_up_to: usize,
+        client: &mut HangUp,
+    ) -> Result<Answered, Failed> {
+        let mut ticket = self.submit(terms, request, whole_up_to);
+        select! {
+            biased;
+            result = &mut ticket => result.map_err(Failed::Call),
+            () = client.wait() => {
+                // Taken back if it is queued. Otherwise the observer notes the answer.
+                ticket.cancel();
+                Err(Failed::Gone)
+            }
+            () = sleep_until(terms.deadline()) => match ticket.cancel() {
+                true => Err(Failed::OutOfTime),
+                false => Err(Failed::UnderWay),
+            },
+        }
+    }
+
+    /// Makes a call like [`call`](Self::call), but one that is under way is waited for, even if its client has left.
+    /// Blocks the thread.
+    pub(crate) fn call_to_the_end<R: Send + 'static>(
+        &self,
+        terms: &CallTerms,
+        work: impl FnMut() -> Result<R, CallError> + Send + 'static,
+        client: &mut HangUp,
+    ) -> Result<R, Failed> {
+        let mut ticket = self.lanes.submit(&terms.call, &terms.lane_options(self), work);
+        self.runtime.block_on(async {
+            select! {
+                biased;
+                result = &mut ticket => return result.map_err(Failed::Call),
+                () = client.wait() => if ticket.cancel() { return Err(Failed::Gone) },
+                () = sleep_until(terms.deadline()) => if ticket.cancel() {
+                    return Err(Failed::OutOfTime);
+                },
+            }
+            ticket.await.map_err(Failed::Call)
+        })
+    }
+
+    /// Adds the secrets that no error of the answer may show.
+    pub(crate) fn with_secrets(&self, answer: WireAnswer) -> WireAnswer {
+        self.credentials.secrets().into_iter().fold(answer, WireAnswer::secret)
+    }
+
+    /// Returns what a client is told of a call that failed: the upstream's own answer where that means what it says, or
+    /// a refusal of the gateway.
+    pub(crate) fn explain(&self, failed: Failed, terms: &CallTerms) -> Result<Answered, Refusal> {
+        let effect = terms.call.effect();
+        let lane = terms.call.lane_name();
+        match failed {
+            // Nothing reaches a client that is gone.
+            Failed::Gone => Err(Refusal::later("the client is gone", None)),
+            Failed::OutOfTime => {
+                Err(Refusal::later("not sent: the client's time was over first", self.wait(lane)))
+            }
+            Failed::UnderWay => {
+                Err(Refusal::unknown(effect, "the broker has not answered within the client's time"))
+            }
+            Failed::Call(CallError::Lane(error)) => match error.kind {
+                LaneErrorKind::SessionExpired => Err(Refusal::session_expired()),
+                _ => Err(Refusal::of_lane(&error, self.wait(lane))),
+            },
+            Failed::Call(CallError::Broker { error, answer, times }) => {
+                self.explain_broker(&error, answer.map(|answer| *answer), times, effect)
+            }
+        }
+    }
+
+    fn explain_broker(
+        &self,
+        error: &lanekeeper::BrokerError,
+        answer: Option<Answer>,
+        times: Times,
+        effect: Effect,
+    ) -> Result<Answered, Refusal> {
+        match (answer, error.was_sent()) {
+            // It was not executed, whatever the status looks like.
+            (None, Sent::No) => {
+                Err(Refusal::new(hyper::StatusCode::BAD_GATEWAY, error.to_string()))
+            }
+            (None, _) => Err(Refusal::unknown(effect, &error.to_string())),
+            // A write whose outcome the answer does not tell. Its status may be one that clients send again on.
+            (Some(_), Sent::Unknown) if effect == Effect::Write => {
+                Err(Refusal::unknown(effect, &error.to_string()))
+            }
+            (Some(answer), _) => Ok(Answered { answer, times }),
+        }
+    }
+}

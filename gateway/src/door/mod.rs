@@ -1,0 +1,53 @@
+//! The door: accepts connections and reads requests, within limits.
+//!
+//! - `stream.rs` is a connection that gives up on a client that does not read, and reports what has been written.
+//! - `request.rs` checks that a request is one for a gateway: for a path, to a host that is its own.
+//! - `serve.rs` serves one connection. Each request is handled in a task of its own, which goes on if the client hangs
+//!   up.
+
+pub(crate) mod request;
+mod serve;
+mod stream;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+pub(crate) use request::ClientRequest;
+pub(crate) use stream::AfterFlush;
+
+use crate::shared::Shared;
+
+/// How long the door waits after a connection could not be accepted: most likely no file descriptor is free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// Accepts connections until the task is dropped.
+///
+/// A connection beyond the limit is closed at once. If it waited, clients that send half a request could keep all
+/// others out.
+pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let limit = shared.door.max_connections.min(Semaphore::MAX_PERMITS);
+    let permits = Arc::new(Semaphore::new(limit));
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                if let Ok(permit) = permits.clone().try_acquire_owned() {
+                    let shared = Arc::clone(&shared);
+                    tokio::spawn(async move {
+                        shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+                        serve::serve(stream, peer, &shared).await;
+                        shared.counts.connections.fetch_sub(1, Ordering::Relaxed);
+                        drop(permit);
+                    });
+                }
+            }
+            Err(error) => {
+                tracing::warn!("no connection can be accepted: {error}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Orders at Kite: placements, changes and cancellations, each at most once and always with an answer.
+//!
+//! The bytes of the client are what is sent. They are decoded only for the guard, which notes a placement in its
+//! journal, and looks in the order book if the answer is lost. The client then gets an ordinary answer.
+//!
+//! - `route.rs` says which requests these are. `form.rs` reads a client's form, and adds the tag.
+//! - `forwarded.rs` is the broker that the guard calls: it forwards the client's request.
+//! - `placements.rs` knows which placements no client was told about, so that a client's own repetition is not a
+//!   second order. `told.rs` keeps that in a file, for the next process.
+//! - `guarded.rs` sends one request through the guard, and says what its client gets.
+
+mod form;
+mod forwarded;
+mod guarded;
+mod placements;
+mod route;
+mod told;
+
+pub(crate) use guarded::{FINGERPRINT_FIELD, OrderCall, OrderReply, OrderResult, recovered};
+pub(crate) use placements::{Outcome, Placements, Told};
+pub(crate) use route::OrderRoute;
+pub(crate) use told::ToldFile;

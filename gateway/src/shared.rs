@@ -1,0 +1,67 @@
+//! What all requests of a gateway share.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use lanekeeper::Clock;
+use tokio::sync::{Notify, watch};
+
+use crate::account::Account;
+use crate::auth::Clients;
+use crate::clients::ClientCounts;
+use crate::config::DoorConfig;
+use crate::interface::prices::CoolDowns;
+use crate::metrics::DoorMetrics;
+use crate::notices::Notices;
+
+/// The state of a gateway.
+pub(crate) struct Shared {
+    pub(crate) accounts: BTreeMap<Arc<str>, Arc<Account>>,
+    /// Replaced when the configuration is read again.
+    pub(crate) settings: ArcSwap<Settings>,
+    /// As it was at the start. A connection does not change its limits.
+    pub(crate) door: DoorConfig,
+    pub(crate) notices: Arc<Notices>,
+    pub(crate) counts: DoorCounts,
+    pub(crate) clients: ClientCounts,
+    pub(crate) metrics: DoorMetrics,
+    /// The latest status, as JSON. A new one each second.
+    pub(crate) status: watch::Sender<Bytes>,
+    pub(crate) cool_downs: CoolDowns,
+    pub(crate) is_draining: AtomicBool,
+    pub(crate) started: Instant,
+    pub(crate) clock: Clock,
+}
+
+/// The settings that can change while the gateway runs.
+pub(crate) struct Settings {
+    pub(crate) clients: Clients,
+    pub(crate) hosts: Vec<String>,
+    pub(crate) trusted_proxies: Vec<IpAddr>,
+}
+
+/// What the door counts.
+#[derive(Default)]
+pub(crate) struct DoorCounts {
+    pub(crate) connections: AtomicU64,
+    pub(crate) requests: AtomicU64,
+    pub(crate) in_progress: AtomicU64,
+    pub(crate) streams: AtomicU64,
+    /// Notified when a request ends.
+    pub(crate) idle: Notify,
+}
+
+impl Shared {
+    /// Returns an account by its name, or the only one.
+    pub(crate) fn account(&self, name: Option<&str>) -> Option<&Arc<Account>> {
+        match name {
+            Some(name) => self.accounts.get(name),
+            None => self.accounts.values().next(),
+        }
+    }
+}
