@@ -1,4 +1,4 @@
-//! The decoding of Kite's responses, given input that no broker sends: the corpus of the fuzz target in `fuzz/`,
+//! The decoding of Kite's responses and of order forms, given input that no broker sends: the corpus of the fuzz target in `fuzz/`,
 //! and mutations of it. The same checks as there, without a fuzzer.
 //!
 //! By default a few hundred mutations. `LANEKEEPER_FUZZ_SECONDS=60` goes on for a minute, and
@@ -26,7 +26,7 @@ const CHANGES: u64 = 500;
 const LONGEST: usize = 20_000;
 
 /// The words on which decoding depends.
-const WORDS: [&str; 35] = [
+const WORDS: [&str; 40] = [
     "{",
     "}",
     "[",
@@ -61,6 +61,11 @@ const WORDS: [&str; 35] = [
     "2021-05-31T09:16:39+0530",
     "\u{0}",
     "\\u0073",
+    "&",
+    "=",
+    "%26",
+    "&order_type=SL-M",
+    "&market_protection=-1",
     SECRET,
 ];
 

@@ -7,6 +7,7 @@ mod answers;
 mod desync;
 mod exits;
 mod faults;
+mod forwarded;
 mod requests;
 mod secrets;
 mod server;

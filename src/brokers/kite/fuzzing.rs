@@ -1,4 +1,4 @@
-//! The decoding of answers as a function of bytes, for fuzzing.
+//! The decoding of answers, and of the forms of other clients, as a function of bytes, for fuzzing.
 //!
 //! Not part of the interface: it may change in any version. The fuzz target in `fuzz/` calls it, and so does the test
 //! `kite_fuzz`, which needs no fuzzer.
@@ -13,6 +13,7 @@ use super::endpoints::{
     fund_instruments, fund_wire, gtt_wire, margin_wire, portfolio_wire, sip_wire,
 };
 use super::known_ids::KnownIds;
+use super::order_form::{self, RESERVED_FIELDS};
 use super::order_id;
 use super::orders;
 use super::orders::WireConfirmation;
@@ -20,9 +21,10 @@ use super::placement;
 use super::placement::WirePlacement;
 use super::response::RawResponse;
 use super::secrets::{MAX_MESSAGE_LENGTH, Secrets};
+use super::wire::{self, WireAnswer};
 use super::{candles, instruments, portfolio, quotes};
 use crate::Effect;
-use crate::broker::{BrokerError, Instrument, OrderId, OrderRequest, Side};
+use crate::broker::{BrokerError, Instrument, OrderId, OrderRequest, Side, SlicedOrder};
 use crate::brokers::http::client::read_limited;
 use crate::{ErrorClass, Sent};
 
@@ -48,10 +50,10 @@ const RESPONSE_HEADS: [(u16, bool); 15] = [
     (0, false),
 ];
 
-/// Decodes `body` in every way that the adapter decodes an answer.
+/// Decodes `body` in every way that the adapter decodes an answer, and as an order form.
 ///
 /// # Panics
-/// The answer violates a property that holds for every answer.
+/// A property does not hold that holds for every answer and every form.
 pub fn check(body: &[u8]) {
     for (status, mitigated) in RESPONSE_HEADS {
         let answer = RawResponse {
@@ -64,6 +66,7 @@ pub fn check(body: &[u8]) {
         check_reads(&answer);
         check_writes(&answer);
     }
+    check_wire(body);
     check_bounds(body);
 }
 
@@ -199,12 +202,57 @@ fn check_endpoint_writes(answer: &RawResponse) -> Vec<Result<(), BrokerError>> {
     ]
 }
 
+/// What the module `wire` makes of the same answers for other HTTP clients, and of the same bytes as a form.
+fn check_wire(body: &[u8]) {
+    let order = OrderRequest::market(Instrument::new("NSE", "X"), Side::Buy, 1);
+    for (status, mitigated) in RESPONSE_HEADS {
+        let answer = WireAnswer::new(status, body).secret(SECRET);
+        let answer = if mitigated { answer.header("cf-mitigated", "challenge") } else { answer };
+        let placed = wire::read_placement_answer(&answer, &order);
+        let done = wire::read_order_answer(&answer, &OrderId::new("1"));
+        if let Ok(placed) = &placed {
+            assert!((200..300).contains(&status), "{placed:?}");
+            assert!(placed.placed().all(|id| order_id::order_number(id).is_ok()), "{placed:?}");
+            let shown = wire::placement_body(placed).map(|body| WireAnswer::new(200, body));
+            let again = shown.map(|answer| wire::read_placement_answer(&answer, &order));
+            let is_same = |again: &SlicedOrder| again.placed().eq(placed.placed());
+            assert!(matches!(&again, Some(Ok(again)) if is_same(again)), "{placed:?} {again:?}");
+        }
+        if let Err(refused) = wire::check_answer(&answer, Effect::Write) {
+            assert_eq!(placed.as_ref(), Err(&refused));
+            assert_eq!(done.as_ref(), Err(&refused));
+        }
+        let read = wire::check_answer(&answer, Effect::Read);
+        for error in [placed.err(), done.err(), read.err()].into_iter().flatten() {
+            assert_shows_little(&error);
+        }
+    }
+    let form: Vec<_> = form_urlencoded::parse(body).into_owned().collect();
+    if let Ok(order) = wire::read_placement_form("regular", &form) {
+        let is_sendable = |name: &String| !name.is_empty() && !RESERVED_FIELDS.contains(&&**name);
+        assert!(order.extra.keys().all(is_sendable), "{order:?}");
+        let journal = serde_json::to_string(&order).unwrap_or_default();
+        let again = serde_json::from_str::<OrderRequest>(&journal);
+        assert!(again.is_ok_and(|again| again == order), "a journal cannot be read: {journal}");
+    }
+    if let Ok(change) = wire::read_change_form(&form) {
+        // It is a form, so it is written and read as the same change again, unless the adapter refuses to write it.
+        if let Ok(text) = order_form::modification(&change, None) {
+            let form: Vec<_> = form_urlencoded::parse(text.as_bytes()).into_owned().collect();
+            assert_eq!(wire::read_change_form(&form), Ok(change));
+        }
+    }
+}
+
 /// No error leaves with a secret, or longer than a person reads.
 fn check_redacted(error: BrokerError) {
     if let ErrorClass::Throttled { retry_after: Some(wait) } = error.class() {
         assert!(wait.as_secs() <= 366 * 86_400, "{wait:?}");
     }
-    let error = Secrets::new(vec![SECRET.into()]).redact(error);
+    assert_shows_little(&Secrets::new(vec![SECRET.into()]).redact(error));
+}
+
+fn assert_shows_little(error: &BrokerError) {
     let text = format!("{error} {error:?}");
     assert!(!text.contains(SECRET), "{text}");
     let words = error.detail().map_or(0, |detail| detail.message.chars().count());

@@ -28,10 +28,9 @@ fn class(error: &BrokerError) -> &'static str {
     }
 }
 
-/// The `data` of an answer, as `Http::build` reads it.
+/// The `data` of an answer.
 fn data<T: DeserializeOwned>(answer: &RawResponse, effect: Effect) -> Result<T, BrokerError> {
-    check_success(answer, effect)?;
-    super::parse_data(answer).map_err(|why| response_error(answer, effect, &why))
+    read_data(answer, effect, Ok::<_, ResponseError>)
 }
 
 /// The class for a write and for a read.

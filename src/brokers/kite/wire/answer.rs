@@ -1,5 +1,6 @@
 //! Answers that another HTTP client received, read as this adapter reads its own.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -129,7 +130,7 @@ pub fn check_answer(answer: &WireAnswer, effect: Effect) -> Result<(), BrokerErr
 /// Returns the order that the answer to the placement of `order` names, or the slices of an order that Kite divided, as
 /// [`Broker::place_sliced`](crate::Broker::place_sliced) returns them.
 ///
-/// Of `order`, only the variety and the quantity are used. Whether the id is that of an earlier order is not checked,
+/// Of `order`, only the variety and the quantity are used. Whether an id is that of an earlier order is not checked,
 /// because that takes a record of all ids that were seen.
 ///
 /// # Errors
@@ -140,7 +141,9 @@ pub fn read_placement_answer(
     order: &OrderRequest,
 ) -> Result<SlicedOrder, BrokerError> {
     answer.read(|response, secrets| {
-        let is_new = |id: &str| !secrets.appear_in(id);
+        let mut named = HashSet::new();
+        // No two slices are one order.
+        let is_new = |id: &str| !secrets.appear_in(id) && named.insert(id.to_owned());
         let read = |placed: WirePlacement| sliced_order(placed, order, is_new);
         let placed = classify::read_data(response, Effect::Write, read)?;
         Ok(secrets.redact_slices(placed))
@@ -150,8 +153,9 @@ pub fn read_placement_answer(
 /// Returns the order that the answer to the change or the cancellation of the order `id` names, which is `id`.
 ///
 /// # Errors
-/// As for [`Broker::modify`](crate::Broker::modify) and [`Broker::cancel`](crate::Broker::cancel). A success that names
-/// another order, or none, is [`OutcomeUnknown`](BrokerError::OutcomeUnknown): it may be the answer to another request.
+/// As for [`Broker::modify_order`](crate::Broker::modify_order) and
+/// [`Broker::cancel_order`](crate::Broker::cancel_order). A success that names another order, or none, is
+/// [`OutcomeUnknown`](BrokerError::OutcomeUnknown): it may be the answer to another request.
 pub fn read_order_answer(answer: &WireAnswer, id: &OrderId) -> Result<OrderId, BrokerError> {
     answer.read(|response, _| {
         classify::read_data(response, Effect::Write, |done: WireConfirmation| {
@@ -163,4 +167,113 @@ pub fn read_order_answer(answer: &WireAnswer, id: &OrderId) -> Result<OrderId, B
         })?;
         Ok(id.clone())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ErrorClass;
+    use crate::broker::{Instrument, Side, Variety};
+
+    const TOKEN: &str = "s3cr3tT0ken";
+
+    fn answer(body: &str) -> WireAnswer {
+        WireAnswer::new(200, body)
+    }
+
+    fn placed(body: &str) -> Result<SlicedOrder, BrokerError> {
+        let order = OrderRequest::market(Instrument::new("NFO", "X"), Side::Buy, 10);
+        read_placement_answer(&answer(body).secret(TOKEN), &order.variety(Variety::Amo))
+    }
+
+    fn confirmed(body: &str, id: &str) -> Result<OrderId, BrokerError> {
+        read_order_answer(&answer(body), &OrderId::new(id))
+    }
+
+    fn is_unknown<T>(read: Result<T, BrokerError>) -> bool {
+        matches!(read, Err(BrokerError::OutcomeUnknown(_)))
+    }
+
+    #[test]
+    fn a_placement_has_an_id_with_its_variety() {
+        let one = placed(r#"{"status":"success","data":{"order_id":"1"}}"#).unwrap();
+        assert_eq!(one.complete().unwrap().as_str(), "amo/1");
+        let body = r#"{"status":"success","data":{"order_id":"1","children":[
+            {"order_id":"2"},
+            {"error":{"code":400,"error_type":"MarginException","message":"Insufficient funds","data":null}}]}}"#;
+        let several = placed(body).unwrap();
+        let ids: Vec<&str> = several.placed().map(OrderId::as_str).collect();
+        assert_eq!((ids, several.rejected().count()), (vec!["amo/1", "amo/2"], 1));
+    }
+
+    #[test]
+    fn a_success_that_names_no_order_may_be_an_order() {
+        for body in [
+            r#"{"status":"success","data":null}"#,
+            r#"{"status":"success","data":{}}"#,
+            r#"{"status":"success","data":{"order_id":"../user"}}"#,
+            r#"{"status":"success"}"#,
+            r#"{"data":{"order_id":"1"}}"#,
+            r#"{"status":"success","data":{"order_id":"s3cr3tT0ken"}}"#,
+            "order_id,status\n1,OPEN\n",
+            "",
+        ] {
+            assert!(is_unknown(placed(body)), "{body}");
+            assert!(is_unknown(confirmed(body, "1")), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_confirmation_names_the_order_of_the_request() {
+        let one = r#"{"status":"success","data":{"order_id":"1"}}"#;
+        assert_eq!(confirmed(one, "1").unwrap().as_str(), "1");
+        assert_eq!(confirmed(one, "amo/1").unwrap().as_str(), "amo/1");
+        // The request was sent, so an id that cannot be one is not reported as unsent.
+        for other in ["2", "amo/2", "", "a/b/1", "x y"] {
+            assert!(is_unknown(confirmed(one, other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_listing_is_a_success_of_a_read_alone() {
+        let csv = answer("instrument_token,exchange\n1,NSE\n");
+        assert_eq!(check_answer(&csv, Effect::Read), Ok(()));
+        assert!(is_unknown(check_answer(&csv, Effect::Write)));
+        for body in ["", "<html>", r#"{"status":"success","da"#, "{}"] {
+            assert!(check_answer(&answer(body), Effect::Read).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn headers_that_matter_are_known_by_any_spelling() {
+        let class = |answer: &WireAnswer| check_answer(answer, Effect::Write).unwrap_err().class();
+        let wait =
+            |seconds| ErrorClass::Throttled { retry_after: Some(Duration::from_secs(seconds)) };
+        let too_fast =
+            WireAnswer::new(429, "").header("RETRY-AFTER", "3").header("retry-after", "9");
+        assert_eq!(class(&too_fast), wait(3));
+        let until = WireAnswer::new(429, "")
+            .header("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT")
+            .header("Date", "Wed, 21 Oct 2015 07:27:50 GMT");
+        assert_eq!(class(&until), wait(10));
+        let page = WireAnswer::new(400, "<title>Attention</title>");
+        assert_eq!(class(&page), ErrorClass::Unknown);
+        assert_eq!(class(&page.header("CF-Mitigated", "challenge")), ErrorClass::Fatal);
+    }
+
+    #[test]
+    fn no_error_shows_a_secret_or_a_whole_page() {
+        let body = format!("{} token key:{TOKEN} {}", "x".repeat(200), "y".repeat(2000));
+        let error = check_answer(&WireAnswer::new(500, body).secret(TOKEN), Effect::Write);
+        let text = format!("{:?}", error.unwrap_err());
+        assert!(text.contains("[secret]") && !text.contains("s3cr3t"), "{text}");
+        assert!(text.len() < 1000, "{text}");
+        // A login may answer with tokens that were not known before.
+        let login = answer("access_token=s3cr3tT0ken").request_path("/session/token");
+        let error = check_answer(&login, Effect::Write).unwrap_err();
+        assert!(!format!("{error:?}").contains("s3cr3t"), "{error:?}");
+        assert_eq!(format!("{login:?}"), "WireAnswer(200, 24 bytes)");
+    }
 }

@@ -5,7 +5,8 @@
 //!
 //! - Clients send values that say nothing, such as `price=0` with a market order, `market_protection=0.0` and empty
 //!   texts. They are read as absent.
-//! - A value that the order type does not use is not read: the order book would not show it.
+//! - A value that the order type does not use, such as the price of a market order, is not read: the order book does not
+//!   show it.
 //! - A word that is not known, such as a product of next year, is kept as it is.
 //! - A field that is not known becomes an extra field.
 
@@ -257,3 +258,8 @@ fn time_in_force(word: &str) -> TimeInForce {
         known => known,
     }
 }
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

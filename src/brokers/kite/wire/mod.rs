@@ -38,7 +38,7 @@ mod body;
 mod form;
 
 pub use self::answer::{WireAnswer, check_answer, read_order_answer, read_placement_answer};
-pub use self::body::{error_body, order_body};
+pub use self::body::{error_body, order_body, placement_body};
 pub use self::form::{WireFormError, read_change_form, read_placement_form};
 use crate::broker::{OrderId, Variety};
 
