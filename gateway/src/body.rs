@@ -7,12 +7,16 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc::Receiver;
 
+use crate::door::AfterFlush;
+use crate::orders::Told;
 use crate::upstream::RestOfBody;
 
 /// A body.
 pub(crate) enum ReplyBody {
     /// Here as a whole.
     Whole(Option<Bytes>),
+    /// Here as a whole, with what is reported once it has been written.
+    Told(Bytes, Option<(Told, AfterFlush)>),
     /// A large answer of the upstream, as it comes.
     Rest(Box<RestOfBody>),
     /// Events, as they happen.
@@ -40,6 +44,11 @@ impl Body for ReplyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, CutBody>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Told(bytes, told) => Poll::Ready(told.take().map(|(told, after_flush)| {
+                // hyper takes the bytes now, and flushes them next.
+                after_flush.push(told);
+                Ok(Frame::data(std::mem::take(bytes)))
+            })),
             Self::Rest(rest) => Pin::new(&mut **rest)
                 .poll_frame(context)
                 .map_err(|error| CutBody(crate::net::describe(&error))),
@@ -52,6 +61,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
+            Self::Told(_, told) => told.is_none(),
             Self::Rest(rest) => rest.is_end_stream(),
             Self::Events(_) => false,
         }
@@ -62,6 +72,7 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Self::Told(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
             Self::Rest(rest) => rest.size_hint(),
             Self::Events(_) => SizeHint::default(),
         }

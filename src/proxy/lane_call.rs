@@ -131,6 +131,21 @@ impl LaneCall {
         self.effect
     }
 
+    /// Returns its priority, unless the options of a call say otherwise.
+    pub fn call_priority(&self) -> Priority {
+        self.priority
+    }
+
+    /// Returns its route class, which has a circuit breaker of its own.
+    pub fn route_class_name(&self) -> &'static str {
+        self.route
+    }
+
+    /// Returns whether it is an exit, which is urgent whatever the options say.
+    pub fn is_exit(&self) -> bool {
+        self.is_exit
+    }
+
     fn error(&self, kind: LaneErrorKind) -> LaneError {
         LaneError { lane: NO_SUCH_LANE, method: self.name, effect: self.effect, kind }
     }

@@ -28,6 +28,17 @@ pub(crate) struct Caller {
     pub(crate) tier: Option<Arc<TierUse>>,
 }
 
+impl Caller {
+    /// A client of an open gateway that says nothing of itself.
+    pub(crate) fn anonymous() -> Self {
+        Self::of_name("anonymous")
+    }
+
+    fn of_name(name: &str) -> Self {
+        Self { name: name.into(), account: None, tier_name: None, tier: None }
+    }
+}
+
 /// Why a request is from no client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AuthError {
@@ -95,12 +106,7 @@ impl Clients {
         let found = credentials::find(headers).map_err(|_| AuthError::Ambiguous)?;
         let found = found.ok_or(AuthError::Missing)?;
         if self.is_open() {
-            return Ok(Caller {
-                name: user_name(found.name).into(),
-                account: None,
-                tier_name: None,
-                tier: None,
-            });
+            return Ok(Caller::of_name(user_name(found.name)));
         }
         // An unknown name costs as much as a wrong key.
         let nothing = KeyHash::of_nothing();

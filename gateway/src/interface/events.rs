@@ -1,0 +1,140 @@
+//! The status as a stream of server-sent events: a snapshot each second, what happened at once, and a heartbeat.
+//!
+//! A reader that is too slow misses snapshots, of which the latest is all that matters. It misses no notice that is still
+//! kept: `Last-Event-ID` says which was its last.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use tokio::select;
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::secure;
+use crate::body::ReplyBody;
+use crate::door::ClientRequest;
+use crate::refusal::Refusal;
+use crate::shared::Shared;
+
+/// How many streams may be open. Each costs a snapshot a second.
+const MAX_STREAMS: u64 = 64;
+
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How many events may wait for a slow reader.
+const BUFFER: usize = 16;
+
+/// Writes one event.
+pub(super) fn event(name: &str, id: Option<u64>, data: &str) -> Bytes {
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    // The data is JSON of one line.
+    Bytes::from(format!("event: {name}\n{id}data: {data}\n\n"))
+}
+
+/// Returns a response that is a stream of events, and what sends them.
+pub(super) fn response() -> (Sender<Bytes>, Response<ReplyBody>) {
+    let (sender, receiver) = channel(BUFFER);
+    let mut response = Response::new(ReplyBody::Events(receiver));
+    let headers = response.headers_mut();
+    secure(headers);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    // A proxy in front must not hold the events back.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    (sender, response)
+}
+
+/// Returns the number of the last event that a client has.
+pub(super) fn last_event_id(request: &ClientRequest) -> u64 {
+    request.header("last-event-id").and_then(|id| id.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Counts a stream while it is open.
+pub(super) struct OpenStream(Arc<Shared>);
+
+impl OpenStream {
+    pub(super) fn begin(shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        let open = shared.counts.streams.fetch_add(1, Ordering::Relaxed);
+        let stream = Self(Arc::clone(shared));
+        match open < MAX_STREAMS {
+            true => Ok(stream),
+            false => Err(Refusal::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("{MAX_STREAMS} streams of events are open already"),
+            )),
+        }
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.counts.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// `GET /events`.
+pub(super) fn stream(
+    shared: &Arc<Shared>,
+    request: &ClientRequest,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let open = OpenStream::begin(shared)?;
+    let (sender, response) = response();
+    let (shared, last) = (Arc::clone(shared), last_event_id(request));
+    tokio::spawn(async move {
+        // An error means that the reader is gone.
+        let _ = send_all(&shared, &sender, last).await;
+        drop(open);
+    });
+    Ok(response)
+}
+
+/// The reader is gone.
+struct Gone;
+
+async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<(), Gone> {
+    #[derive(Serialize)]
+    struct Empty {}
+    let send = async |event: Bytes| sender.send(event).await.map_err(|_| Gone);
+    // A number from another run of the gateway is none of this one.
+    let mut last = if shared.notices.after(0).last().is_some_and(|newest| newest.number < last) {
+        0
+    } else {
+        last
+    };
+    send(Bytes::from_static(b"retry: 2000\n\n")).await?;
+    let mut status = shared.status.subscribe();
+    status.mark_changed();
+    let mut heartbeat = interval(HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // Created before the look, so that no notice is missed in between.
+        let added = shared.notices.added();
+        tokio::pin!(added);
+        added.as_mut().enable();
+        for notice in shared.notices.after(last) {
+            last = notice.number;
+            let data = serde_json::to_string(&notice).unwrap_or_default();
+            send(event("notice", Some(last), &data)).await?;
+        }
+        select! {
+            changed = status.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                let snapshot = status.borrow_and_update().clone();
+                let data = String::from_utf8_lossy(&snapshot);
+                // Dropped for a reader that is behind: the next one comes in a second.
+                if sender.capacity() > 1 {
+                    send(event("status", None, &data)).await?;
+                }
+            }
+            _ = heartbeat.tick() => send(event("heartbeat", None, "{}")).await?,
+            () = added => {}
+            () = sender.closed() => return Err(Gone),
+        }
+    }
+}

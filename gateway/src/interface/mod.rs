@@ -1,0 +1,188 @@
+//! The gateway's own interface, below `/_lanekeeper/`: the page, the status, and what an operator can do.
+//!
+//! - `status.rs` is the state as JSON, `events.rs` the same as a stream. `page.rs` has the files of the page.
+//! - `admin.rs` pauses and resumes lanes, and logs in. `prices.rs` has quotes for the page, `scans.rs` long lists of reads.
+//! - `json.rs` writes answers and reads requests.
+//!
+//! # Who may do what
+//! The page's own files and the health are for everybody. Reading needs a key, if clients are configured. What changes
+//! anything needs a header that no page of another site can send, and what an operator does needs the admin key.
+
+mod admin;
+mod events;
+mod json;
+mod page;
+pub(crate) mod prices;
+pub(crate) mod status;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode};
+use tokio::time::Instant;
+
+use crate::auth::{AuthError, Caller};
+use crate::body::ReplyBody;
+use crate::door::{ClientRequest, request};
+use crate::refusal::Refusal;
+use crate::shared::{Settings, Shared};
+
+/// Where the interface begins.
+pub(crate) const ROOT: &str = "/_lanekeeper";
+
+/// The header that says that a request was not made by a page of another site.
+const OWN_REQUEST: &str = "x-lanekeeper-request";
+
+/// Returns whether a path is one of the interface.
+pub(crate) fn is_own(path: &str) -> bool {
+    path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Who makes a request of the interface.
+struct Reader {
+    /// `None` on an open gateway, or with the admin key.
+    caller: Option<Caller>,
+}
+
+impl Reader {
+    /// Returns the name under which cool-downs count.
+    fn name(&self) -> Arc<str> {
+        self.caller.as_ref().map_or_else(|| "page".into(), |caller| Arc::clone(&caller.name))
+    }
+
+    /// Checks that the reader may use an account.
+    fn check_account(&self, account: &str) -> Result<(), Refusal> {
+        let own = self.caller.as_ref().and_then(|caller| caller.account.as_deref());
+        match own.is_none_or(|own| own == account) {
+            true => Ok(()),
+            false => Err(Refusal::new(StatusCode::FORBIDDEN, "this client has another account")),
+        }
+    }
+}
+
+/// Answers a request of the interface.
+pub(crate) async fn answer(
+    parts: Parts,
+    body: Incoming,
+    received: Instant,
+    shared: &Arc<Shared>,
+    settings: &Settings,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let path = parts.uri.path().to_owned();
+    let rest = path.strip_prefix(ROOT).unwrap_or_default();
+    let segments: Vec<&str> = rest.split('/').skip(1).collect();
+    let method = parts.method.clone();
+    if method == Method::GET || method == Method::HEAD {
+        match segments.as_slice() {
+            [] => return Ok(json::redirect("/_lanekeeper/")),
+            ["healthz"] => return Ok(json::text(StatusCode::OK, "ok\n")),
+            ["readyz"] => return Ok(ready(shared)),
+            [file] => {
+                if let Some(file) = page::file(file) {
+                    return Ok(file);
+                }
+            }
+            _ => {}
+        }
+    }
+    request::check_origin(&parts.headers, &settings.hosts)?;
+    let reader = reader(&parts.headers, settings)?;
+    let is_post = method == Method::POST;
+    if is_post && !parts.headers.contains_key(OWN_REQUEST) {
+        let message = format!("send the header `{OWN_REQUEST}: 1`, which no page of another site can");
+        return Err(Refusal::new(StatusCode::FORBIDDEN, message));
+    }
+    let target = parts.uri.path_and_query().map_or(path.as_str(), |target| target.as_str()).to_owned();
+    let limits = (shared.door.max_body, shared.door.read_timeout);
+    let body = request::read_body(body, limits.0, limits.1).await?;
+    let headers = parts.headers;
+    let request = ClientRequest { method, headers, path: path.clone(), target, body, received };
+    let admin = || settings.clients.check_admin(&request.headers).map_err(|error| {
+        admin_refusal(error, settings.clients.has_admin())
+    });
+    match (request.method.as_str(), segments.as_slice()) {
+        ("GET", ["status"]) => Ok(json::bytes(shared.status.borrow().clone())),
+        ("GET", ["events"]) => events::stream(shared, &request),
+        ("GET", ["metrics"]) => Ok(json::text(StatusCode::OK, &metrics_text(shared))),
+        ("GET", ["prices"]) => prices::read(shared, &reader, &request).await,
+        ("POST", ["refresh"]) => prices::refresh(shared, &reader, &request).await,
+        ("POST", ["login"]) => {
+            admin()?;
+            admin::login(shared, &request).await
+        }
+        ("POST", ["accounts", account, "lanes", lane, action @ ("pause" | "resume")]) => {
+            admin()?;
+            admin::set_lane(shared, account, lane, *action == "pause")
+        }
+        (_, ["status" | "events" | "metrics" | "prices" | "refresh" | "login"]) => Err(
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this address takes another method"),
+        ),
+        _ => Err(Refusal::new(StatusCode::NOT_FOUND, "the gateway has no such address")),
+    }
+}
+
+/// Returns who reads: on an open gateway everybody, otherwise a client or the admin.
+fn reader(headers: &HeaderMap, settings: &Settings) -> Result<Reader, Refusal> {
+    let clients = &settings.clients;
+    if clients.is_open() || clients.check_admin(headers).is_ok() {
+        return Ok(Reader { caller: None });
+    }
+    match clients.identify(headers) {
+        Ok(caller) => Ok(Reader { caller: Some(caller) }),
+        // The page asks for a key then, whatever was wrong with the last one.
+        Err(AuthError::Missing | AuthError::Wrong) => Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "send the key of a client or the admin key: `Authorization: Bearer NAME:SECRET`",
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn admin_refusal(error: AuthError, has_admin: bool) -> Refusal {
+    let message = match (error, has_admin) {
+        (AuthError::Ambiguous, _) => return error.into(),
+        (_, false) => "the gateway has no admin key: make one with `lanekeeper key new admin`",
+        (_, true) => "this needs the admin key: `Authorization: Bearer admin:SECRET`",
+    };
+    Refusal::new(StatusCode::FORBIDDEN, message)
+}
+
+/// Whether requests can be answered: the session is valid, and the gateway is not ending.
+fn ready(shared: &Shared) -> Response<ReplyBody> {
+    let expired = shared.accounts.values().find(|account| account.lanes.session().is_expired());
+    if shared.is_draining.load(Ordering::Relaxed) {
+        return json::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    match expired {
+        Some(account) => {
+            let text = format!("the session of the account {} has expired\n", account.name);
+            json::text(StatusCode::SERVICE_UNAVAILABLE, &text)
+        }
+        None => json::text(StatusCode::OK, "ready\n"),
+    }
+}
+
+fn metrics_text(shared: &Shared) -> String {
+    shared.samplers.iter().for_each(|sample| sample());
+    shared.metrics.render()
+}
+
+/// The headers of every answer of the interface.
+fn secure(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+             connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}

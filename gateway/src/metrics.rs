@@ -1,0 +1,110 @@
+//! The metrics of the gateway: those of the lanes, and those of the door, for Prometheus.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use lanekeeper::telemetry::Metrics;
+use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+const REQUESTS: &str = "lanekeeper_gateway_requests_total";
+const DURATION: &str = "lanekeeper_gateway_request_duration_seconds";
+
+/// The bounds of the durations, in seconds: from what the cache takes to the time of a client.
+const BOUNDS: [f64; 12] =
+    [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+static METADATA: Metadata<'static> =
+    Metadata::new("lanekeeper_gateway", Level::INFO, Some("lanekeeper_gateway"));
+
+/// The recorder of one gateway. The process may have another one.
+pub(crate) struct DoorMetrics {
+    recorder: Arc<PrometheusRecorder>,
+    handle: PrometheusHandle,
+}
+
+/// Passes on what lanes record.
+struct Shared(Arc<PrometheusRecorder>);
+
+impl DoorMetrics {
+    pub(crate) fn new() -> Result<Self, BuildError> {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), &BOUNDS)?
+            .build_recorder();
+        let handle = recorder.handle();
+        recorder.describe_counter(
+            KeyName::from_const_str(REQUESTS),
+            None,
+            SharedString::const_str("Requests of clients, by client, route class and status."),
+        );
+        recorder.describe_histogram(
+            KeyName::from_const_str(DURATION),
+            Some(Unit::Seconds),
+            SharedString::const_str("From the head of a request to its answer, by route class."),
+        );
+        Ok(Self { recorder: Arc::new(recorder), handle })
+    }
+
+    /// Returns the observer of an account's lanes.
+    pub(crate) fn of_account(&self, account: &str) -> Metrics {
+        let recorder = Shared(Arc::clone(&self.recorder));
+        Metrics::new().recorder(recorder).label("account", account.to_owned())
+    }
+
+    /// Counts a request.
+    pub(crate) fn request(
+        &self,
+        client: &Arc<str>,
+        class: &'static str,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        let class = Label::from_static_parts("class", class);
+        let labels = vec![
+            Label::new("client", Arc::clone(client)),
+            class.clone(),
+            Label::new("status", status.as_str().to_owned()),
+        ];
+        let key = Key::from_parts(REQUESTS, labels);
+        self.recorder.register_counter(&key, &METADATA).increment(1);
+        let key = Key::from_parts(DURATION, vec![class]);
+        self.recorder.register_histogram(&key, &METADATA).record(took.as_secs_f64());
+    }
+
+    /// Returns everything as text. Call [`upkeep`](Self::upkeep) now and then too.
+    pub(crate) fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    /// Lets the recorder forget what it no longer needs.
+    pub(crate) fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+}
+
+impl Recorder for Shared {
+    fn describe_counter(&self, key: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.0.describe_counter(key, unit, text);
+    }
+
+    fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.0.describe_gauge(key, unit, text);
+    }
+
+    fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, text: SharedString) {
+        self.0.describe_histogram(key, unit, text);
+    }
+
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> metrics::Counter {
+        self.0.register_counter(key, metadata)
+    }
+
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> metrics::Gauge {
+        self.0.register_gauge(key, metadata)
+    }
+
+    fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> metrics::Histogram {
+        self.0.register_histogram(key, metadata)
+    }
+}
