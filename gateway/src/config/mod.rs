@@ -1,15 +1,26 @@
-//! The settings of a gateway, as values. `file.rs` reads them from a file.
+//! The settings of a gateway, as values, from code or from a file.
+//!
+//! - `file` and `account_file` read a file, and know its keys.
+//! - `check` and `account_check` check what the settings mean together. `forms` has the forms of texts.
 //!
 //! Nothing here opens a socket or reads an environment variable. A secret is never a setting: a setting names the
 //! environment variable or the file that has it, or is the hash of a client's key.
+
+mod account_check;
+mod account_file;
+mod check;
+mod file;
+mod forms;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lanekeeper::broker::lanes;
 use lanekeeper::lane::Priority;
-use lanekeeper::{Budget, Effect, LaneConfig, Quota};
+use lanekeeper::quota::Limits;
+use lanekeeper::{Budget, Effect, LaneConfig, Quota, presets};
 
 /// The settings of a gateway.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +91,36 @@ pub enum Preset {
     Kite,
 }
 
+impl Preset {
+    /// Returns the address of the broker's API.
+    pub fn upstream(self) -> &'static str {
+        match self {
+            Self::Kite => "https://api.kite.trade",
+        }
+    }
+
+    /// Returns the names of its lanes.
+    pub fn lanes(self) -> &'static [&'static str] {
+        match self {
+            Self::Kite => &lanes::ALL,
+        }
+    }
+
+    /// Returns the names of its budgets.
+    pub fn budgets(self) -> &'static [&'static str] {
+        match self {
+            Self::Kite => &[lanes::ORDERS],
+        }
+    }
+
+    /// Returns the limits that the broker documents.
+    pub fn limits(self) -> Limits {
+        match self {
+            Self::Kite => presets::kite(),
+        }
+    }
+}
+
 /// How the gateway authenticates itself at an upstream: a header whose value is `prefix` and the content of an
 /// environment variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +140,22 @@ pub struct RouteConfig {
     pub pattern: String,
     /// What happens to its requests.
     pub action: RouteAction,
+}
+
+impl RouteConfig {
+    /// Returns the method of its pattern, which is `*` for any.
+    pub fn method(&self) -> &str {
+        self.pattern.split(' ').next().unwrap_or_default()
+    }
+
+    /// Returns whether its requests read or write: as its action says, or else by the method.
+    pub fn effect(&self) -> Effect {
+        let by_method = if self.method() == "GET" { Effect::Read } else { Effect::Write };
+        match &self.action {
+            RouteAction::Send(send) => send.effect.unwrap_or(by_method),
+            RouteAction::Refuse(_) => by_method,
+        }
+    }
 }
 
 /// What happens to the requests of a route.
@@ -129,6 +186,21 @@ pub struct SendRoute {
     pub cache: Option<Duration>,
 }
 
+impl SendRoute {
+    /// Returns a route through this lane, without budgets, and with the defaults.
+    pub fn new(lane: impl Into<String>) -> Self {
+        Self {
+            lane: lane.into(),
+            budgets: Vec::new(),
+            effect: None,
+            weight: 1,
+            priority: Priority::default(),
+            is_exit: false,
+            cache: None,
+        }
+    }
+}
+
 /// What happens to requests that no route describes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Unmatched {
@@ -147,6 +219,13 @@ pub struct ClientConfig {
     pub account: Option<String>,
     /// Its tier.
     pub tier: Option<String>,
+}
+
+impl ClientConfig {
+    /// Returns a client with this hash of its key, without a tier, of the only account.
+    pub fn new(key: impl Into<String>) -> Self {
+        Self { key: key.into(), account: None, tier: None }
+    }
 }
 
 /// What the clients of a tier may do. What is not set is not limited.
@@ -244,9 +323,41 @@ impl AccountConfig {
         }
     }
 
-    /// Returns an account at Kite, or at a server that speaks its wire.
+    /// Returns an account at Kite, or at a server that speaks its wire. A request that no route describes is sent through
+    /// the lane `transactional`.
     pub fn kite(upstream: impl Into<String>) -> Self {
-        Self { preset: Some(Preset::Kite), ..Self::new(upstream) }
+        let unmatched = Unmatched::Lane(lanes::TRANSACTIONAL.to_owned());
+        Self { preset: Some(Preset::Kite), unmatched, ..Self::new(upstream) }
+    }
+
+    /// Returns the names of its lanes.
+    pub fn lane_names(&self) -> Vec<&str> {
+        match self.preset {
+            Some(preset) => preset.lanes().to_vec(),
+            None => self.lanes.iter().map(|(name, _)| name.as_str()).collect(),
+        }
+    }
+
+    /// Returns the names of its budgets.
+    pub fn budget_names(&self) -> Vec<&str> {
+        match self.preset {
+            Some(preset) => preset.budgets().to_vec(),
+            None => self.budgets.iter().map(|(name, _)| name.as_str()).collect(),
+        }
+    }
+
+    /// Returns the quota of a lane: its own, or that of the preset.
+    pub fn quota_of_lane(&self, name: &str) -> Option<Quota> {
+        let own = self.lanes.iter().find(|(lane, _)| lane == name);
+        let own = own.and_then(|(_, config)| config.quota().cloned());
+        own.or_else(|| self.preset?.limits().of_lane(name).cloned())
+    }
+
+    /// Returns a budget: its own, or that of the preset.
+    pub fn budget(&self, name: &str) -> Option<Budget> {
+        let own = self.budgets.iter().find(|(budget, _)| budget == name);
+        let own = own.map(|(_, budget)| budget.clone());
+        own.or_else(|| self.preset?.limits().of_budget(name).cloned())
     }
 }
 
