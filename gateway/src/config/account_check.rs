@@ -17,11 +17,15 @@ const MAX_KEPT: u64 = 64 << 30;
 /// The longest message of a refusal, in bytes.
 const MAX_MESSAGE: usize = 1000;
 
+/// What is wrong with a key that only a preset reads.
+pub(super) const NO_PRESET: &str = "this has no effect without `preset: kite`";
+
 /// Checks the account at `path`.
 pub(super) fn account(checks: &mut Checks, path: &str, account: &AccountConfig) {
-    let key = |key: &str| join_path(path, key);
+    let key = |key: &str| format!("{path}.{key}");
     checks.report_error(key("upstream"), forms::check_upstream(&account.upstream));
     auth(checks, path, account);
+    of_preset(checks, path, account);
     lanes(checks, path, account);
     budgets(checks, path, account);
     routes(checks, path, account);
@@ -44,7 +48,26 @@ fn auth(checks: &mut Checks, path: &str, account: &AccountConfig) {
     checks.report_error(format!("{path}.header"), forms::check_auth_header(&auth.header));
     checks.report_error(format!("{path}.prefix"), forms::check_auth_prefix(&auth.prefix));
     if !forms::is_env_name(&auth.env) {
-        checks.report(format!("{path}.env"), "write the name of an environment variable");
+        checks.report(format!("{path}.env"), forms::ENV_NAME);
+    }
+}
+
+/// Checks what only a preset reads. Without one, a journal would seem to guard orders.
+fn of_preset(checks: &mut Checks, path: &str, account: &AccountConfig) {
+    let files = [("token_file", &account.token_file), ("journal", &account.journal)];
+    for (key, _) in files.iter().filter(|(_, file)| file.is_some() && account.preset.is_none()) {
+        checks.report(format!("{path}.{key}"), NO_PRESET);
+    }
+    if account.journal.is_some() && account.preset.is_some() && !account.guard {
+        checks.report(format!("{path}.journal"), "this has no effect with `guard: false`");
+    }
+    let names = [
+        ("api_key_env", &account.api_key_env),
+        ("access_token_env", &account.access_token_env),
+        ("api_secret_env", &account.api_secret_env),
+    ];
+    for (key, _) in names.iter().filter(|(_, name)| !forms::is_env_name(name)) {
+        checks.report(format!("{path}.{key}"), forms::ENV_NAME);
     }
 }
 

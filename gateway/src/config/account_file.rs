@@ -9,6 +9,7 @@ use lanekeeper::lane::LaneConfig;
 use lanekeeper::quota::{Limits, Reserve};
 use lanekeeper::{Budget, Effect, Quota};
 
+use super::account_check::NO_PRESET;
 use super::file::{priority, set};
 use super::{
     AccountConfig, Preset, RouteAction, RouteConfig, SendRoute, Unmatched, UpstreamAuth, forms,
@@ -54,7 +55,7 @@ pub(super) fn account(table: &mut Table<'_>) -> AccountConfig {
     set(&mut account.upstream_timeout, table.time("upstream_timeout"));
     if !table.has("preset") {
         for key in OF_PRESETS.into_iter().filter(|key| table.has(key)).collect::<Vec<_>>() {
-            table.report_invalid(key, "this has no effect without `preset: kite`");
+            table.report_invalid(key, NO_PRESET);
         }
     }
     account
@@ -87,7 +88,7 @@ fn auth(mut table: Table<'_>) -> UpstreamAuth {
 }
 
 fn env(table: &mut Table<'_>, key: &'static str) -> Option<String> {
-    let what = "the name of an environment variable";
+    let what = "the name of an environment variable, in capital letters";
     table.parsed(key, what, |text| forms::is_env_name(text).then(|| text.to_owned()))
 }
 

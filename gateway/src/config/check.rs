@@ -3,6 +3,7 @@
 //! The checks are of the values, so they hold for settings from a file and for those that are made in code. The file's
 //! reader adds the lines. `account_check` has the checks of an account.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -214,6 +215,13 @@ impl Checks {
         } else if config.accounts.len() > 1 && config.clients.is_empty() {
             let why = "write `clients`, each with its account, since there are several accounts";
             self.report("accounts", why);
+        }
+        let mut journals = BTreeSet::new();
+        for (name, account) in &config.accounts {
+            if account.journal.as_ref().is_some_and(|journal| !journals.insert(journal)) {
+                let path = format!("{}.journal", join_path("accounts", name));
+                self.report(path, "another account has this journal: write another file");
+            }
         }
     }
 }

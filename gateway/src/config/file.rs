@@ -5,8 +5,10 @@
 //! settings mean together is checked by [`GatewayConfig::check`], whose problems get their lines here.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::str::FromStr;
 
 use lanekeeper::config::reader::{self, ConfigNode, Format, Problems, Table};
 use lanekeeper::config::{ConfigError, Problem};
@@ -98,15 +100,18 @@ fn locate(problem: Problem, lines: &BTreeMap<String, usize>) -> Problem {
         let inner = path.strip_prefix("accounts.main").map(|rest| rest.trim_start_matches('.'));
         path = inner.unwrap_or(path);
     }
+    // `budget` is short for a list with one of them.
+    let short = path.strip_suffix('s').filter(|short| lines.contains_key(*short));
+    path = short.unwrap_or(path);
     // A key that is missing has the line of the table that lacks it.
-    let mut known = path;
-    let line = loop {
-        if let Some(line) = lines.get(known) {
-            break Some(*line);
-        }
-        known = known.rfind(['.', '[']).and_then(|end| known.get(..end)).unwrap_or_default();
-    };
+    let line = iter::successors(Some(path), |path| parent(path)).find_map(|path| lines.get(path));
+    let line = line.or(lines.get("")).copied();
     Problem::new(path, line, problem.message)
+}
+
+/// Returns the path of the table or the list that contains `path`.
+fn parent(path: &str) -> Option<&str> {
+    path.rfind(['.', '[']).and_then(|end| path.get(..end))
 }
 
 /// Returns whether two problems concern the same setting, or one the other's table. The second one then often follows
@@ -131,7 +136,8 @@ fn gateway(mut root: Table<'_>) -> GatewayConfig {
         &mut config.trusted_proxies,
         root.parsed_list("trusted_proxies", "the address of a proxy, as 10.0.0.1", parse::<IpAddr>),
     );
-    config.admin_key = root.text("admin_key", "the hash of a key").map(str::to_owned);
+    let admin_key = root.text("admin_key", "the hash of a key").unwrap_or_default().to_owned();
+    config.admin_key = root.has("admin_key").then_some(admin_key);
     config.door = door(&mut root);
     config.clients = named(&mut root, "clients", ClientConfig::new(""), client);
     config.tiers = named(&mut root, "tiers", TierConfig::default(), tier);
@@ -141,19 +147,16 @@ fn gateway(mut root: Table<'_>) -> GatewayConfig {
 }
 
 fn accounts(root: &mut Table<'_>) -> BTreeMap<String, AccountConfig> {
-    if !root.has("accounts") {
-        let account = account_file::account(root);
-        // Known, so that an error for a misspelt key names it.
-        root.table("accounts");
-        return BTreeMap::from([(ONLY_ACCOUNT.to_owned(), account)]);
-    }
-    account_file::report_beside_accounts(root);
-    let empty = AccountConfig::new("");
-    named(root, "accounts", empty, |mut table| {
+    let accounts = named(root, "accounts", AccountConfig::new(""), |mut table| {
         let account = account_file::account(&mut table);
         table.finish();
         account
-    })
+    });
+    if root.has("accounts") {
+        account_file::report_beside_accounts(root);
+        return accounts;
+    }
+    BTreeMap::from([(ONLY_ACCOUNT.to_owned(), account_file::account(root))])
 }
 
 /// Reads the tables in the table `key`. A name whose value cannot be read has the value `broken`, so that references to
@@ -223,6 +226,6 @@ pub(super) fn set<T>(setting: &mut T, value: Option<T>) {
 }
 
 /// Parses a text as any type.
-fn parse<T: std::str::FromStr>(text: &str) -> Option<T> {
+fn parse<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()
 }

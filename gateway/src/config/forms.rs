@@ -30,10 +30,13 @@ pub(super) fn is_key_hash(text: &str) -> bool {
     parts.is_some_and(|(salt, hash)| is_hex(salt, 32) && is_hex(hash, 64))
 }
 
-/// Returns whether a text can be the name of an environment variable. A secret that was written in its place is not,
-/// if it has a sign or begins with a digit.
+/// What the name of an environment variable must be.
+pub(super) const ENV_NAME: &str = "write the name of an environment variable, in capital letters";
+
+/// Returns whether a text can be the name of an environment variable. Only capital letters are taken, as for most
+/// variables, so that a secret that is written in the place of its variable is refused.
 pub(super) fn is_env_name(text: &str) -> bool {
-    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_allowed = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=100).contains(&text.len())
         && text.bytes().all(is_allowed)
         && !text.starts_with(|c: char| c.is_ascii_digit())
@@ -192,6 +195,16 @@ mod tests {
             format!("sha512:{salt}:{hash}"),
         ] {
             assert!(!is_key_hash(&text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_no_name_of_a_variable() {
+        for name in ["VENDOR_TOKEN", "T", "_X2"] {
+            assert!(is_env_name(name), "{name}");
+        }
+        for name in ["", "2X", "x7k2m9", "eyJhbGciOi.J", "A B", "A=B", &"X".repeat(101)] {
+            assert!(!is_env_name(name), "{name}");
         }
     }
 
