@@ -179,18 +179,19 @@ fn the_tables_of_the_chapter_have_the_keys_of_the_reader() {
     let account = keys_at("accounts: { a: { zzz: 1 } }", "");
     assert!(account.is_subset(&read), "{account:?}");
 
-    let (gateway, of_account) = (rows("Every key of the gateway"), rows("Every key of an account"));
+    let (gateway, account_rows) =
+        (rows("Every key of the gateway"), rows("Every key of an account"));
     let written: BTreeSet<String> = gateway
         .iter()
-        .chain(&of_account)
+        .chain(&account_rows)
         .map(|(key, _)| (*key).to_owned())
         .filter(|key| !key.ends_with(".*"))
         .collect();
     assert_eq!(written, read);
-    let of_account: BTreeSet<String> =
-        of_account.iter().map(|(key, _)| (*key).to_owned()).collect();
+    let account_rows: BTreeSet<String> =
+        account_rows.iter().map(|(key, _)| (*key).to_owned()).collect();
     let top_level: BTreeSet<String> =
-        of_account.into_iter().filter(|key| !key.contains(['.', '['])).collect();
+        account_rows.into_iter().filter(|key| !key.contains(['.', '['])).collect();
     assert_eq!(top_level, account);
 }
 

@@ -537,6 +537,14 @@ cache = '1s'",
 }
 
 #[test]
+fn an_item_of_a_list_has_its_own_line_in_toml_too() {
+    let text = "preset = 'kite'\nhosts = [\n  'a.example',\n  'b c',\n]\nroutes = [\n  7,\n]";
+    let error = GatewayConfig::from_toml(text).unwrap_err();
+    let found: Vec<_> = error.problems().iter().map(|it| (it.path.as_str(), it.line)).collect();
+    assert_eq!(found, [("hosts[1]", Some(4)), ("routes[0]", Some(7))]);
+}
+
+#[test]
 fn a_secret_is_refused_wherever_it_stands_and_never_repeated() {
     let secret = "Zq8hunter2";
     for place in [

@@ -139,3 +139,31 @@ fn parse_bytes(text: &str) -> Option<u64> {
     };
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::parse_bytes;
+
+    #[test]
+    fn a_size_is_a_whole_number_with_a_unit() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1000", 1000),
+            ("7 B", 7),
+            ("500 kB", 500_000),
+            ("2KB", 2000),
+            ("3 MB", 3_000_000),
+            ("4 GB", 4_000_000_000),
+            ("1 KiB", 1024),
+            (" 64 MiB ", 64 << 20),
+            ("2GiB", 2 << 30),
+        ] {
+            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+        }
+        for text in
+            ["", "MiB", "-1", "1.5 MiB", "1 Mb", "1 mib", "1 M", "1 MiB x", "99999999999 GiB"]
+        {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
+    }
+}

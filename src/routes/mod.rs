@@ -256,7 +256,12 @@ mod tests {
         let table = table(&["GET /a/*"]);
         let twice = table.clone().route("GET /a/*", lane("x")).unwrap_err();
         assert!(matches!(twice, RouteError::Duplicate { .. }), "{twice}");
-        assert!(table.route("POST /a/*", lane("x")).is_ok());
+        assert!(table.clone().route("POST /a/*", lane("x")).is_ok());
+        // The table is kept.
+        let mut kept = table.clone();
+        assert!(kept.insert("GET /a/*", lane("x")).is_err());
+        assert!(kept.insert("GET a", lane("x")).is_err());
+        assert_eq!(kept, table);
     }
 
     #[test]
