@@ -41,16 +41,23 @@ pub(crate) struct Numbered {
 }
 
 /// The last notices.
-#[derive(Default)]
 pub(crate) struct Notices {
     state: Mutex<State>,
     added: Notify,
 }
 
-#[derive(Default)]
 struct State {
     last: u64,
     kept: VecDeque<Numbered>,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        // Numbers go on over a restart, so that a reader that comes back misses nothing of the new process.
+        let last = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0);
+        let state = State { last, kept: VecDeque::new() };
+        Self { state: Mutex::new(state), added: Notify::new() }
+    }
 }
 
 impl Notices {

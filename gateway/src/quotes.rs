@@ -271,6 +271,11 @@ fn part(route: QuoteRoute, row: &RawValue) -> String {
     format!("{{{}}}", present.collect::<Vec<_>>().join(","))
 }
 
+/// Returns whether a row was in memory already.
+pub(crate) fn is_from_memory(row: &Cached<Row>) -> bool {
+    row.origin == Origin::Memory
+}
+
 /// Returns the last price of a row, as it was written.
 pub(crate) fn last_price(row: &RawValue) -> Option<String> {
     let members: HashMap<&str, &RawValue> = serde_json::from_str(row.get()).ok()?;

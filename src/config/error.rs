@@ -26,11 +26,9 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(
-        path: impl Into<String>,
-        line: Option<usize>,
-        message: impl Into<String>,
-    ) -> Self {
+    /// Returns a problem. Control characters in the message are escaped.
+    #[doc(hidden)]
+    pub fn new(path: impl Into<String>, line: Option<usize>, message: impl Into<String>) -> Self {
         // A message may repeat text of the file, and must stay on one line on any terminal.
         let message: String = message.into();
         let message = match message.contains(char::is_control) {
@@ -47,7 +45,8 @@ fn escape_control(c: char) -> String {
 
 impl ConfigError {
     /// Returns an error with these problems, sorted by line.
-    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+    #[doc(hidden)]
+    pub fn new(mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| problem.line);
         Self { file: None, problems }
     }

@@ -1,4 +1,4 @@
-//! Reads the settings of a lane and of its policies. Keys have the names of the methods that set them.
+//! Reads the settings of a lane and of its policies, and of a budget. Keys have the names of the methods that set them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::table::Table;
 use crate::lane::{
     ExpiredSessionPolicy, LaneConfig, LaneConfigError, OpenBreakerPolicy, OverflowPolicy,
 };
-use crate::quota::{Quota, RttCredit};
+use crate::quota::{Budget, Limits, Quota, Reserve, RttCredit};
 use crate::resilience::{BreakerMode, BreakerPolicy, PolicyError, RetryPolicy, ThrottlePolicy};
 
 /// Calls a setter for each key that is in a table. A key has the name of its setter.
@@ -22,7 +22,7 @@ macro_rules! set {
 }
 
 /// Reads a lane. `documented` is its quota in the preset, if there is one.
-pub(super) fn lane(mut table: Table<'_>, documented: Option<&Quota>) -> LaneConfig {
+pub fn lane(mut table: Table<'_>, documented: Option<&Quota>) -> LaneConfig {
     let overflow = [
         ("refuse", OverflowPolicy::Refuse),
         ("block", OverflowPolicy::Block),
@@ -175,6 +175,22 @@ fn throttle(mut table: Table<'_>) -> ThrottlePolicy {
     table.check_policy(policy.check());
     table.finish();
     policy
+}
+
+/// Reads a budget, and returns its quota and its reserve. Whether the reserve leaves a part of the budget to other
+/// calls can only be checked if the quota is known.
+pub fn budget(
+    name: &str,
+    mut table: Table<'_>,
+    preset: Option<&Limits>,
+) -> (Option<Quota>, Option<Reserve>) {
+    let (quota, reserve) = (table.quota("quota"), table.reserve("reserve"));
+    let documented = preset.and_then(|limits| limits.of_budget(name));
+    let known = quota.as_ref().or(documented.map(Budget::quota));
+    let reserved = reserve.or(documented.map(Budget::reserved));
+    reserve::check(&table, "budget", known, reserved, reserve);
+    table.finish();
+    (quota, reserve)
 }
 
 #[cfg(test)]

@@ -41,22 +41,23 @@
 //!
 //! - `node` is a file as a tree of values with lines. `toml` and `yaml` parse it.
 //! - `table` reads one table of the tree and collects problems.
-//! - `lanes` and `layers` know the keys. `apply` passes the settings to the builders.
+//! - `lanes` and `layers` know the keys. `reader` offers all of this to the crate of the gateway. `apply` passes the settings to the builders.
 
 mod apply;
 mod error;
 mod lanes;
 mod layers;
 mod node;
+#[doc(hidden)]
+pub mod reader;
 mod reserve;
 mod secret;
 mod table;
 mod toml;
+mod values;
 mod yaml;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use serde::{Deserialize, Deserializer, de};
@@ -65,13 +66,12 @@ pub use error::{ConfigError, Problem};
 
 use self::layers::{CacheOverrides, GuardOverrides};
 use self::node::ConfigNode;
-use self::table::{Problems, Table};
-use crate::bounded::{BoundedReader, ReadLimit};
+use self::reader::Format;
+use self::table::Table;
 use crate::broker::lanes as of_brokers;
 use crate::lane::CallOptions;
 use crate::presets;
 use crate::proxy::ProxyConfig;
-use crate::quota::{Budget, Limits, Quota, Reserve};
 
 /// The settings of lanes, budgets, layers and users from a file. See [the module](self).
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -92,35 +92,13 @@ pub struct UnknownUser {
     pub known: String,
 }
 
-/// Bounds the memory for a file that is not a configuration. Real ones are far smaller than 1 MiB.
-const READ_LIMIT: ReadLimit = ReadLimit::new(1 << 20, 1 << 20);
-
-fn read_text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    BoundedReader::new(File::open(path)?, READ_LIMIT).read_to_string(&mut text)?;
-    Ok(text)
-}
-
 impl Config {
     /// Reads a file of at most 1 MiB. Its extension selects the format: `.toml`, `.yaml` or `.yml`.
     ///
     /// # Errors
     /// The file cannot be read, or its content cannot be used. The error lists every problem.
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
-        let path = path.as_ref();
-        let kind = path.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
-        let read = match kind.to_ascii_lowercase().as_str() {
-            "toml" => Self::from_toml,
-            "yaml" | "yml" => Self::from_yaml,
-            _ => {
-                let why = "the name of the file must end in .toml, .yaml or .yml";
-                return Err(ConfigError::from(Problem::new("", None, why)).in_file(path));
-            }
-        };
-        read_text(path)
-            .map_err(|error| Problem::new("", None, format!("cannot be read: {error}")).into())
-            .and_then(|text| read(&text))
-            .map_err(|error| error.in_file(path))
+        reader::read_path(path.as_ref(), Self::from_table)
     }
 
     /// Reads TOML.
@@ -128,7 +106,7 @@ impl Config {
     /// # Errors
     /// The text is not TOML, or cannot be used. The error lists every problem.
     pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
-        Self::read(&toml::read(text)?)
+        reader::read_text(Format::Toml, text, Self::from_table)
     }
 
     /// Reads YAML. Anchors, aliases and tags are refused.
@@ -136,7 +114,7 @@ impl Config {
     /// # Errors
     /// The text is not YAML, or cannot be used. The error lists every problem.
     pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
-        Self::read(&yaml::read(text)?)
+        reader::read_text(Format::Yaml, text, Self::from_table)
     }
 
     /// Returns the settings of lanes and budgets.
@@ -194,15 +172,6 @@ impl Config {
         if problems.is_empty() { Ok(()) } else { Err(ConfigError::new(problems)) }
     }
 
-    fn read(root: &ConfigNode) -> Result<Self, ConfigError> {
-        let problems = Problems::default();
-        let config = Table::new(String::new(), root, &problems).map(Self::from_table);
-        match (problems.into_inner(), config) {
-            (none, Some(config)) if none.is_empty() => Ok(config),
-            (some, _) => Err(ConfigError::new(some)),
-        }
-    }
-
     fn from_table(mut root: Table<'_>) -> Self {
         let presets = presets::NAMES.map(|name| (name, name));
         let preset = root.choice("preset", &presets).and_then(presets::by_name);
@@ -220,7 +189,7 @@ impl Config {
             if is_unknown(name, &[of_brokers::ORDERS]) {
                 table.report_misplaced(unknown_name_message("budget", &[of_brokers::ORDERS]));
             }
-            let (quota, reserve) = budget(name, table, preset.as_ref());
+            let (quota, reserve) = lanes::budget(name, table, preset.as_ref());
             settings = settings.change_budget(name, quota, reserve);
         }
         if let Some(limits) = preset {
@@ -234,22 +203,6 @@ impl Config {
         root.finish();
         Self { settings, cache, guard, users }
     }
-}
-
-/// Reads a budget, and returns its quota and its reserve. Whether the reserve leaves a part of the budget to other
-/// calls can only be checked if the quota is known.
-fn budget(
-    name: &str,
-    mut table: Table<'_>,
-    preset: Option<&Limits>,
-) -> (Option<Quota>, Option<Reserve>) {
-    let (quota, reserve) = (table.quota("quota"), table.reserve("reserve"));
-    let documented = preset.and_then(|limits| limits.of_budget(name));
-    let known = quota.as_ref().or(documented.map(Budget::quota));
-    let reserved = reserve.or(documented.map(Budget::reserved));
-    reserve::check(&table, "budget", known, reserved, reserve);
-    table.finish();
-    (quota, reserve)
 }
 
 fn unknown_name_message(what: &str, known: &[&str]) -> String {
@@ -284,6 +237,7 @@ fn join_names(names: &[&str]) -> String {
 /// ```
 impl<'de> Deserialize<'de> for Config {
     fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        Self::read(&ConfigNode::deserialize(reader)?).map_err(de::Error::custom)
+        let root = ConfigNode::deserialize(reader)?;
+        reader::read_tree(&root, Self::from_table).map_err(de::Error::custom)
     }
 }

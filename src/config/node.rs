@@ -8,7 +8,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// A value and its line.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct ConfigNode {
+pub struct ConfigNode {
     /// The line, counted from 1. `None` if the values came through a deserializer of serde.
     pub(super) line: Option<usize>,
     pub(super) value: ConfigValue,
@@ -24,7 +24,7 @@ pub(super) enum ConfigValue {
     /// A number that is not an integer, or too large for `Int`.
     Float(f64),
     Text(String),
-    List,
+    List(Vec<ConfigNode>),
     Table(Vec<ConfigEntry>),
     /// A value of a type that no setting has: a date.
     Other,
@@ -37,6 +37,13 @@ pub(super) struct ConfigEntry {
     pub(super) node: ConfigNode,
 }
 
+impl ConfigNode {
+    /// Returns a table without settings.
+    pub fn empty() -> Self {
+        Self { line: None, value: ConfigValue::Table(Vec::new()) }
+    }
+}
+
 impl ConfigValue {
     /// Describes the kind of value, for an error. The content of a text is left out, since it may be a secret in a
     /// wrong place.
@@ -46,7 +53,7 @@ impl ConfigValue {
             Self::Bool(_) => "true or false",
             Self::Int(_) | Self::Float(_) => "a number",
             Self::Text(_) => "a text",
-            Self::List => "a list",
+            Self::List(_) => "a list",
             Self::Table(_) => "a table",
             Self::Other => "a date",
         }
@@ -119,8 +126,11 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<ConfigNode, A::Error> {
-        while items.next_element::<de::IgnoredAny>()?.is_some() {}
-        node_without_line(ConfigValue::List)
+        let mut nodes = Vec::new();
+        while let Some(node) = items.next_element()? {
+            nodes.push(node);
+        }
+        node_without_line(ConfigValue::List(nodes))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<ConfigNode, A::Error> {

@@ -1,6 +1,6 @@
 //! Reads one table of a configuration: a method for each kind of value, and a check for unknown keys at the end.
 //!
-//! Called by `lanes` and `layers`. Reading does not stop at the first mistake: each problem is recorded with its path
+//! Called by `lanes`, `layers` and the reader of the gateway. Reading does not stop at the first mistake: each problem is recorded with its path
 //! and line, so that one error lists all problems of a file.
 
 use std::cell::RefCell;
@@ -13,16 +13,16 @@ use crate::quota::{Quota, Reserve, parse_time};
 use crate::resilience::PolicyError;
 
 /// The problems found so far.
-pub(super) type Problems = RefCell<Vec<Problem>>;
+pub type Problems = RefCell<Vec<Problem>>;
 
 /// A table that is being read.
-pub(super) struct Table<'a> {
+pub struct Table<'a> {
     path: String,
     line: Option<usize>,
     content: TableContent<'a>,
     /// The keys that were read, which are all that exist.
     known_keys: Vec<&'static str>,
-    problems: &'a Problems,
+    pub(super) problems: &'a Problems,
 }
 
 #[derive(Clone, Copy)]
@@ -34,7 +34,7 @@ enum TableContent<'a> {
 
 impl<'a> Table<'a> {
     /// Returns the table at `path`, or reports that `node` is not a table.
-    pub(super) fn new(path: String, node: &'a ConfigNode, problems: &'a Problems) -> Option<Self> {
+    pub fn new(path: String, node: &'a ConfigNode, problems: &'a Problems) -> Option<Self> {
         let content = match &node.value {
             ConfigValue::Table(entries) => TableContent::Entries(entries),
             // An empty file is a table without settings. A key without a value is an unfinished line.
@@ -51,12 +51,12 @@ impl<'a> Table<'a> {
     }
 
     /// Reports that this table does not belong here.
-    pub(super) fn report_misplaced(&self, why: impl Into<String>) {
+    pub fn report_misplaced(&self, why: impl Into<String>) {
         self.problems.borrow_mut().push(Problem::new(&self.path, self.line, why));
     }
 
     /// Reports that the value of `key` is invalid.
-    pub(super) fn report_invalid(&self, key: &str, why: impl Into<String>) {
+    pub fn report_invalid(&self, key: &str, why: impl Into<String>) {
         let line = self.find(key).and_then(|node| node.line).or(self.line);
         self.problems.borrow_mut().push(Problem::new(self.key_path(key), line, why));
     }
@@ -72,7 +72,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads an integer that is not negative.
-    pub(super) fn number<N: TryFrom<i64>>(&mut self, key: &'static str) -> Option<N> {
+    pub fn number<N: TryFrom<i64>>(&mut self, key: &'static str) -> Option<N> {
         let node = self.get(key)?;
         self.as_number(key, node)
     }
@@ -84,7 +84,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a reserve: a number of slots, or a share such as `"5%"`.
-    pub(super) fn reserve(&mut self, key: &'static str) -> Option<Reserve> {
+    pub fn reserve(&mut self, key: &'static str) -> Option<Reserve> {
         let node = self.get(key)?;
         let ConfigValue::Text(text) = &node.value else {
             return self.as_number(key, node).map(Reserve::Slots);
@@ -130,19 +130,19 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a time with its unit.
-    pub(super) fn time(&mut self, key: &'static str) -> Option<Duration> {
+    pub fn time(&mut self, key: &'static str) -> Option<Duration> {
         let text = self.text(key, "a time with its unit, as \"250ms\" or \"5s\"")?;
         parse_time(text).map_err(|error| self.report_invalid(key, error.to_string())).ok()
     }
 
     /// Reads a time from `min` to one day.
-    pub(super) fn time_at_least(&mut self, key: &'static str, min: Duration) -> Option<Duration> {
+    pub fn time_at_least(&mut self, key: &'static str, min: Duration) -> Option<Duration> {
         let day = Duration::from_secs(86_400);
         self.time_between(key, min, day, "a day")
     }
 
     /// Reads a time from `min` to `max`. An error calls the latter `max_text`.
-    pub(super) fn time_between(
+    pub fn time_between(
         &mut self,
         key: &'static str,
         min: Duration,
@@ -161,7 +161,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a quota.
-    pub(super) fn quota(&mut self, key: &'static str) -> Option<Quota> {
+    pub fn quota(&mut self, key: &'static str) -> Option<Quota> {
         let text = self.text(key, "a quota, as \"10/s, 400/min\"")?;
         text.parse()
             .map_err(|error: crate::quota::ParseQuotaError| {
@@ -171,7 +171,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads one of several words.
-    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+    pub fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let all: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
         let one = format!("one of {}", all.join(", "));
         let text = self.text(key, &one)?;
@@ -183,7 +183,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a text. An error describes it as `what`.
-    pub(super) fn text(&mut self, key: &'static str, what: &str) -> Option<&'a str> {
+    pub fn text(&mut self, key: &'static str, what: &str) -> Option<&'a str> {
         let node = self.get(key)?;
         match &node.value {
             ConfigValue::Text(text) => Some(text),
@@ -195,7 +195,7 @@ impl<'a> Table<'a> {
     }
 
     /// Reads a table inside this one.
-    pub(super) fn table(&mut self, key: &'static str) -> Option<Self> {
+    pub fn table(&mut self, key: &'static str) -> Option<Self> {
         let node = self.get(key)?;
         Self::new(self.key_path(key), node, self.problems)
     }
@@ -214,7 +214,7 @@ impl<'a> Table<'a> {
 
     /// Reads the tables inside the table `key`, each with its name. If `short` is set, a text stands for a table with
     /// only the key `short`.
-    pub(super) fn named_tables(
+    pub fn named_tables(
         &mut self,
         key: &'static str,
         short: Option<&'static str>,
@@ -238,13 +238,18 @@ impl<'a> Table<'a> {
         entries.iter().filter_map(read).collect()
     }
 
+    /// Returns the keys that were read so far, which are all that exist.
+    pub fn known_keys(&self) -> Vec<&'static str> {
+        self.known_keys.clone()
+    }
+
     /// Returns whether `key` exists.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.find(key).is_some()
     }
 
     /// Reports the keys that were not read.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         let TableContent::Entries(entries) = self.content else { return };
         for ConfigEntry { key, .. } in entries {
             if !self.known_keys.contains(&key.as_str()) {
@@ -276,14 +281,15 @@ impl<'a> Table<'a> {
         number
     }
 
-    fn get(&mut self, key: &'static str) -> Option<&'a ConfigNode> {
+    /// Returns the value of `key`, which is a key that exists.
+    pub(super) fn get(&mut self, key: &'static str) -> Option<&'a ConfigNode> {
         if !self.known_keys.contains(&key) {
             self.known_keys.push(key);
         }
         self.find(key)
     }
 
-    fn find(&self, key: &str) -> Option<&'a ConfigNode> {
+    pub(super) fn find(&self, key: &str) -> Option<&'a ConfigNode> {
         match self.content {
             TableContent::Entries(entries) => {
                 entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
@@ -292,7 +298,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn key_path(&self, key: &str) -> String {
+    pub(super) fn key_path(&self, key: &str) -> String {
         match self.content {
             TableContent::Shorthand(short, _) if short == key => self.path.clone(),
             _ => join_path(&self.path, key),
@@ -332,14 +338,14 @@ fn is_shorthand(name: &str, text: &str) -> bool {
     secret::secret_key_error(name).is_none() || text.parse::<Quota>().is_ok()
 }
 
-fn is_off(value: &ConfigValue) -> bool {
+pub(super) fn is_off(value: &ConfigValue) -> bool {
     // YAML 1.1 reads `off` without quotes as false, and `false` is often written for it.
     matches!(value, ConfigValue::Bool(false))
         || matches!(value, ConfigValue::Text(text) if text == "off")
 }
 
 /// Returns the path of `key` in the table at `path`. The key is quoted if it is not a single word.
-pub(super) fn join_path(path: &str, key: &str) -> String {
+pub fn join_path(path: &str, key: &str) -> String {
     let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let bare = !key.is_empty() && key.chars().all(is_bare);
     let key = if bare { key.to_owned() } else { format!("{key:?}") };

@@ -1,6 +1,6 @@
 //! Parses YAML into a tree of values with lines.
 //!
-//! Settings need tables, texts and numbers. Other features of YAML are refused instead of being partly
+//! Settings need tables, lists, texts and numbers. Other features of YAML are refused instead of being partly
 //! supported: several documents, anchors and aliases (by which a short file can expand without bound),
 //! tags, keys that are not texts, and duplicate keys.
 
@@ -9,7 +9,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 use super::error::Problem;
 use super::node::{ConfigEntry, ConfigNode, ConfigValue};
 
-/// Bounds the recursion of the parser. Settings are nested three tables deep, so a deeper document is a mistake.
+/// Bounds the recursion of the parser. Settings are nested a few tables deep, so a deeper document is a mistake.
 const MAX_DEPTH: usize = 32;
 
 /// Parses a YAML document.
@@ -71,20 +71,20 @@ impl<'a> YamlReader<'a> {
             }
             Event::Scalar(text, ScalarStyle::Plain, ..) => parse_plain_scalar(&text),
             Event::Scalar(text, ..) => ConfigValue::Text(text.into_owned()),
-            Event::SequenceStart(..) => self.skip_list(depth)?,
+            Event::SequenceStart(..) => self.list(depth)?,
             Event::MappingStart(..) => self.table(depth)?,
             _ => return Err(yaml_problem(line, "the document makes no sense here")),
         };
         Ok(ConfigNode { line: Some(line), value })
     }
 
-    /// Skips a list. No setting is a list, so its content does not matter.
-    fn skip_list(&mut self, depth: usize) -> Result<ConfigValue, Problem> {
+    fn list(&mut self, depth: usize) -> Result<ConfigValue, Problem> {
+        let mut nodes = Vec::new();
         loop {
             match self.next()? {
-                (Event::SequenceEnd, _) => return Ok(ConfigValue::List),
-                (event, line) => self.node(event, line, depth + 1)?,
-            };
+                (Event::SequenceEnd, _) => return Ok(ConfigValue::List(nodes)),
+                (event, line) => nodes.push(self.node(event, line, depth + 1)?),
+            }
         }
     }
 

@@ -13,6 +13,8 @@
 mod path;
 mod pattern;
 
+use std::borrow::Cow;
+
 use self::path::check_path;
 use self::pattern::Pattern;
 use crate::proxy::LaneCall;
@@ -47,15 +49,15 @@ pub struct RouteTable {
 /// One row of a [`RouteTable`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    text: &'static str,
+    text: Cow<'static, str>,
     pattern: Pattern,
     call: LaneCall,
 }
 
 impl Route {
     /// Returns the pattern as it was written.
-    pub fn pattern(&self) -> &'static str {
-        self.text
+    pub fn pattern(&self) -> &str {
+        &self.text
     }
 
     /// Returns what the lanes have to know of the requests.
@@ -107,30 +109,51 @@ impl RouteTable {
         Self { routes: Vec::new(), other_reads, other_writes }
     }
 
-    /// Adds a route. Its pattern is also the name of its calls, unless they have one.
+    /// Adds a route. A pattern that is a literal is also the name of its calls, unless they have one. The pattern of a
+    /// file is not, because a [name](LaneCall::name) lives as long as the program.
     ///
     /// # Errors
     /// [`RouteError::Pattern`] and [`RouteError::Duplicate`].
-    pub fn route(mut self, pattern: &'static str, call: LaneCall) -> Result<Self, RouteError> {
-        let parsed = Pattern::parse(pattern)
-            .map_err(|why| RouteError::Pattern { pattern: pattern.to_owned(), why })?;
-        if let Some(known) = self.routes.iter().find(|route| route.pattern == parsed) {
-            let (first, second) = (known.text.to_owned(), pattern.to_owned());
+    pub fn route(
+        mut self,
+        pattern: impl Into<Cow<'static, str>>,
+        call: LaneCall,
+    ) -> Result<Self, RouteError> {
+        self.insert(pattern, call)?;
+        Ok(self)
+    }
+
+    /// Adds a route to a table that is kept if the route cannot be added. Otherwise like [`route`](Self::route).
+    ///
+    /// # Errors
+    /// [`RouteError::Pattern`] and [`RouteError::Duplicate`].
+    pub fn insert(
+        &mut self,
+        pattern: impl Into<Cow<'static, str>>,
+        call: LaneCall,
+    ) -> Result<(), RouteError> {
+        let text = pattern.into();
+        let pattern = match Pattern::parse(&text) {
+            Ok(pattern) => pattern,
+            Err(why) => return Err(RouteError::Pattern { pattern: text.into_owned(), why }),
+        };
+        if let Some(known) = self.routes.iter().find(|route| route.pattern == pattern) {
+            let (first, second) = (known.text.to_string(), text.into_owned());
             return Err(RouteError::Duplicate { first, second });
         }
-        self.routes.push(Route {
-            text: pattern,
-            pattern: parsed,
-            call: call.name_unless_set(pattern),
-        });
-        Ok(self)
+        let call = match text {
+            Cow::Borrowed(name) => call.name_unless_set(name),
+            Cow::Owned(_) => call,
+        };
+        self.routes.push(Route { text, pattern, call });
+        Ok(())
     }
 
     /// Adds a route of a table in this crate. One that cannot be added is left out: the tests of the table count them.
     #[cfg(feature = "kite")]
-    pub(crate) fn with_literal(self, pattern: &'static str, call: LaneCall) -> Self {
-        let before = self.clone();
-        self.route(pattern, call).unwrap_or(before)
+    pub(crate) fn with_literal(mut self, pattern: &'static str, call: LaneCall) -> Self {
+        let _ = self.insert(pattern, call);
+        self
     }
 
     /// Returns how a request is sent. `path` is without the query string.
@@ -180,7 +203,7 @@ mod tests {
 
     fn table(patterns: &[&'static str]) -> RouteTable {
         let table = RouteTable::new(lane("other reads"), lane("other writes"));
-        patterns.iter().fold(table, |table, pattern| table.route(pattern, lane(pattern)).unwrap())
+        patterns.iter().fold(table, |table, pattern| table.route(*pattern, lane(pattern)).unwrap())
     }
 
     #[test]
@@ -233,7 +256,12 @@ mod tests {
         let table = table(&["GET /a/*"]);
         let twice = table.clone().route("GET /a/*", lane("x")).unwrap_err();
         assert!(matches!(twice, RouteError::Duplicate { .. }), "{twice}");
-        assert!(table.route("POST /a/*", lane("x")).is_ok());
+        assert!(table.clone().route("POST /a/*", lane("x")).is_ok());
+        // The table is kept.
+        let mut kept = table.clone();
+        assert!(kept.insert("GET /a/*", lane("x")).is_err());
+        assert!(kept.insert("GET a", lane("x")).is_err());
+        assert_eq!(kept, table);
     }
 
     #[test]
@@ -242,5 +270,9 @@ mod tests {
         let table = table(&["GET /a"]).route("GET /b", named).unwrap();
         let names: Vec<_> = table.routes().map(|route| route.call().call_name()).collect();
         assert_eq!(names, ["GET /a", "quotes"]);
+        let from_a_file =
+            RouteTable::new(lane("a"), lane("a")).route("GET /a".to_owned(), lane("a"));
+        let names: Vec<_> = from_a_file.iter().flat_map(RouteTable::calls).collect();
+        assert_eq!(names[0].call_name(), "call");
     }
 }

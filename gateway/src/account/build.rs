@@ -11,8 +11,9 @@ use lanekeeper::brokers::kite::SecretString;
 use lanekeeper::lane::{CallOptions, ExpiredSessionPolicy, Observer, Priority};
 use lanekeeper::order_guard::GuardBuildError;
 use lanekeeper::proxy::{Lanes, LanesBuilder};
+use lanekeeper::telemetry::Metrics;
 use lanekeeper::{
-    BrokerProxy, BuildError, HasLanes, LaneConfig, LaneError, Limits, OrderGuard, PaceFile,
+    BrokerProxy, BuildError, LaneConfig, LaneError, Limits, OrderGuard, PaceFile,
     PaceFileError, PriorUsage, RouteError,
 };
 
@@ -86,8 +87,8 @@ pub(crate) struct Surroundings<'a> {
     /// Reads an environment variable.
     pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
     pub(crate) runtime: tokio::runtime::Handle,
-    /// Observes the lanes beside the account itself: metrics.
-    pub(crate) observer: Arc<dyn Observer>,
+    /// Observes the lanes beside the account itself.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// The lanes of Kite's preset, as the observer has to know them before they are built.
@@ -115,7 +116,7 @@ pub(crate) fn build(
     };
     let watch = LaneWatch::new(Arc::clone(&name), Arc::clone(with.notices), lane_names.clone());
     let watch = Arc::new(watch);
-    let observers: Vec<Arc<dyn Observer>> = vec![watch.clone(), Arc::clone(&with.observer)];
+    let observers: Vec<Arc<dyn Observer>> = vec![watch.clone(), with.metrics.clone()];
     let observer: Arc<dyn Observer> = Arc::new(observers);
     let (lanes, credentials, protocol, parts) = match config.preset {
         Some(Preset::Kite) => {
@@ -139,6 +140,8 @@ pub(crate) fn build(
         kept: KeptAnswers::new(config.kept_capacity),
         kite,
         watch,
+        metrics: Arc::clone(&with.metrics),
+        token_file: config.token_file.clone(),
         timeout: config.upstream_timeout,
         runtime: with.runtime.clone(),
     });

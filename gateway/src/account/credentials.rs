@@ -74,9 +74,8 @@ impl Credentials {
         value.set_sensitive(true);
         let mut state = self.state.write();
         state.value = Some(value);
-        if !state.secrets.iter().any(|known| known.expose_secret() == text) {
-            state.secrets.push(secret.clone());
-        }
+        state.secrets.retain(|known| known.expose_secret() != text);
+        state.secrets.push(secret.clone());
         if state.secrets.len() > MAX_PREVIOUS {
             state.secrets.remove(0);
         }
@@ -96,6 +95,12 @@ impl Credentials {
         if let Some(value) = &self.state.read().value {
             headers.insert(self.header.clone(), value.clone());
         }
+    }
+
+    /// Returns whether this is the secret that is in use.
+    pub(crate) fn is_present(&self, secret: &SecretString) -> bool {
+        let state = self.state.read();
+        state.secrets.last().is_some_and(|last| last.expose_secret() == secret.expose_secret())
     }
 
     /// Returns the secrets that no answer may show.

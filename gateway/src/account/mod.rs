@@ -12,16 +12,18 @@ mod kite;
 mod routes;
 mod watch;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use lanekeeper::lane::LaneStatus;
 use lanekeeper::proxy::Lanes;
+use lanekeeper::telemetry::Metrics;
 
 pub use build::AccountError;
-pub(crate) use build::build;
-pub(crate) use credentials::{Credentials, LoginError};
+pub(crate) use build::{Surroundings, build, read_token};
+pub(crate) use credentials::Credentials;
 pub(crate) use kite::KiteParts;
 pub(crate) use routes::{Matched, Routes};
 pub(crate) use watch::LaneWatch;
@@ -43,6 +45,9 @@ pub(crate) struct Account {
     /// Only of an account at Kite.
     pub(crate) kite: Option<KiteParts>,
     pub(crate) watch: Arc<LaneWatch>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Where a new token is written.
+    pub(crate) token_file: Option<PathBuf>,
     /// How long the upstream may take to answer.
     pub(crate) timeout: Duration,
     /// Where the exchanges with the upstream run.
@@ -59,6 +64,18 @@ impl Account {
         let mean = self.watch.mean_round_trip(lane).unwrap_or_default();
         // A slow upstream must not make every call too late.
         (2 * mean + MIN_ANSWER_MARGIN).min(client_time / 2)
+    }
+
+    /// Brings the states in the metrics up to date, which are sampled.
+    pub(crate) fn sample_metrics(&self) {
+        self.metrics.sample(&self.lanes.status());
+        let Some(kite) = &self.kite else { return };
+        if let Some(guard) = &kite.guard {
+            self.metrics.sample_guard(&guard.stats());
+        }
+        if let Some(quotes) = &kite.quotes {
+            self.metrics.sample_cache("quotes", &quotes.stats());
+        }
     }
 
     /// Returns how long one more call of this lane would wait.

@@ -1,15 +1,29 @@
-//! The settings of a gateway, as values. `file.rs` reads them from a file.
+//! The settings of a gateway, as values, from code or from a file.
+//!
+//! - The settings are plain values: those of the gateway here, those of an account in `account` and `route`.
+//! - `file` and `account_file` read a file, and know its keys.
+//! - `check` and `account_check` check what the settings mean together. `forms` has the forms of texts.
 //!
 //! Nothing here opens a socket or reads an environment variable. A secret is never a setting: a setting names the
 //! environment variable or the file that has it, or is the hash of a client's key.
 
+mod account;
+mod account_check;
+mod account_file;
+mod check;
+mod file;
+mod forms;
+mod route;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
+use lanekeeper::Quota;
 use lanekeeper::lane::Priority;
-use lanekeeper::{Budget, Effect, LaneConfig, Quota};
+
+pub use account::{AccountConfig, Preset, UpstreamAuth};
+pub use route::{RouteAction, RouteConfig, SendRoute, Unmatched};
 
 /// The settings of a gateway.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,112 +48,6 @@ pub struct GatewayConfig {
     pub door: DoorConfig,
 }
 
-/// One account at a broker, with its lanes.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct AccountConfig {
-    /// The address of the API, without a path: `https://api.kite.trade`.
-    pub upstream: String,
-    /// `Some(Preset::Kite)`, or a table of one's own.
-    pub preset: Option<Preset>,
-    /// How requests are authenticated at the upstream. `None` for the preset `kite`, which has its own.
-    pub auth: Option<UpstreamAuth>,
-    /// The file with the access token (preset `kite`), read again when it changes. Otherwise `KITE_ACCESS_TOKEN`.
-    pub token_file: Option<PathBuf>,
-    /// The environment variable with the API key (preset `kite`). The default is `KITE_API_KEY`.
-    pub api_key_env: String,
-    /// The environment variable with the access token. The default is `KITE_ACCESS_TOKEN`.
-    pub access_token_env: String,
-    /// The environment variable with the API secret, for a login at run time. The default is `KITE_API_SECRET`.
-    pub api_secret_env: String,
-    /// The lanes, in their order. In a preset: changes of its lanes.
-    pub lanes: Vec<(String, LaneConfig)>,
-    /// The budgets, in their order, each with its reserve. In a preset: changes of its budgets.
-    pub budgets: Vec<(String, Budget)>,
-    /// The routes. In a preset: in addition to its own, which they replace if the pattern is the same.
-    pub routes: Vec<RouteConfig>,
-    /// What happens to requests that no route describes.
-    pub unmatched: Unmatched,
-    /// How old a quote from memory may be (preset `kite`). Zero is off. The default is 1 s.
-    pub quote_ttl: Duration,
-    /// How much memory the kept answers may take, in bytes. The default is 64 MiB.
-    pub kept_capacity: u64,
-    /// The record of the calls that were made, for the next process: see [`lanekeeper::PaceFile`].
-    pub pace: Option<PathBuf>,
-    /// The journal of guarded placements (preset `kite`).
-    pub journal: Option<PathBuf>,
-    /// Whether placements and cancellations pass the order guard (preset `kite`). The default is `true`.
-    pub guard: bool,
-    /// How long the upstream may take to answer. The default is 7 s.
-    pub upstream_timeout: Duration,
-}
-
-/// A broker whose routes, lanes and wire are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Preset {
-    /// Zerodha's Kite Connect v3.
-    Kite,
-}
-
-/// How the gateway authenticates itself at an upstream: a header whose value is `prefix` and the content of an
-/// environment variable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpstreamAuth {
-    /// The name of the header, in lower case.
-    pub header: String,
-    /// What precedes the secret, such as `Bearer `.
-    pub prefix: String,
-    /// The environment variable.
-    pub env: String,
-}
-
-/// One row of a route table.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RouteConfig {
-    /// A method and a path with wildcards, as in `GET /stock/*`: see [`lanekeeper::RouteTable`].
-    pub pattern: String,
-    /// What happens to its requests.
-    pub action: RouteAction,
-}
-
-/// What happens to the requests of a route.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RouteAction {
-    /// They are answered with 403 and this message, and not sent.
-    Refuse(String),
-    /// They are sent through a lane.
-    Send(SendRoute),
-}
-
-/// How the requests of a route are sent.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SendRoute {
-    /// The lane.
-    pub lane: String,
-    /// The budgets that it is charged to as well.
-    pub budgets: Vec<String>,
-    /// Whether it reads or writes. By default `GET` and `HEAD` read, and everything else writes.
-    pub effect: Option<Effect>,
-    /// How many calls it counts as. The default is 1.
-    pub weight: u32,
-    /// Its priority, from 1 to 10. The default is 5.
-    pub priority: Priority,
-    /// Whether it is an exit, which is urgent and never held up.
-    pub is_exit: bool,
-    /// How long its answers are kept. Only of reads.
-    pub cache: Option<Duration>,
-}
-
-/// What happens to requests that no route describes.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Unmatched {
-    /// They are sent through this lane. By `GET` and `HEAD` they read, otherwise they write.
-    Lane(String),
-    /// They are answered with 404, and not sent.
-    Refuse,
-}
-
 /// One client: a program with a key of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
@@ -149,6 +57,13 @@ pub struct ClientConfig {
     pub account: Option<String>,
     /// Its tier.
     pub tier: Option<String>,
+}
+
+impl ClientConfig {
+    /// Returns a client with this hash of its key, without a tier, of the only account.
+    pub fn new(key: impl Into<String>) -> Self {
+        Self { key: key.into(), account: None, tier: None }
+    }
 }
 
 /// What the clients of a tier may do. What is not set is not limited.
@@ -220,36 +135,6 @@ impl Default for TierConfig {
             is_read_only: false,
             max_deadline: None,
         }
-    }
-}
-
-impl AccountConfig {
-    /// Returns an account at this upstream, without lanes or a preset.
-    pub fn new(upstream: impl Into<String>) -> Self {
-        Self {
-            upstream: upstream.into(),
-            preset: None,
-            auth: None,
-            token_file: None,
-            api_key_env: "KITE_API_KEY".to_owned(),
-            access_token_env: "KITE_ACCESS_TOKEN".to_owned(),
-            api_secret_env: "KITE_API_SECRET".to_owned(),
-            lanes: Vec::new(),
-            budgets: Vec::new(),
-            routes: Vec::new(),
-            unmatched: Unmatched::Refuse,
-            quote_ttl: Duration::from_secs(1),
-            kept_capacity: 64 << 20,
-            pace: None,
-            journal: None,
-            guard: true,
-            upstream_timeout: Duration::from_secs(7),
-        }
-    }
-
-    /// Returns an account at Kite, or at a server that speaks its wire.
-    pub fn kite(upstream: impl Into<String>) -> Self {
-        Self { preset: Some(Preset::Kite), ..Self::new(upstream) }
     }
 }
 

@@ -99,12 +99,7 @@ async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<
     #[derive(Serialize)]
     struct Empty {}
     let send = async |event: Bytes| sender.send(event).await.map_err(|_| Gone);
-    // A number from another run of the gateway is none of this one.
-    let mut last = if shared.notices.after(0).last().is_some_and(|newest| newest.number < last) {
-        0
-    } else {
-        last
-    };
+    let mut last = last;
     send(Bytes::from_static(b"retry: 2000\n\n")).await?;
     let mut status = shared.status.subscribe();
     status.mark_changed();

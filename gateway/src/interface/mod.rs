@@ -15,6 +15,8 @@ mod page;
 pub(crate) mod prices;
 pub(crate) mod status;
 
+pub(crate) use admin::renew;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -166,7 +168,7 @@ fn ready(shared: &Shared) -> Response<ReplyBody> {
 }
 
 fn metrics_text(shared: &Shared) -> String {
-    shared.samplers.iter().for_each(|sample| sample());
+    shared.accounts.values().for_each(|account| account.sample_metrics());
     shared.metrics.render()
 }
 

@@ -7,16 +7,19 @@
 //! - `forwarded.rs` is the broker that the guard calls: it forwards the client's request.
 //! - `placements.rs` knows which placements no client was told about, so that a client's own repetition is not a
 //!   second order. `told.rs` keeps that in a file, for the next process.
+//! - `recovery.rs` finds the orders of the process before.
 //! - `guarded.rs` sends one request through the guard, and says what its client gets.
 
 mod form;
 mod forwarded;
 mod guarded;
 mod placements;
+mod recovery;
 mod route;
 mod told;
 
 pub(crate) use guarded::{FINGERPRINT_FIELD, OrderCall, OrderReply, OrderResult, recovered};
 pub(crate) use placements::{Outcome, Placements, Told};
+pub(crate) use recovery::recover;
 pub(crate) use route::OrderRoute;
 pub(crate) use told::ToldFile;

@@ -25,7 +25,8 @@ use hyper::header::HeaderMap;
 use hyper::{Method, Request, Uri};
 use tokio::time::{Instant, timeout_at};
 
-pub(crate) use self::address::{AddressError, UpstreamAddress};
+pub use self::address::AddressError;
+pub(crate) use self::address::UpstreamAddress;
 pub(crate) use self::answer::{Answer, AnswerBody, RestOfBody};
 pub(crate) use self::headers::{remove_hop_by_hop, to_upstream};
 use self::pool::{Connection, Pool};

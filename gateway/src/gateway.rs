@@ -1,0 +1,357 @@
+//! A running gateway: started from its settings, reloaded, drained and stopped.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use lanekeeper::config::ConfigError;
+use lanekeeper::lane::Shutdown;
+use lanekeeper::Clock;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::account::{self, Account, AccountError, Routes, Surroundings};
+use crate::auth::Clients;
+use crate::clients::ClientCounts;
+use crate::config::GatewayConfig;
+use crate::door;
+use crate::interface::prices::CoolDowns;
+use crate::interface::status::Sampler;
+use crate::metrics::DoorMetrics;
+use crate::notices::{Notice, Notices, Severity};
+use crate::shared::{DoorCounts, Settings, Shared};
+use crate::token_file;
+
+/// How many threads may block: a placement waits on one, and so does a batch of quotes.
+const MAX_BLOCKING_THREADS: usize = 1024;
+
+/// How long the runtime waits for threads that still block when the gateway ends.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(500);
+
+/// Why a gateway cannot start, or cannot take new settings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// The settings contradict each other, or themselves.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An account cannot be used.
+    #[error("the account {account}: {source}")]
+    Account {
+        /// The name of the account.
+        account: String,
+        /// The reason.
+        source: AccountError,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// The operating system gave no threads, or the metrics cannot be set up.
+    #[error("cannot start: {0}")]
+    Start(String),
+    /// A setting changed that only a new gateway can take.
+    #[error("the gateway has to be started anew for a change of {what}")]
+    NeedsRestart {
+        /// What changed.
+        what: String,
+    },
+}
+
+/// A builder of a [`Gateway`].
+pub struct GatewayBuilder {
+    config: GatewayConfig,
+    environment: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+}
+
+/// A running gateway. Dropping it stops it.
+///
+/// ```
+/// use lanekeeper_gateway::Gateway;
+/// use lanekeeper_gateway::config::{AccountConfig, GatewayConfig};
+/// use lanekeeper_simulator::SimulatedExchange;
+///
+/// let exchange = SimulatedExchange::builder().start()?;
+/// let mut config = GatewayConfig::new(AccountConfig::kite(exchange.base_url()));
+/// config.listen = "127.0.0.1:0".parse()?;
+/// let gateway = Gateway::builder(config)
+///     .secret("KITE_API_KEY", "key")
+///     .secret("KITE_ACCESS_TOKEN", "the token of the day")
+///     .start()?;
+/// // .. point any client of Kite at `gateway.base_url()`.
+/// assert!(gateway.base_url().starts_with("http://127.0.0.1:"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Gateway {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    config: parking_lot::Mutex<GatewayConfig>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl GatewayBuilder {
+    /// Gives a secret directly, in place of the environment variable of this name.
+    #[must_use]
+    pub fn secret(self, variable: impl Into<String>, value: impl Into<String>) -> Self {
+        let (variable, value) = (variable.into(), value.into());
+        let before = self.environment;
+        let environment = Box::new(move |name: &str| match name == variable {
+            true => Some(value.clone()),
+            false => before(name),
+        });
+        Self { environment, ..self }
+    }
+
+    /// Checks the settings, starts the lanes, and listens.
+    ///
+    /// # Errors
+    /// The settings cannot be used, a secret is missing, or the address is taken. Nothing runs then.
+    pub fn start(self) -> Result<Gateway, GatewayError> {
+        let Self { config, environment } = self;
+        config.check()?;
+        let start = |error: String| GatewayError::Start(error);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("gateway")
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(MAX_BLOCKING_THREADS)
+            .build()
+            .map_err(|error| start(error.to_string()))?;
+        let bind = |source| GatewayError::Bind { address: config.listen, source };
+        let socket = std::net::TcpListener::bind(config.listen).map_err(bind)?;
+        socket.set_nonblocking(true).map_err(bind)?;
+        let address = socket.local_addr().map_err(bind)?;
+        let listener = {
+            let _entered = runtime.enter();
+            TcpListener::from_std(socket).map_err(bind)?
+        };
+        let metrics = DoorMetrics::new().map_err(|error| start(error.to_string()))?;
+        let notices = Arc::new(Notices::default());
+        let mut accounts = BTreeMap::new();
+        for (name, account) in &config.accounts {
+            let built = account::build(account, &Surroundings {
+                name,
+                notices: &notices,
+                environment: &*environment,
+                runtime: runtime.handle().clone(),
+                metrics: Arc::new(metrics.of_account(name)),
+            });
+            let built = built.map_err(|source| GatewayError::Account { account: name.clone(), source })?;
+            accounts.insert(Arc::<str>::from(name.as_str()), built);
+        }
+        let clock = Clock::system();
+        let settings = settings(&config, &clock, None);
+        let shared = Arc::new(Shared {
+            accounts,
+            settings: ArcSwap::from_pointee(settings),
+            door: config.door.clone(),
+            notices,
+            counts: DoorCounts::default(),
+            clients: ClientCounts::default(),
+            metrics,
+            status: watch::Sender::new(Bytes::new()),
+            cool_downs: CoolDowns::default(),
+            is_draining: AtomicBool::new(false),
+            started: Instant::now(),
+            clock,
+        });
+        shared.status.send_replace(Sampler::new().sample(&shared));
+        let (stop, stopped) = oneshot::channel();
+        let files: Vec<_> = config
+            .accounts
+            .iter()
+            .filter_map(|(name, account)| Some((name.clone(), account.token_file.clone()?)))
+            .collect();
+        let thread = {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name("gateway".to_owned())
+                .spawn(move || run(runtime, listener, &shared, files, stopped))
+                .map_err(|error| start(error.to_string()))?
+        };
+        let config = parking_lot::Mutex::new(config);
+        Ok(Gateway { address, shared, config, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Gateway {
+    /// Returns a builder of a gateway with these settings. Secrets are taken from the environment of the process.
+    pub fn builder(config: GatewayConfig) -> GatewayBuilder {
+        GatewayBuilder { config, environment: Box::new(|name| std::env::var(name).ok()) }
+    }
+
+    /// Returns where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the address for clients, without a slash at its end.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Returns the address of the page.
+    pub fn page_url(&self) -> String {
+        format!("http://{}{}/", self.address, crate::interface::ROOT)
+    }
+
+    /// Returns the status as JSON, as `GET /_lanekeeper/status` does.
+    pub fn status_json(&self) -> String {
+        String::from_utf8_lossy(&self.shared.status.borrow()).into_owned()
+    }
+
+    /// Takes new settings: clients, tiers, hosts, trusted proxies, routes, and the quotas of lanes and budgets. All of
+    /// them, or none.
+    ///
+    /// # Errors
+    /// The settings cannot be used, or a change needs a new gateway. Nothing has changed then.
+    pub fn reload(&self, config: GatewayConfig) -> Result<(), GatewayError> {
+        config.check()?;
+        let mut present = self.config.lock();
+        let changes = crate::reload::changes(&present, &config)?;
+        let mut routes = Vec::new();
+        for (name, account) in &self.shared.accounts {
+            let Some(new) = config.accounts.get(&**name) else { continue };
+            let error =
+                |source| GatewayError::Account { account: name.to_string(), source };
+            let table = Routes::new(new).map_err(|source| error(source.into()))?;
+            let check = table.calls().try_for_each(|call| account.lanes.check(call));
+            check.map_err(|source| error(source.into()))?;
+            routes.push((account, table));
+        }
+        // From here on nothing fails.
+        for (account, table) in routes {
+            account.routes.store(Arc::new(table));
+        }
+        changes.apply(&self.shared.accounts);
+        let before = self.shared.settings.load();
+        let settings = settings(&config, &self.shared.clock, Some(&before.clients));
+        self.shared.settings.store(Arc::new(settings));
+        *present = config;
+        self.shared.notices.push(Notice {
+            kind: "reload",
+            severity: Severity::Info,
+            account: None,
+            lane: None,
+            text: "the configuration was read again".to_owned(),
+        });
+        Ok(())
+    }
+
+    /// Ends the gateway in order: what is queued is still sent, what is in flight is waited for, and new requests are
+    /// refused as not sent. Takes at most `limit`, and a second more. Returns whether all clients were answered.
+    pub fn drain(mut self, limit: Duration) -> bool {
+        let shared = &self.shared;
+        shared.is_draining.store(true, Ordering::Relaxed);
+        shared.notices.push(Notice {
+            kind: "drain",
+            severity: Severity::Info,
+            account: None,
+            lane: None,
+            text: format!("the gateway ends within {limit:?}"),
+        });
+        let drain = |account: &Arc<Account>| {
+            let lanes = account.lanes.clone();
+            std::thread::spawn(move || lanes.shutdown(Shutdown::Drain(limit)))
+        };
+        let drains: Vec<_> = shared.accounts.values().map(drain).collect();
+        let summaries: Vec<_> = drains.into_iter().filter_map(|drain| drain.join().ok()).collect();
+        let is_complete = summaries.iter().all(|summary| summary.in_flight == 0);
+        // The answers have still to be written.
+        let until = Instant::now() + Duration::from_secs(1);
+        while shared.counts.in_progress.load(Ordering::Relaxed) > 0 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let is_answered = shared.counts.in_progress.load(Ordering::Relaxed) == 0;
+        self.stop();
+        is_complete && is_answered
+    }
+
+    fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // An error means that the thread panicked, which it has reported.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for GatewayBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+fn settings(config: &GatewayConfig, clock: &Clock, earlier: Option<&Clients>) -> Settings {
+    Settings {
+        clients: Clients::new(config, clock, earlier),
+        hosts: config.hosts.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+    }
+}
+
+fn run(
+    runtime: Runtime,
+    listener: TcpListener,
+    shared: &Arc<Shared>,
+    token_files: Vec<(String, std::path::PathBuf)>,
+    stopped: oneshot::Receiver<()>,
+) {
+    runtime.block_on(async {
+        tokio::spawn(door::accept(listener, Arc::clone(shared)));
+        tokio::spawn(sample(Arc::clone(shared)));
+        for (name, path) in token_files {
+            if let Some(account) = shared.account(Some(&name)) {
+                tokio::spawn(token_file::watch(Arc::clone(shared), Arc::clone(account), path));
+            }
+        }
+        for account in shared.accounts.values() {
+            let (account, notices) = (Arc::clone(account), Arc::clone(&shared.notices));
+            tokio::task::spawn_blocking(move || crate::orders::recover(&account, &notices));
+        }
+        // An error means that the handle was dropped.
+        let _ = stopped.await;
+    });
+    // So that the workers of the lanes, which use the runtime, end before it does.
+    for account in shared.accounts.values() {
+        account.lanes.shutdown(Shutdown::Now);
+    }
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+}
+
+/// Takes a snapshot each second.
+async fn sample(shared: Arc<Shared>) {
+    let mut sampler = Sampler::new();
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let status = sampler.sample(&shared);
+        shared.status.send_replace(status);
+        shared.metrics.upkeep();
+    }
+}

@@ -1,0 +1,315 @@
+//! The state of a gateway as JSON: a snapshot each second, for the page, the terminal and programs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lanekeeper::jiff::Timestamp;
+use lanekeeper::lane::{BudgetStatus, LaneState, LaneStatus, WindowStatus};
+use lanekeeper::resilience::BreakerState;
+use serde::Serialize;
+
+use crate::account::Account;
+use crate::judge::Protocol;
+use crate::kept::KeptStats;
+use crate::shared::Shared;
+
+/// A wait that a client notices.
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
+/// How well things are, the worst first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Health {
+    Draining,
+    BrokerDown,
+    SessionExpired,
+    Paused,
+    Limited,
+    Ok,
+}
+
+#[derive(Serialize)]
+struct StatusView<'a> {
+    version: &'static str,
+    at: Timestamp,
+    uptime: f64,
+    health: Health,
+    is_loopback_open: bool,
+    cool_down: f64,
+    accounts: Vec<AccountView<'a>>,
+    clients: Vec<ClientView>,
+    door: DoorView,
+    scans: Vec<serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct AccountView<'a> {
+    name: &'a str,
+    preset: Option<&'static str>,
+    upstream: &'a str,
+    health: Health,
+    session_expired: bool,
+    lanes: Vec<LaneView>,
+    budgets: Vec<BudgetView>,
+    quotes: Option<QuotesView>,
+    kept: KeptStats,
+    orders: Option<OrdersView>,
+}
+
+#[derive(Serialize)]
+struct LaneView {
+    lane: &'static str,
+    state: &'static str,
+    queued: usize,
+    capacity: usize,
+    queued_by_priority: BTreeMap<u8, usize>,
+    queued_by_user: BTreeMap<String, usize>,
+    oldest_wait: Option<f64>,
+    in_flight: u32,
+    max_in_flight: usize,
+    retrying: usize,
+    paused_for: Option<f64>,
+    quota: String,
+    rate: Option<f64>,
+    rate_percent: u32,
+    breaker: &'static str,
+    breakers: BTreeMap<&'static str, &'static str>,
+    windows: Vec<WindowView>,
+    estimated_wait: Option<f64>,
+    round_trip: Option<f64>,
+    answered: u64,
+    refused: u64,
+    calls_per_second: f64,
+    refused_per_second: f64,
+}
+
+#[derive(Serialize)]
+struct WindowView {
+    window: String,
+    is_cut: bool,
+    limit: u32,
+    used: u32,
+    left: u32,
+    reserve: u32,
+    next_free: Option<f64>,
+    resets: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct BudgetView {
+    budget: &'static str,
+    windows: Vec<WindowView>,
+}
+
+#[derive(Serialize)]
+struct QuotesView {
+    hits: u64,
+    misses: u64,
+    joined: u64,
+    entries: usize,
+    requests: u64,
+    mean_age: f64,
+}
+
+#[derive(Serialize)]
+struct OrdersView {
+    placed: u64,
+    rejected: u64,
+    found_late: u64,
+    absent: u64,
+    unknown: u64,
+    pending: usize,
+}
+
+#[derive(Serialize)]
+struct ClientView {
+    name: Arc<str>,
+    tier: Option<Arc<str>>,
+    requests: u64,
+    waiting: u64,
+    refused: u64,
+    from_cache: u64,
+}
+
+#[derive(Serialize)]
+struct DoorView {
+    connections: u64,
+    requests: u64,
+    in_progress: u64,
+}
+
+/// Takes snapshots, and knows the counts of the one before.
+pub(crate) struct Sampler {
+    at: Instant,
+    /// By account and lane: answered and refused.
+    counts: HashMap<(Arc<str>, &'static str), (u64, u64)>,
+}
+
+impl Sampler {
+    pub(crate) fn new() -> Self {
+        Self { at: Instant::now(), counts: HashMap::new() }
+    }
+
+    /// Returns a snapshot as JSON.
+    pub(crate) fn sample(&mut self, shared: &Shared) -> Bytes {
+        let now = Instant::now();
+        let since = now - self.at;
+        self.at = now;
+        let settings = shared.settings.load();
+        let accounts: Vec<_> =
+            shared.accounts.values().map(|account| self.account(account, since)).collect();
+        let is_draining = shared.is_draining.load(Ordering::Relaxed);
+        let worst = accounts.iter().map(|account| account.health).min().unwrap_or(Health::Ok);
+        let view = StatusView {
+            version: env!("CARGO_PKG_VERSION"),
+            at: Timestamp::now(),
+            uptime: shared.started.elapsed().as_secs_f64(),
+            health: if is_draining { Health::Draining } else { worst },
+            is_loopback_open: settings.clients.is_open(),
+            cool_down: shared.door.cool_down.as_secs_f64(),
+            accounts,
+            clients: clients(shared),
+            door: DoorView {
+                connections: shared.counts.connections.load(Ordering::Relaxed),
+                requests: shared.counts.requests.load(Ordering::Relaxed),
+                in_progress: shared.counts.in_progress.load(Ordering::Relaxed),
+            },
+            scans: Vec::new(),
+        };
+        serde_json::to_vec(&view).unwrap_or_default().into()
+    }
+
+    fn account<'a>(&mut self, account: &'a Account, since: Duration) -> AccountView<'a> {
+        let status = account.lanes.status();
+        let health = health(&status.lanes, status.session_expired);
+        let kite = account.kite.as_ref();
+        let lanes = status.lanes.into_iter().map(|lane| {
+            let now = account.watch.counts(lane.lane);
+            let key = (Arc::clone(&account.name), lane.lane);
+            let before = self.counts.insert(key, now).unwrap_or(now);
+            lane_view(lane, before, now, since)
+        });
+        AccountView {
+            name: &account.name,
+            preset: (account.protocol == Protocol::Kite).then_some("kite"),
+            upstream: account.upstream.address().as_str(),
+            health,
+            session_expired: status.session_expired,
+            lanes: lanes.collect(),
+            budgets: status.budgets.into_iter().map(budget_view).collect(),
+            quotes: kite.and_then(|kite| kite.quotes.as_ref()).map(|quotes| {
+                let stats = quotes.stats();
+                QuotesView {
+                    hits: stats.hits,
+                    misses: stats.misses,
+                    joined: stats.joined,
+                    entries: stats.entries,
+                    requests: stats.batches,
+                    mean_age: stats.mean_age.as_secs_f64(),
+                }
+            }),
+            kept: account.kept.stats(),
+            orders: kite.and_then(|kite| kite.guard.as_ref()).map(|guard| {
+                let stats = guard.stats();
+                OrdersView {
+                    placed: stats.placed + stats.partly_placed,
+                    rejected: stats.rejected,
+                    found_late: stats.turned_up,
+                    absent: stats.absent,
+                    unknown: stats.unknown,
+                    pending: stats.pending,
+                }
+            }),
+        }
+    }
+}
+
+fn health(lanes: &[LaneStatus], session_expired: bool) -> Health {
+    let of = |lane: &LaneStatus| {
+        if lane.breaker == BreakerState::Open {
+            Health::BrokerDown
+        } else if lane.state == LaneState::Paused || lane.paused_for.is_some() {
+            Health::Paused
+        } else if lane.rate_percent < 100
+            || lane.oldest_wait.is_some_and(|wait| wait > LONG_WAIT)
+            || lane.queued > 0 && lane.estimated_wait.is_some_and(|wait| wait > LONG_WAIT)
+        {
+            Health::Limited
+        } else {
+            Health::Ok
+        }
+    };
+    let session = session_expired.then_some(Health::SessionExpired);
+    lanes.iter().map(of).chain(session).min().unwrap_or(Health::Ok)
+}
+
+fn seconds(time: Option<Duration>) -> Option<f64> {
+    time.map(|time| time.as_secs_f64())
+}
+
+fn lane_view(lane: LaneStatus, before: (u64, u64), now: (u64, u64), since: Duration) -> LaneView {
+    let per_second = |before: u64, now: u64| {
+        // A count of less than 2^53 is exact as a float.
+        #[allow(clippy::cast_precision_loss)]
+        let calls = now.saturating_sub(before) as f64;
+        if since.is_zero() { 0.0 } else { calls / since.as_secs_f64() }
+    };
+    LaneView {
+        lane: lane.lane,
+        state: lane.state.as_str(),
+        queued: lane.queued,
+        capacity: lane.capacity,
+        queued_by_priority: lane.queued_by_priority,
+        queued_by_user: lane.queued_by_user,
+        oldest_wait: seconds(lane.oldest_wait),
+        in_flight: lane.in_flight,
+        max_in_flight: lane.max_in_flight,
+        retrying: lane.retrying,
+        paused_for: seconds(lane.paused_for),
+        quota: lane.quota,
+        rate: lane.rate,
+        rate_percent: lane.rate_percent,
+        breaker: lane.breaker.as_str(),
+        breakers: lane.breakers.into_iter().map(|(class, state)| (class, state.as_str())).collect(),
+        windows: lane.windows.into_iter().map(window_view).collect(),
+        estimated_wait: seconds(lane.estimated_wait),
+        round_trip: seconds(lane.mean_round_trip),
+        answered: now.0,
+        refused: now.1,
+        calls_per_second: per_second(before.0, now.0),
+        refused_per_second: per_second(before.1, now.1),
+    }
+}
+
+fn window_view(window: WindowStatus) -> WindowView {
+    let WindowStatus { window: text, is_cut, limit, used, left, reserve, next_free, resets, .. } =
+        window;
+    let (next_free, resets) = (seconds(next_free), seconds(resets));
+    WindowView { window: text, is_cut, limit, used, left, reserve, next_free, resets }
+}
+
+fn budget_view(budget: BudgetStatus) -> BudgetView {
+    let windows = budget.windows.into_iter().map(window_view).collect();
+    BudgetView { budget: budget.budget, windows }
+}
+
+fn clients(shared: &Shared) -> Vec<ClientView> {
+    let settings = shared.settings.load();
+    let tiers = settings.clients.names();
+    // A configured client is shown before its first request too.
+    tiers.keys().for_each(|name| drop(shared.clients.of(name)));
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let all = shared.clients.all().into_iter();
+    all.map(|(name, counts)| ClientView {
+        tier: tiers.get(&name).cloned().flatten(),
+        name,
+        requests: load(&counts.requests),
+        waiting: load(&counts.waiting),
+        refused: load(&counts.refused),
+        from_cache: load(&counts.from_cache),
+    })
+    .collect()
+}
