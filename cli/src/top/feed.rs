@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::client::Gateway;
 use super::model::{self, Notice, Status};
 use super::sse::{Decoder, Event};
-use super::text::Text;
+use super::text::{Text, time};
 
 /// The pieces of a stream that wait for the decoder. A full channel stops the reader, and then the gateway.
 const PIECES: usize = 16;
@@ -40,7 +40,7 @@ pub struct Patience {
     /// The first pause before the stream is opened again. It doubles with each failure.
     pub first_pause: Duration,
     /// The longest pause.
-    pub longest_pause: Duration,
+    pub max_pause: Duration,
 }
 
 impl Default for Patience {
@@ -48,7 +48,7 @@ impl Default for Patience {
         Self {
             silence: Duration::from_secs(15),
             first_pause: Duration::from_secs(1),
-            longest_pause: Duration::from_secs(15),
+            max_pause: Duration::from_secs(15),
         }
     }
 }
@@ -98,7 +98,7 @@ impl Feed {
             if let End::Lost(why) = self.follow_one_connection()? {
                 self.tell(Message::Lost(why))?;
                 thread::sleep(self.pause);
-                self.pause = (self.pause * 2).min(self.patience.longest_pause);
+                self.pause = (self.pause * 2).min(self.patience.max_pause);
             }
         }
     }
@@ -127,9 +127,9 @@ impl Feed {
             let piece = match pieces.recv_timeout(self.patience.silence) {
                 Ok(piece) => piece,
                 Err(RecvTimeoutError::Timeout) => {
-                    let silence = self.patience.silence.as_secs();
+                    let silence = time(self.patience.silence.as_secs_f64());
                     return Ok(End::Lost(Text::new(&format!(
-                        "the gateway was silent for {silence} s"
+                        "the gateway was silent for {silence}"
                     ))));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
@@ -144,7 +144,7 @@ impl Feed {
                         return Ok(End::Lost(Text::new(&error.to_string())));
                     }
                     let asked = decoder.retry().unwrap_or(self.patience.first_pause);
-                    self.pause = asked.min(self.patience.longest_pause);
+                    self.pause = asked.min(self.patience.max_pause);
                     for event in events.drain(..) {
                         self.take(event)?;
                     }
@@ -212,4 +212,119 @@ fn ended_by(error: &io::Error) -> End {
 
 fn is_header_value(id: &str) -> bool {
     !id.is_empty() && id.len() <= MAX_ID_BYTES && id.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::top::client::Address;
+
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+
+    /// Never tired of waiting for an answer, and quick to connect again.
+    const PATIENCE: Patience = Patience {
+        silence: Duration::MAX,
+        first_pause: Duration::from_millis(1),
+        max_pause: Duration::from_millis(4),
+    };
+
+    /// A gateway of which each connection is answered by hand.
+    struct Fake(TcpListener);
+
+    impl Fake {
+        fn start(patience: Patience) -> (Self, Receiver<Message>) {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let gateway = Gateway::new(&Address::parse(&url).unwrap(), None, None);
+            let (out, messages) = mpsc::sync_channel(64);
+            start(Arc::new(gateway), out, patience).unwrap();
+            (Self(listener), messages)
+        }
+
+        /// Sends an answer, and returns the head of the request and the connection.
+        fn answer(&self, answer: &str) -> (String, TcpStream) {
+            let mut stream = self.0.accept().unwrap().0;
+            let lines = BufReader::new(&stream).lines().map(Result::unwrap);
+            let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+            stream.write_all(answer.as_bytes()).unwrap();
+            (head.join("\n").to_lowercase(), stream)
+        }
+    }
+
+    fn health(message: Message) -> String {
+        match message {
+            Message::Status(status) => status.health.to_string(),
+            other => panic!("no status: {other:?}"),
+        }
+    }
+
+    fn why(message: Message) -> String {
+        match message {
+            Message::Lost(why) => why.to_string(),
+            other => panic!("not lost: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_stream_that_ends_is_opened_again_where_it_ended() {
+        let (fake, messages) = Fake::start(PATIENCE);
+        let events = "id: 41\nevent: status\ndata: {\"health\":\"ok\"}\n\n\
+                      id: 42\nevent: notice\ndata: {\"text\":\"a\\u001bb\"}\n\n";
+        let (head, stream) = fake.answer(&format!("{HEAD}{events}"));
+        assert!(!head.contains("last-event-id"), "{head}");
+        drop(stream);
+        assert_eq!(messages.recv().unwrap(), Message::Live);
+        assert_eq!(health(messages.recv().unwrap()), "ok");
+        let notice = Notice { text: Text::new("a\u{1b}b"), ..Notice::default() };
+        assert_eq!(messages.recv().unwrap(), Message::Notice(notice));
+        assert_eq!(why(messages.recv().unwrap()), "the gateway ended the stream");
+
+        let (head, _stream) = fake.answer(HEAD);
+        assert!(head.contains("last-event-id: 42"), "{head}");
+        assert_eq!(messages.recv().unwrap(), Message::Live);
+    }
+
+    #[test]
+    fn a_connection_that_falls_silent_is_given_up() {
+        let silence = Duration::from_millis(50);
+        let (fake, messages) = Fake::start(Patience { silence, ..PATIENCE });
+        // It stays open until the end of the test, and says nothing.
+        let (_silent, _) = fake.0.accept().unwrap();
+        assert_eq!(why(messages.recv().unwrap()), "the gateway was silent for 0.1 s");
+        fake.0.accept().unwrap();
+    }
+
+    #[test]
+    fn a_refusal_names_what_to_do_and_is_tried_again() {
+        let (fake, messages) = Fake::start(PATIENCE);
+        let refusal = "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n";
+        fake.answer(refusal);
+        assert!(why(messages.recv().unwrap()).contains("set LANEKEEPER_KEY"));
+        fake.answer(refusal);
+        assert!(why(messages.recv().unwrap()).contains("set LANEKEEPER_KEY"));
+    }
+
+    #[test]
+    fn an_event_that_is_not_understood_is_told_and_the_stream_goes_on() {
+        let (fake, messages) = Fake::start(PATIENCE);
+        let events = "event: status\ndata: nonsense\n\nevent: later\ndata: 1\n\n\
+                      event: status\ndata: {\"health\":\"ok\"}\n\n";
+        let (_, _stream) = fake.answer(&format!("{HEAD}{events}"));
+        assert_eq!(messages.recv().unwrap(), Message::Live);
+        assert!(matches!(messages.recv().unwrap(), Message::Answer(Err(_))));
+        assert_eq!(health(messages.recv().unwrap()), "ok");
+    }
+
+    #[test]
+    fn the_feed_ends_with_the_screen() {
+        let (fake, messages) = Fake::start(PATIENCE);
+        let (_, mut stream) = fake.answer(HEAD);
+        assert_eq!(messages.recv().unwrap(), Message::Live);
+        drop(messages);
+        // Each event is one more message that cannot be delivered. The reader then closes the connection.
+        while stream.write_all(b"event: status\ndata: {}\n\n").is_ok() {}
+    }
 }

@@ -130,7 +130,7 @@ impl Screen {
         signal::on_first(move || ends.store(true, Ordering::Relaxed))?;
         let (to_screen, messages) = mpsc::sync_channel(MESSAGES);
         feed::start(Arc::clone(&gateway), to_screen.clone(), Patience::default())?;
-        let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
+        let terminal = ratatui::try_init().inspect_err(|_| put_back())?;
         Ok(Self { terminal, gateway, messages, to_screen, is_ended })
     }
 
@@ -179,9 +179,17 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // An error means that the terminal has gone.
-        let _ = ratatui::try_restore();
+        // Before the message of a panic ratatui has done it, and a second time would move the cursor over the message.
+        if !thread::panicking() {
+            put_back();
+        }
     }
+}
+
+/// Puts the terminal back into the mode in which it was.
+fn put_back() {
+    // An error means that the terminal has gone.
+    let _ = ratatui::try_restore();
 }
 
 #[cfg(test)]

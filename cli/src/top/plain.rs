@@ -133,7 +133,7 @@ mod tests {
             "budget main/orders: 81 of 400 used in 400/min, resets in 52 s",
             "orders main: 80 placed, 1 found, 0 absent, 0 unknown, 0 pending",
             "client alpha (gold): 2 waiting, 120 requests, 40 from the cache, 0 refused",
-            "scan s1: running, 9 of 50 done, 1 failed, 12 s left",
+            "scan s1: running, 9 of 50 done, 1 failed, 13 s left",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
         }

@@ -8,6 +8,9 @@ use crate::top::history::SECONDS;
 use crate::top::model::{Account, Lane};
 use crate::top::text::{Text, rate, time, time_or_dash};
 
+/// From this width on, the quota stands beside the rate.
+const ROOM_FOR_QUOTA: usize = 72;
+
 /// How much is said about a lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Detail {
@@ -91,47 +94,73 @@ impl Pen<'_> {
     const INDENT: usize = 4;
 
     fn draw(&self, detail: Detail, is_chosen: bool) -> Vec<Line<'static>> {
-        let mut lines = vec![self.row(is_chosen)];
+        let mut lines = vec![self.row(is_chosen, detail)];
         if detail != Detail::Row {
             let windows = self.lane.windows.iter().map(|window| self.palette.window(window));
             lines.extend(wrap(windows, self.width, Self::INDENT));
         }
         if detail == Detail::Full {
-            lines.extend(wrap(self.waits(), self.width, Self::INDENT));
-            lines.extend(wrap(self.counts(), self.width, Self::INDENT));
+            let parts = self.waits().into_iter().chain(self.counts());
+            lines.extend(wrap(parts, self.width, Self::INDENT));
         }
         lines
     }
 
-    /// Draws the name, the state, the queue, the rate and its last minute in one line.
-    fn row(&self, is_chosen: bool) -> Line<'static> {
+    /// Draws the name, the state, the rate, the queue and the last minute in one line. What is wrong stands before the
+    /// last minute, as far as there is room, if there are no further lines to say it.
+    fn row(&self, is_chosen: bool, detail: Detail) -> Line<'static> {
         let Self { lane, palette, .. } = self;
         let names = self.app.lanes().map(|(_, lane)| lane.lane.as_str().chars().count());
         let longest = names.max().unwrap_or(0).clamp(4, (self.width / 4).max(4));
         let name: String = lane.lane.as_str().chars().take(longest).collect();
-        let marker = if is_chosen { "> " } else { "  " };
+        let (marker, tone) = if is_chosen { ("> ", Tone::Strong) } else { ("  ", Tone::Plain) };
         let calls = rate(lane.calls_per_second.unwrap_or(0.0));
         let mut spans = vec![
-            palette.span(marker, Tone::Strong),
-            palette.span(
-                format!("{name:longest$} "),
-                if is_chosen { Tone::Strong } else { Tone::Plain },
-            ),
-            palette.span(format!("{:<9}", lane.state.words()), tone_of(&lane.state)),
-            palette.span(format!("{calls:>5}/s"), Tone::Plain),
-            palette.span(format!(" of {:<9}", lane.quota), Tone::Quiet),
-            palette.span(format!(" queue {:<4} ", lane.queued), tone_of_queue(lane)),
+            palette.span(format!("{marker}{name:longest$} "), tone),
+            palette.span(format!("{:<8}", lane.state.words()), tone_of(&lane.state)),
+            palette.span(format!("{calls:>6}/s "), Tone::Plain),
         ];
-        let used: usize = spans.iter().map(Span::width).sum();
-        let left = self.width.saturating_sub(used).min(SECONDS);
-        if let Some(history) = self.app.history(&self.id).filter(|_| left > 0) {
-            let line = sparkline(
-                history.newest(left).collect::<Vec<_>>().into_iter(),
-                lane.rate.unwrap_or(0.0),
-            );
+        if self.width >= ROOM_FOR_QUOTA {
+            spans.push(palette.span(format!("of {:<9} ", lane.quota), Tone::Quiet));
+        }
+        spans.push(palette.span(format!("queue {:<4} ", lane.queued), tone_of_queue(lane)));
+        let room =
+            |spans: &[Span<'_>]| self.width.saturating_sub(spans.iter().map(Span::width).sum());
+        let troubles = if detail == Detail::Full { Vec::new() } else { self.troubles() };
+        for mut trouble in troubles {
+            trouble.push(Span::raw(" "));
+            if trouble.iter().map(Span::width).sum::<usize>() <= room(&spans) {
+                spans.extend(trouble);
+            }
+        }
+        let left = room(&spans).min(SECONDS);
+        if let Some(history) = self.app.history(&self.id) {
+            let rates: Vec<_> = history.newest(left).collect();
+            let line = sparkline(rates.into_iter(), lane.rate.unwrap_or(0.0));
             spans.push(palette.span(format!("{line:>left$}"), Tone::Good));
         }
         Line::from(spans)
+    }
+
+    /// Returns what holds calls back beside the quota.
+    fn troubles(&self) -> Vec<Vec<Span<'static>>> {
+        let Self { lane, palette, .. } = self;
+        let mut parts = Vec::new();
+        let is_open = |state: &Text| !matches!(state.as_str(), "closed" | "disabled");
+        if let Some(state) = lane.breaker.as_ref().filter(|state| is_open(state)) {
+            parts.push(palette.labelled("breaker", state.words(), tone_of(state)));
+        }
+        for (route, state) in lane.breakers.iter().filter(|(_, state)| is_open(state)) {
+            let label = format!("breaker of {}", route.words());
+            parts.push(palette.labelled(&label, state.words(), tone_of(state)));
+        }
+        if let Some(percent) = lane.rate_percent.filter(|percent| *percent < 100.0) {
+            parts.push(palette.labelled("rate cut to", format!("{percent:.0} %"), Tone::Warning));
+        }
+        if let Some(paused_for) = lane.paused_for {
+            parts.push(palette.labelled("resumes in", time(paused_for), Tone::Warning));
+        }
+        parts
     }
 
     /// Draws what calls wait for.
@@ -141,31 +170,10 @@ impl Pen<'_> {
             Some(most) => format!("{count}/{most}"),
             None => count.to_string(),
         };
-        let mut parts = Vec::new();
-        if let Some(paused_for) = lane.paused_for {
-            parts.push(palette.labelled("resumes in", time(paused_for), Tone::Warning));
+        let mut parts = self.troubles();
+        if let Some(state) = lane.breaker.as_ref().filter(|_| parts.is_empty()) {
+            parts.push(palette.labelled("breaker", state.words(), tone_of(state)));
         }
-        if let Some(percent) = lane.rate_percent.filter(|percent| *percent < 100.0) {
-            parts.push(palette.labelled("rate cut to", format!("{percent:.0} %"), Tone::Warning));
-        }
-        if let Some(breaker) = &lane.breaker {
-            parts.push(palette.labelled("breaker", breaker.words(), tone_of(breaker)));
-        }
-        let calm = ["closed", "disabled"];
-        for (route, state) in
-            lane.breakers.iter().filter(|(_, state)| !calm.contains(&state.as_str()))
-        {
-            parts.push(palette.labelled(
-                &format!("breaker of {}", route.words()),
-                state.words(),
-                tone_of(state),
-            ));
-        }
-        parts.push(palette.labelled(
-            "in queue",
-            of(lane.queued, lane.capacity),
-            tone_of_queue(lane),
-        ));
         parts.push(palette.labelled("oldest", time_or_dash(lane.oldest_wait), Tone::Plain));
         parts.push(palette.labelled("estimated", time_or_dash(lane.estimated_wait), Tone::Plain));
         parts.push(palette.labelled(
@@ -173,6 +181,9 @@ impl Pen<'_> {
             of(lane.in_flight, lane.max_in_flight),
             Tone::Plain,
         ));
+        if let Some(capacity) = lane.capacity.filter(|_| tone_of_queue(lane) != Tone::Plain) {
+            parts.push(palette.labelled("capacity", capacity.to_string(), Tone::Plain));
+        }
         if lane.retrying > 0 {
             parts.push(palette.labelled("retrying", lane.retrying.to_string(), Tone::Warning));
         }
@@ -199,13 +210,13 @@ impl Pen<'_> {
             parts.push(palette.labelled("users", listed(users), Tone::Plain));
         }
         if !lane.queued_by_priority.is_empty() {
-            let priorities = &lane.queued_by_priority;
-            let named: Vec<(Text, u64)> = priorities
-                .iter()
-                .rev()
-                .map(|(level, count)| (Text::new(&format!("{level}:")), *count))
-                .collect();
-            let listed = listed(named.iter().map(|(name, count)| (name, *count)).collect());
+            let mut levels: Vec<_> = lane.queued_by_priority.iter().collect();
+            // The most urgent first, which is 1.
+            levels.sort_by_key(|(level, _)| level.as_str().parse().unwrap_or(u64::MAX));
+            let labelled =
+                |(level, count): (&Text, &u64)| (Text::new(&format!("{level}:")), *count);
+            let levels: Vec<_> = levels.into_iter().map(labelled).collect();
+            let listed = listed(levels.iter().map(|(level, count)| (level, *count)).collect());
             parts.push(palette.labelled("priorities", listed, Tone::Plain));
         }
         parts.push(palette.labelled("answered", lane.answered.to_string(), Tone::Plain));

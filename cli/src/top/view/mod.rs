@@ -19,9 +19,10 @@ use ratatui::widgets::{Block, Clear, Paragraph};
 
 use self::lanes::lanes;
 pub use self::paint::Palette;
-use self::paint::{Tone, tone_of, wrap};
+use self::paint::{Tone, fold, tone_of, wrap};
 use self::panels::{panels, share};
 use super::app::{App, Link, Overlay};
+use super::client::Command;
 use super::text::{time, time_of_day};
 
 /// From this width on, the panels stand beside the lanes.
@@ -30,6 +31,9 @@ const TWO_COLUMNS: u16 = 150;
 /// The silence after which the header says how old the numbers are.
 const STALE: Duration = Duration::from_secs(3);
 
+/// The most lines of a reason or an answer.
+const MAX_SAID: usize = 3;
+
 const HELP: [&str; 12] = [
     "q, Esc, Ctrl-C   end",
     "Tab, arrows      choose a lane",
@@ -37,9 +41,9 @@ const HELP: [&str; 12] = [
     "r                resume it",
     "?                this help",
     "",
-    "The curve is the last minute, on the scale of",
-    "the quota. A window is full when its calls are",
-    "used up; it resets when the next ones come free.",
+    "The curve is the last minute; its top is the rate",
+    "of the lane. A window is full when its calls are",
+    "used up; then calls wait until it resets.",
     "Clients with the most waiting calls come first.",
     "",
     "Pausing needs LANEKEEPER_ADMIN_KEY. Times: UTC.",
@@ -49,15 +53,15 @@ const HELP: [&str; 12] = [
 pub fn draw(frame: &mut Frame<'_>, app: &App, palette: Palette) {
     let area = frame.area();
     let (width, height) = (usize::from(area.width), usize::from(area.height));
-    let mut header = header(app, palette, width);
-    header.truncate(height);
-    // The last line is worth less than the first lane.
-    let footer = if height > header.len() + 1 { 1 } else { 0 };
-    let body = Rect {
-        y: area.y + header.len() as u16,
-        height: area.height - header.len() as u16 - footer,
-        ..area
-    };
+    let (mut header, mut footer) = (header(app, palette, width), footer(app, palette, width));
+    // A question is always seen. The names of the keys are worth less than the first lane.
+    let is_question = matches!(app.overlay, Overlay::Confirm(_));
+    let room = if is_question { height } else { height.saturating_sub(header.len() + 1) };
+    footer.truncate(room);
+    header.truncate(height - footer.len());
+    let [top, bottom] = [header.len(), footer.len()].map(|lines| lines as u16);
+    let body = Rect { y: area.y + top, height: area.height - top - bottom, ..area };
+    let last = Rect { y: body.bottom(), height: bottom, ..area };
     frame.render_widget(Paragraph::new(header), area);
     if area.width >= TWO_COLUMNS {
         let left = area.width / 2;
@@ -68,10 +72,7 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, palette: Palette) {
     } else {
         draw_column(frame, app, palette, body);
     }
-    if footer == 1 {
-        let line = Rect { y: area.bottom() - 1, height: 1, ..area };
-        frame.render_widget(Paragraph::new(footer_line(app, palette)), line);
-    }
+    frame.render_widget(Paragraph::new(footer), last);
     if app.overlay == Overlay::Help {
         draw_help(frame, area);
     }
@@ -81,8 +82,9 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, palette: Palette) {
 fn draw_column(frame: &mut Frame<'_>, app: &App, palette: Palette, body: Rect) {
     let (width, height) = (usize::from(body.width), usize::from(body.height));
     let wanted: usize = panels(app, palette, width).iter().map(panels::Panel::len).sum();
-    // The lanes have what the panels do not want, and at least three fifths.
-    let reserved = wanted.min(height * 2 / 5);
+    // The lanes have what the panels do not want, at least half, and always a line for each of them.
+    let rows = app.status.accounts.len() + app.lanes().count();
+    let reserved = wanted.min(height / 2).min(height.saturating_sub(rows));
     let lines = lanes(app, palette, width, height - reserved);
     let used = lines.len() as u16;
     frame.render_widget(Paragraph::new(lines), body);
@@ -111,8 +113,6 @@ fn header(app: &App, palette: Palette, width: usize) -> Vec<Line<'static>> {
         vec![palette.span(format!("lanekeeper {}", status.version).trim_end(), Tone::Strong)],
         vec![palette.span(status.health.words(), tone_of(&status.health))],
     ];
-    parts.extend(status.uptime.map(|uptime| palette.labelled("up", time(uptime), Tone::Plain)));
-    parts.push(vec![palette.span(app.url.clone(), Tone::Plain)]);
     let silence = app.now.saturating_sub(app.heard);
     let age = if silence >= STALE {
         format!(", {} old", time(silence.as_secs_f64()))
@@ -125,31 +125,38 @@ fn header(app: &App, palette: Palette, width: usize) -> Vec<Line<'static>> {
         Link::Connecting => vec![palette.span(format!("connecting{age}"), Tone::Warning)],
         Link::Lost(_) => vec![palette.span(format!("reconnecting{age}"), Tone::Bad)],
     });
+    parts.extend(status.uptime.map(|uptime| palette.labelled("up", time(uptime), Tone::Plain)));
+    parts.push(vec![palette.span(app.url.clone(), Tone::Plain)]);
     parts.extend(
         time_of_day(&status.at).map(|at| vec![palette.span(format!("{at}Z"), Tone::Quiet)]),
     );
     let mut lines = wrap(parts, width, 0);
     if let Link::Lost(why) = &app.link {
-        lines.push(Line::from(palette.span(why.as_str(), Tone::Bad)));
+        let why = fold(why.as_str(), width).into_iter().take(MAX_SAID);
+        lines.extend(why.map(|line| Line::from(palette.span(line, Tone::Bad))));
     }
     lines
 }
 
 /// Asks, answers, or names the keys.
-fn footer_line(app: &App, palette: Palette) -> Line<'static> {
-    let reversed = Style::new().add_modifier(Modifier::REVERSED);
+fn footer(app: &App, palette: Palette, width: usize) -> Vec<Line<'static>> {
+    let toned = |text: &str, tone: Tone| -> Vec<_> {
+        let lines = fold(text, width).into_iter().take(MAX_SAID);
+        lines.map(|line| Line::from(palette.span(line, tone))).collect()
+    };
     match (&app.overlay, &app.answer) {
-        (Overlay::Confirm(command), _) => {
-            let verb = command.verb.as_str();
-            let question = format!(
-                "{verb} the lane {} of {}?  y: yes  any other key: no",
-                command.lane, command.account
-            );
-            Line::styled(question, reversed)
+        (Overlay::Confirm(Command { verb, account, lane }), _) => {
+            let verb = verb.as_str();
+            let question =
+                format!("{verb} the lane {lane} of {account}? y: yes, any other key: no");
+            let reversed = Style::new().add_modifier(Modifier::REVERSED);
+            fold(&question, width).into_iter().map(|line| Line::styled(line, reversed)).collect()
         }
-        (_, Some(Ok(said))) => Line::from(palette.span(said.as_str(), Tone::Strong)),
-        (_, Some(Err(why))) => Line::from(palette.span(why.as_str(), Tone::Bad)),
-        _ => Line::from(palette.span("q end  Tab lane  p pause  r resume  ? help", Tone::Quiet)),
+        (_, Some(Ok(said))) => toned(said.as_str(), Tone::Strong),
+        (_, Some(Err(why))) => toned(why.as_str(), Tone::Bad),
+        _ => vec![Line::from(
+            palette.span("q end  Tab lane  p pause  r resume  ? help", Tone::Quiet),
+        )],
     }
 }
 

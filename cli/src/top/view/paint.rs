@@ -59,7 +59,12 @@ impl Palette {
     /// Draws a window of a quota: how much of it is used, and when it is free again.
     pub fn window(self, window: &Window) -> Vec<Span<'static>> {
         let Window { limit, used, reserve, .. } = *window;
-        let tone = if used >= limit { Tone::Warning } else { Tone::Good };
+        // A full window of a second is a quota in use. A full one of a minute or a day holds calls back.
+        let tone = match window.resets {
+            _ if used < limit => Tone::Good,
+            Some(resets) if resets < 10.0 => Tone::Strong,
+            _ => Tone::Warning,
+        };
         let mut spans = vec![
             self.span(format!("{} ", window.window), Tone::Plain),
             self.span(gauge(used, limit), tone),
@@ -153,6 +158,21 @@ pub fn wrap(
     lines
 }
 
+/// Breaks text between words, so that no line is longer than `width`, except a longer word.
+pub fn fold(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if Span::raw(&*line).width() + 1 + Span::raw(word).width() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +210,14 @@ mod tests {
         let lines: Vec<String> = wrap(parts, 17, 2).iter().map(Line::to_string).collect();
         assert_eq!(lines, ["  alpha 2  beta 1", "  a very long name 3", "  d 4"]);
         assert!(wrap([], 10, 2).is_empty());
+    }
+
+    #[test]
+    fn text_folds_between_words() {
+        assert_eq!(fold("the broker refused a call", 10), ["the broker", "refused a", "call"]);
+        assert_eq!(fold("unbreakable", 4), ["unbreakable"]);
+        assert_eq!(fold("日本 日本", 8), ["日本", "日本"]);
+        assert_eq!(fold("", 8), [""]);
     }
 
     #[test]

@@ -2,46 +2,62 @@
 
 use ratatui::text::{Line, Span};
 
-use super::paint::{Palette, Tone, gauge, tone_of, tone_of_failures, wrap};
+use super::paint::{Palette, Tone, fold, gauge, tone_of, tone_of_failures, wrap};
 use crate::top::app::App;
 use crate::top::model::{Account, Client, Notice, Scan};
-use crate::top::text::{time, time_of_day};
+use crate::top::text::{Text, time, time_of_day};
 
 /// The width of the labels at the left.
 const LABEL: usize = 9;
+
+/// What the lines of a panel are to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Each may be missed.
+    List,
+    /// The first are the titles.
+    Table,
+    /// What is missing is old.
+    Log,
+}
 
 /// Some lines about one subject.
 pub struct Panel {
     label: &'static str,
     lines: Vec<Line<'static>>,
-    /// What the last shown line says if there is no room for all.
-    rest: &'static str,
+    kind: Kind,
 }
 
 /// Returns the panels that have something to say, the most important first.
 pub fn panels(app: &App, palette: Palette, width: usize) -> Vec<Panel> {
     let ink = Ink { app, palette, width: width.saturating_sub(LABEL) };
+    let panel = |label, kind, lines| Panel { label, lines, kind };
     let panels = [
-        Panel { label: "budgets", lines: ink.budgets(), rest: "lines" },
-        Panel { label: "notices", lines: ink.notices(), rest: "older" },
-        Panel { label: "orders", lines: ink.orders(), rest: "lines" },
-        Panel { label: "clients", lines: ink.clients(), rest: "lines" },
-        Panel { label: "scans", lines: ink.scans(), rest: "scans" },
-        Panel { label: "caches", lines: ink.caches(), rest: "lines" },
-        Panel { label: "door", lines: ink.door(), rest: "lines" },
+        panel("budgets", Kind::List, ink.budgets()),
+        panel("notices", Kind::Log, ink.notices()),
+        panel("orders", Kind::List, ink.orders()),
+        panel("clients", Kind::Table, ink.clients()),
+        panel("scans", Kind::List, ink.scans()),
+        panel("caches", Kind::List, ink.caches()),
+        panel("door", Kind::List, ink.door()),
     ];
     panels.into_iter().filter(|panel| !panel.lines.is_empty()).collect()
 }
 
-/// Chooses how many lines each panel has, so that all together have at most `height`. Each gets one line as long as
-/// there are any, the most important first; then each gets more, in turn.
+/// Chooses how many lines each panel has, so that all together have at most `height`. Each gets its first lines as long as
+/// there are any, the most important panel first; then each gets one more, in turn.
 pub fn share(panels: &[Panel], height: usize) -> Vec<usize> {
-    let mut shares = vec![0; panels.len()];
     let mut left = height;
+    let mut shares = Vec::new();
+    for panel in panels {
+        let share = if panel.least() <= left { panel.least() } else { 0 };
+        left -= share;
+        shares.push(share);
+    }
     loop {
         let before = left;
         for (share, panel) in shares.iter_mut().zip(panels) {
-            if left > 0 && *share < panel.lines.len() {
+            if left > 0 && *share > 0 && *share < panel.lines.len() {
                 *share += 1;
                 left -= 1;
             }
@@ -58,14 +74,19 @@ impl Panel {
         self.lines.len()
     }
 
-    /// Draws the first `count` lines. The last of them tells how many are missing, if any.
+    /// Returns how many lines make sense: the titles of a table alone do not.
+    fn least(&self) -> usize {
+        if self.kind == Kind::Table { self.lines.len().min(2) } else { 1 }
+    }
+
+    /// Draws the first `count` lines. The last of more than two tells how many are missing.
     pub fn draw(self, palette: Palette, count: usize) -> Vec<Line<'static>> {
-        let (all, rest) = (self.lines.len(), self.rest);
+        let all = self.lines.len();
         let mut lines: Vec<Line<'static>> = self.lines.into_iter().take(count).collect();
-        if count < all && count > 1 {
+        if count < all && count > 2 && self.kind != Kind::Log {
             let missing = all - count + 1;
             if let Some(last) = lines.last_mut() {
-                *last = Line::from(palette.span(format!("and {missing} more {rest}"), Tone::Quiet));
+                *last = Line::from(palette.span(format!("and {missing} more lines"), Tone::Quiet));
             }
         }
         for (at, line) in lines.iter_mut().enumerate() {
@@ -90,9 +111,13 @@ impl Ink<'_> {
                 .budgets
                 .iter()
                 .flat_map(|budget| {
-                    let name = vec![self.palette.span(budget.budget.as_str(), Tone::Strong)];
-                    let windows = budget.windows.iter().map(|window| self.palette.window(window));
-                    self.wrapped(account, std::iter::once(name).chain(windows))
+                    let windows = budget.windows.iter().enumerate().map(|(at, window)| {
+                        // The name and the first window are not torn apart.
+                        let name = (at == 0).then(|| format!("{} ", budget.budget));
+                        let name = name.map(|name| self.palette.span(name, Tone::Strong));
+                        name.into_iter().chain(self.palette.window(window)).collect()
+                    });
+                    self.wrapped(account, windows)
                 })
                 .collect()
         };
@@ -152,10 +177,14 @@ impl Ink<'_> {
         clients.sort_by_key(|client| std::cmp::Reverse((client.waiting, client.requests)));
         let longest = clients.iter().map(|client| client.name.as_str().chars().count()).max();
         let longest = longest.unwrap_or(0).clamp(6, (self.width / 4).max(6));
+        // Without room for all columns, the tier goes.
+        let tier_width: usize = if self.width >= longest + 50 { 10 } else { 0 };
         let row = |name: &str, tier: &str, [waiting, requests, cached, refused]: [String; 4]| {
             let name: String = name.chars().take(longest).collect();
-            let tier: String = tier.chars().take(8).collect();
-            format!("{name:longest$}  {tier:8} {waiting:>8} {requests:>9} {cached:>9} {refused:>8}")
+            let tier: String = tier.chars().take(tier_width.saturating_sub(1)).collect();
+            format!(
+                "{name:longest$} {tier:tier_width$}{waiting:>8} {requests:>9} {refused:>8} {cached:>8}"
+            )
         };
         let titles = ["waiting", "requests", "cached", "refused"].map(str::to_owned);
         let mut lines =
@@ -210,25 +239,33 @@ impl Ink<'_> {
     fn notices(&self) -> Vec<Line<'static>> {
         let notice = |notice: &Notice| {
             let Notice { at, severity, account, lane, text, kind } = notice;
-            let mut spans = Vec::new();
-            if let Some(at) = time_of_day(at) {
-                spans.push(self.palette.span(format!("{at} "), Tone::Quiet));
-            }
-            let mut what = severity.words();
-            if severity.as_str() == "info" {
-                what = kind.words();
-            }
-            spans.push(self.palette.span(format!("{what:8} "), tone_of(severity)));
+            let is_info = severity.as_str() == "info";
+            let what = if is_info { kind.words() } else { severity.words() };
+            let at = time_of_day(at).unwrap_or_default();
             let several = self.app.status.accounts.len() > 1;
             let place = account.iter().filter(|_| several).chain(lane);
-            let place: Vec<&str> = place.map(|name| name.as_str()).collect();
-            if !place.is_empty() {
-                spans.push(self.palette.span(format!("{}: ", place.join("/")), Tone::Plain));
+            let place: Vec<&str> = place.map(Text::as_str).collect();
+            let said = match place.is_empty() {
+                true => text.to_string(),
+                false => format!("{}: {text}", place.join("/")),
+            };
+            let head = [
+                self.palette.span(format!("{at:8} "), Tone::Quiet),
+                self.palette.span(format!("{what:8} "), tone_of(severity)),
+            ];
+            let indent: usize = head.iter().map(Span::width).sum();
+            let mut lines: Vec<Line<'static>> = Vec::new();
+            for line in fold(&said, self.width.saturating_sub(indent)) {
+                let mut spans = match lines.is_empty() {
+                    true => head.to_vec(),
+                    false => vec![Span::raw(" ".repeat(indent))],
+                };
+                spans.push(self.palette.span(line, Tone::Plain));
+                lines.push(Line::from(spans));
             }
-            spans.push(self.palette.span(text.as_str(), Tone::Plain));
-            Line::from(spans)
+            lines
         };
-        self.app.notices.iter().rev().map(notice).collect()
+        self.app.notices.iter().rev().flat_map(notice).collect()
     }
 
     fn count(&self, label: &str, count: u64) -> Vec<Span<'static>> {
