@@ -11,6 +11,7 @@ use crate::demo::{self, DemoArgs};
 use crate::exchange::{self, ExchangeArgs};
 use crate::init::{self, InitArgs};
 use crate::shell::{self, CompletionsArgs, ManArgs};
+use crate::top::{self, TopArgs};
 
 #[derive(Parser)]
 #[command(name = "lanekeeper", version, about = "Tools around the lanekeeper library")]
@@ -39,6 +40,14 @@ enum Command {
     CheckConfig(CheckArgs),
     /// Write a commented configuration file for the documented limits of a broker
     Init(InitArgs),
+    /// Show the state of a running gateway in the terminal: lanes, quotas, queues, clients, notices.
+    ///
+    /// Without a terminal on standard output, and with --once, it prints the state once and ends. Press ? for the keys.
+    ///
+    /// A gateway with configured clients asks for a key: set LANEKEEPER_KEY to NAME:SECRET. Pausing and resuming a
+    /// lane needs the admin key in LANEKEEPER_ADMIN_KEY. Keys are not flags, because a list of processes shows flags.
+    /// NO_COLOR switches colours off.
+    Top(TopArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, in the format of man
@@ -57,6 +66,7 @@ pub fn main() -> ExitCode {
         // Each line of this error begins with the file already, in the form that editors parse.
         Command::CheckConfig(args) => check_config::run(&args).map_err(|error| error.to_string()),
         Command::Init(args) => init::run(&args).map_err(|error| format!("error: {error}")),
+        Command::Top(args) => top::run(&args).map_err(|error| format!("error: {error}")),
         Command::Completions(args) => {
             shell::print_completions(&args).map_err(|error| format!("error: {error}"))
         }

@@ -1,6 +1,7 @@
 //! The code of the command `lanekeeper`, and of the example `trading_bot`, which shares its strategies and its report.
 //!
 //! - `command.rs` reads the command line. Each subcommand has a file of its own.
+//! - `top/` shows the state of a gateway in a terminal.
 //! - `bot/` is a crowd of strategies on one account: `lanekeeper demo` and the example `trading_bot` run it.
 //!
 //! The library that programs use is the crate `lanekeeper`. This crate has no interface beyond two `main` functions.
@@ -18,6 +19,7 @@ mod exchange_log;
 mod init;
 mod shell;
 mod signal;
+mod top;
 
 pub use bot::main as trading_bot;
 pub use command::main;

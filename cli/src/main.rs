@@ -5,6 +5,7 @@
 //!   listens until a signal or `--for` ends it, and then prints what it counted.
 //! - `lanekeeper check-config FILE` checks a configuration file and prints the quotas that result from it.
 //! - `lanekeeper init` writes a commented configuration file for the documented limits of a broker.
+//! - `lanekeeper top` shows the state of a running gateway in the terminal, or prints it once.
 //! - `lanekeeper completions SHELL` and `lanekeeper man` print what a package installs beside the command.
 //!
 //! Errors go to standard error: one line, or one line for each problem of a configuration file. The exit code is 2 for
