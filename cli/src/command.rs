@@ -9,7 +9,9 @@ use clap::{Parser, Subcommand};
 use crate::check_config::{self, CheckArgs};
 use crate::demo::{self, DemoArgs};
 use crate::exchange::{self, ExchangeArgs};
+use crate::gateway::{self, GatewayArgs};
 use crate::init::{self, InitArgs};
+use crate::key::{self, KeyArgs};
 use crate::shell::{self, CompletionsArgs, ManArgs};
 use crate::top::{self, TopArgs};
 
@@ -36,6 +38,17 @@ enum Command {
     /// The first line on standard output is where it listens. SIGINT, SIGTERM and SIGHUP (under nohup too) end it,
     /// and it prints what was counted. A second signal ends it at once.
     Exchange(ExchangeArgs),
+    /// Run a gateway in front of a broker's HTTP API: any client in any language, paced without change.
+    ///
+    /// Point clients at the address that the first line on standard output names. The second line names the page.
+    /// KITE_API_KEY and KITE_ACCESS_TOKEN are the credentials at the broker; --token-file has the token otherwise.
+    /// KITE_API_SECRET lets the gateway log in at run time. Without clients in the file of --config it listens on
+    /// loopback only.
+    ///
+    /// SIGTERM and SIGINT end it in order, within --drain. A second one ends it at once. SIGHUP reads the file again.
+    Gateway(GatewayArgs),
+    /// Make a key for a client of a gateway, and its hash for the configuration
+    Key(KeyArgs),
     /// Check a configuration file, TOML or YAML, without starting anything
     CheckConfig(CheckArgs),
     /// Write a commented configuration file for the documented limits of a broker
@@ -63,6 +76,8 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Demo(args) => demo::run(&args).map_err(|error| format!("error: {error}")),
         Command::Exchange(args) => exchange::run(args).map_err(|error| format!("error: {error}")),
+        Command::Gateway(args) => gateway::run(&args).map_err(|error| format!("error: {error}")),
+        Command::Key(args) => key::run(&args).map_err(|error| format!("error: {error}")),
         // Each line of this error begins with the file already, in the form that editors parse.
         Command::CheckConfig(args) => check_config::run(&args).map_err(|error| error.to_string()),
         Command::Init(args) => init::run(&args).map_err(|error| format!("error: {error}")),

@@ -186,7 +186,7 @@ fn limit(text: &str) -> Result<(String, Quota), String> {
 }
 
 /// Parses `40ms`, `1.5s` or `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed: SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
     parsed.try_into().map_err(|_| "a time cannot be negative".to_owned())
 }

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use crate::account::Account;
-use crate::judge::{Answered, CallError, Times};
+use crate::judge::{Answered, BrokerFailure, CallError, Times};
 use crate::refusal::Refusal;
 use crate::upstream::{Answer, Terms, UpstreamRequest};
 
@@ -53,8 +53,8 @@ impl HangUp {
 
     /// Returns whether the client has hung up.
     pub(crate) fn is_gone(&mut self) -> bool {
-        self.is_gone =
-            self.is_gone || !matches!(self.gone.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        self.is_gone = self.is_gone
+            || !matches!(self.gone.try_recv(), Err(oneshot::error::TryRecvError::Empty));
         self.is_gone
     }
 }
@@ -202,15 +202,17 @@ impl Account {
             Failed::OutOfTime => {
                 Err(Refusal::later("not sent: the client's time was over first", self.wait(lane)))
             }
-            Failed::UnderWay => {
-                Err(Refusal::unknown(effect, "the broker has not answered within the client's time"))
-            }
+            Failed::UnderWay => Err(Refusal::unknown(
+                effect,
+                "the broker has not answered within the client's time",
+            )),
             Failed::Call(CallError::Lane(error)) => match error.kind {
                 LaneErrorKind::SessionExpired => Err(Refusal::session_expired()),
                 _ => Err(Refusal::of_lane(&error, self.wait(lane))),
             },
-            Failed::Call(CallError::Broker { error, answer, times }) => {
-                self.explain_broker(&error, answer.map(|answer| *answer), times, effect)
+            Failed::Call(CallError::Broker(failure)) => {
+                let BrokerFailure { error, answer, times } = *failure;
+                self.explain_broker(&error, answer, times, effect)
             }
         }
     }

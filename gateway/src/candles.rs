@@ -38,7 +38,15 @@ mod tests {
         let path = "/instruments/historical/408065/minute";
         assert!(kept(path, "from=2026-11-01&to=2026-11-29"));
         assert!(kept(path, "from=2026-11-01+09:15:00&to=2026-11-29+15:30:00&oi=1"));
-        for query in ["to=2026-11-30", "to=2026-11-30+09:15:00", "to=2027-01-01", "", "to=", "to=x", "from=2026-11-01"] {
+        for query in [
+            "to=2026-11-30",
+            "to=2026-11-30+09:15:00",
+            "to=2027-01-01",
+            "",
+            "to=",
+            "to=x",
+            "from=2026-11-01",
+        ] {
             assert!(!kept(path, query), "{query}");
         }
         assert!(!kept("/instruments/NSE", "to=2026-11-01"));

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use lanekeeper::Clock;
 use lanekeeper::config::ConfigError;
 use lanekeeper::lane::Shutdown;
-use lanekeeper::Clock;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
@@ -48,7 +48,7 @@ pub enum GatewayError {
         /// The name of the account.
         account: String,
         /// The reason.
-        source: AccountError,
+        source: Box<AccountError>,
     },
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
@@ -72,8 +72,11 @@ pub enum GatewayError {
 /// A builder of a [`Gateway`].
 pub struct GatewayBuilder {
     config: GatewayConfig,
-    environment: Box<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    environment: Box<Environment>,
 }
+
+/// Returns the value of an environment variable.
+type Environment = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// A running gateway. Dropping it stops it.
 ///
@@ -141,14 +144,17 @@ impl GatewayBuilder {
         let notices = Arc::new(Notices::default());
         let mut accounts = BTreeMap::new();
         for (name, account) in &config.accounts {
-            let built = account::build(account, &Surroundings {
-                name,
-                notices: &notices,
-                environment: &*environment,
-                runtime: runtime.handle().clone(),
-                metrics: Arc::new(metrics.of_account(name)),
-            });
-            let built = built.map_err(|source| GatewayError::Account { account: name.clone(), source })?;
+            let built = account::build(
+                account,
+                &Surroundings {
+                    name,
+                    notices: &notices,
+                    environment: &*environment,
+                    runtime: runtime.handle().clone(),
+                    metrics: Arc::new(metrics.of_account(name)),
+                },
+            );
+            let built = built.map_err(|source| account_error(name, source))?;
             accounts.insert(Arc::<str>::from(name.as_str()), built);
         }
         let clock = Clock::system();
@@ -224,11 +230,9 @@ impl Gateway {
         let mut routes = Vec::new();
         for (name, account) in &self.shared.accounts {
             let Some(new) = config.accounts.get(&**name) else { continue };
-            let error =
-                |source| GatewayError::Account { account: name.to_string(), source };
-            let table = Routes::new(new).map_err(|source| error(source.into()))?;
+            let table = Routes::new(new).map_err(|source| account_error(name, source))?;
             let check = table.calls().try_for_each(|call| account.lanes.check(call));
-            check.map_err(|source| error(source.into()))?;
+            check.map_err(|source| account_error(name, source))?;
             routes.push((account, table));
         }
         // From here on nothing fails.
@@ -304,6 +308,10 @@ impl std::fmt::Debug for GatewayBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GatewayBuilder").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+fn account_error(account: &str, source: impl Into<AccountError>) -> GatewayError {
+    GatewayError::Account { account: account.to_owned(), source: Box::new(source.into()) }
 }
 
 fn settings(config: &GatewayConfig, clock: &Clock, earlier: Option<&Clients>) -> Settings {

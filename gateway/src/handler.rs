@@ -121,7 +121,8 @@ pub(crate) async fn handle(
     let took = received.elapsed();
     let name = access.client.clone().unwrap_or_else(|| "-".into());
     // A client that nothing vouches for has no series of its own.
-    let label = access.client.as_ref().map_or_else(|| "-".into(), |name| shared.clients.label(name));
+    let label =
+        access.client.as_ref().map_or_else(|| "-".into(), |name| shared.clients.label(name));
     shared.metrics.request(&label, access.class, status, took);
     let millis = |time: Option<Duration>| time.map(|time| time.as_millis());
     tracing::info!(
@@ -165,7 +166,9 @@ async fn route(
     let caller = settings.clients.identify(&parts.headers);
     let caller = match caller {
         // Clients of an API of which nothing is known may have other credentials, or none.
-        Err(AuthError::Missing) if settings.clients.is_open() && is_rest(shared) => Caller::anonymous(),
+        Err(AuthError::Missing) if settings.clients.is_open() && is_rest(shared) => {
+            Caller::anonymous()
+        }
         caller => caller?,
     };
     access.client = Some(Arc::clone(&caller.name));
@@ -211,15 +214,19 @@ async fn broker(
         }
     };
     access.class = call.route_class_name();
-    let target = parts.uri.path_and_query().map_or(path.as_str(), |target| target.as_str()).to_owned();
+    let target =
+        parts.uri.path_and_query().map_or(path.as_str(), |target| target.as_str()).to_owned();
     let limits = (shared.door.max_body, shared.door.read_timeout);
     let body = request::read_body(body, limits.0, limits.1).await?;
-    let request =
-        ClientRequest { method: parts.method, headers: parts.headers, path, target, body, received };
-    let order = account
-        .kite
-        .as_ref()
-        .and_then(|_| OrderRoute::of(&request.method, &request.path));
+    let request = ClientRequest {
+        method: parts.method,
+        headers: parts.headers,
+        path,
+        target,
+        body,
+        received,
+    };
+    let order = account.kite.as_ref().and_then(|_| OrderRoute::of(&request.method, &request.path));
     let terms = terms(&request, call, caller, shared, order.as_ref())?;
     if client.is_gone() {
         return Err(Refusal::later("the client is gone", None));
@@ -227,19 +234,16 @@ async fn broker(
     let _waiting = Waiting::new(counts);
     let quote = account.kite.as_ref().and_then(|kite| kite.quotes.as_ref());
     let quote = quote.zip(QuoteRoute::of(&request.method, &request.path));
-    let reply = if let Some((quotes, route)) = quote {
-        match quotes::instruments(request.query()) {
-            Some(keys) => return quote_reply(quotes, route, keys, &request, account, &terms, counts).await,
-            None => forward(account, &terms, request, &mut client).await,
+    if let Some((quotes, route)) = quote {
+        if let Some(keys) = quotes::instruments(request.query()) {
+            return quote_reply(quotes, route, keys, &request, account, &terms, counts).await;
         }
     } else if let Some(route) = order {
         return order_reply(account, terms, route, request, caller, client).await;
     } else if let Some(ttl) = cache.or_else(|| closed_period(account, &request)) {
         return kept_reply(account, &terms, request, ttl, &mut client, counts).await;
-    } else {
-        forward(account, &terms, request, &mut client).await
-    };
-    reply
+    }
+    forward(account, &terms, request, &mut client).await
 }
 
 /// Returns how a call is made: within what its client asks for, and what its tier allows.
@@ -348,9 +352,7 @@ async fn order_reply(
         idempotency_key: key,
     };
     match account.send_order(call, client).await {
-        Ok(OrderResult { reply, told }) => {
-            reply.map(|reply| Reply::of_order(reply, told, account))
-        }
+        Ok(OrderResult { reply, told }) => reply.map(|reply| Reply::of_order(reply, told, account)),
         // The guard cannot take it: it goes as it is, once.
         Err((call, mut client)) => {
             let OrderCall { terms, request, .. } = call;

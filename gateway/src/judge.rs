@@ -49,12 +49,22 @@ pub(crate) enum CallError {
     /// The lane answered in place of the broker.
     Lane(LaneError),
     /// The broker refused it, or there is no usable answer.
-    Broker {
-        error: BrokerError,
-        /// What the upstream answered, if it did.
-        answer: Option<Box<Answer>>,
-        times: Times,
-    },
+    Broker(Box<BrokerFailure>),
+}
+
+/// A call that reached the broker, or should have, and failed.
+#[derive(Debug)]
+pub(crate) struct BrokerFailure {
+    pub(crate) error: BrokerError,
+    /// What the upstream answered, if it did.
+    pub(crate) answer: Option<Answer>,
+    pub(crate) times: Times,
+}
+
+impl CallError {
+    pub(crate) fn broker(error: BrokerError, answer: Option<Answer>, times: Times) -> Self {
+        Self::Broker(Box::new(BrokerFailure { error, answer, times }))
+    }
 }
 
 impl From<LaneError> for CallError {
@@ -67,14 +77,14 @@ impl Classify for CallError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Lane(error) => error.class(),
-            Self::Broker { error, .. } => error.class(),
+            Self::Broker(failure) => failure.error.class(),
         }
     }
 
     fn failure(&self) -> Failure {
         match self {
             Self::Lane(error) => Failure::from(error.class()),
-            Self::Broker { error, .. } => error.failure(),
+            Self::Broker(failure) => failure.error.failure(),
         }
     }
 }
@@ -90,14 +100,9 @@ impl Protocol {
         match result {
             Ok(answer) => match self.check(&answer, effect) {
                 Ok(()) => Ok(Answered { answer, times }),
-                Err(error) => {
-                    Err(CallError::Broker { error, answer: Some(Box::new(answer)), times })
-                }
+                Err(error) => Err(CallError::broker(error, Some(answer), times)),
             },
-            Err(error) => {
-                let error = exchange_error(&error, effect);
-                Err(CallError::Broker { error, answer: None, times })
-            }
+            Err(error) => Err(CallError::broker(exchange_error(&error, effect), None, times)),
         }
     }
 
@@ -141,7 +146,8 @@ fn check_status(answer: &Answer, effect: Effect) -> Result<(), BrokerError> {
     if status.is_success() || status.is_redirection() || status.is_informational() {
         return Ok(());
     }
-    let detail = ErrorDetail::new(format!("the upstream answered {status}")).status(status.as_u16());
+    let detail =
+        ErrorDetail::new(format!("the upstream answered {status}")).status(status.as_u16());
     let lost = |detail| match effect {
         Effect::Read => BrokerError::Transient(detail),
         Effect::Write => BrokerError::OutcomeUnknown(detail),

@@ -128,7 +128,8 @@ impl KeptAnswers {
             }
         };
         let result = self.cache.try_get_with(key, init).await;
-        let origin = if is_own.load(Ordering::Relaxed) == 1 { Origin::Miss } else { Origin::Joined };
+        let origin =
+            if is_own.load(Ordering::Relaxed) == 1 { Origin::Miss } else { Origin::Joined };
         let counter = if origin == Origin::Miss { &self.misses } else { &self.joined };
         counter.fetch_add(1, Ordering::Relaxed);
         (result.map_err(|_| own.into_inner()), origin)

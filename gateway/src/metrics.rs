@@ -6,14 +6,15 @@ use std::time::Duration;
 use hyper::StatusCode;
 use lanekeeper::telemetry::Metrics;
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, SharedString, Unit};
-use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics_exporter_prometheus::{
+    BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 
 const REQUESTS: &str = "lanekeeper_gateway_requests_total";
 const DURATION: &str = "lanekeeper_gateway_request_duration_seconds";
 
 /// The bounds of the durations, in seconds: from what the cache takes to the time of a client.
-const BOUNDS: [f64; 12] =
-    [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const BOUNDS: [f64; 12] = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 static METADATA: Metadata<'static> =
     Metadata::new("lanekeeper_gateway", Level::INFO, Some("lanekeeper_gateway"));

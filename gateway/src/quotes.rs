@@ -110,7 +110,12 @@ impl Quotes {
             .weigher(move |key: &String| limit.cost(&instrument(key)))
             .split_on(|error| {
                 let BatchError::Failed(error) = error else { return false };
-                matches!(&**error, CallError::Broker { error: BrokerError::Rejected(_), .. })
+                match &**error {
+                    CallError::Broker(failure) => {
+                        matches!(failure.error, BrokerError::Rejected(_))
+                    }
+                    CallError::Lane(_) => false,
+                }
             })
             .build_late(move |batch| match account().upgrade() {
                 Some(account) => fetch(&account, batch),
@@ -240,8 +245,7 @@ fn rows(answered: Answered) -> Result<HashMap<String, Row>, CallError> {
 
 fn malformed(why: String, answer: Answer, times: crate::judge::Times) -> CallError {
     let detail = ErrorDetail::new(format!("the quotes cannot be decoded: {why}"));
-    let (error, answer) = (BrokerError::Malformed(detail), Some(Box::new(answer)));
-    CallError::Broker { error, answer, times }
+    CallError::broker(BrokerError::Malformed(detail), Some(answer), times)
 }
 
 /// Writes Kite's answer to a quote route.
@@ -265,9 +269,9 @@ fn part(route: QuoteRoute, row: &RawValue) -> String {
     let Ok(members) = serde_json::from_str::<HashMap<&str, &RawValue>>(row.get()) else {
         return row.get().to_owned();
     };
-    let present = fields.iter().filter_map(|field| {
-        members.get(field).map(|value| format!("\"{field}\":{}", value.get()))
-    });
+    let present = fields
+        .iter()
+        .filter_map(|field| members.get(field).map(|value| format!("\"{field}\":{}", value.get())));
     format!("{{{}}}", present.collect::<Vec<_>>().join(","))
 }
 
@@ -292,7 +296,7 @@ pub(crate) fn to_failed(failure: BatchFailure) -> Failed {
             let now = tokio::time::Instant::now();
             let times = crate::judge::Times { started: now, ended: now };
             let error = BrokerError::Transient(ErrorDetail::new(why));
-            Failed::Call(CallError::Broker { error, answer: None, times })
+            Failed::Call(CallError::broker(error, None, times))
         }
     }
 }
@@ -301,9 +305,9 @@ pub(crate) fn to_failed(failure: BatchFailure) -> Failed {
 fn copy(error: &CallError) -> CallError {
     match error {
         CallError::Lane(error) => CallError::Lane(error.clone()),
-        CallError::Broker { error, answer, times } => {
-            let answer = answer.as_ref().and_then(|answer| answer.copy()).map(Box::new);
-            CallError::Broker { error: error.clone(), answer, times: *times }
+        CallError::Broker(failure) => {
+            let answer = failure.answer.as_ref().and_then(Answer::copy);
+            CallError::broker(failure.error.clone(), answer, failure.times)
         }
     }
 }
@@ -317,7 +321,10 @@ mod tests {
         let row = r#"{"instrument_token":408065,"timestamp":"2026-11-30 10:00:00","last_price":1501.0500,
             "ohlc":{"open":1.10,"high":2,"low":1e0,"close":99725.05000000002},"depth":{}}"#;
         let row: Box<RawValue> = serde_json::from_str(row).unwrap();
-        assert_eq!(part(QuoteRoute::Ltp, &row), r#"{"instrument_token":408065,"last_price":1501.0500}"#);
+        assert_eq!(
+            part(QuoteRoute::Ltp, &row),
+            r#"{"instrument_token":408065,"last_price":1501.0500}"#
+        );
         let ohlc = r#"{"instrument_token":408065,"last_price":1501.0500,"ohlc":{"open":1.10,"high":2,"low":1e0,"close":99725.05000000002}}"#;
         assert_eq!(part(QuoteRoute::Ohlc, &row), ohlc);
         assert_eq!(part(QuoteRoute::Full, &row), row.get());

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use lanekeeper::brokers::kite::wire;
-use lanekeeper::{Effect, LaneError, Sent};
 use lanekeeper::lane::LaneErrorKind;
+use lanekeeper::{Effect, LaneError, Sent};
 
 use crate::auth::{AuthError, TierRefusal};
 use crate::body::ReplyBody;
@@ -148,7 +148,8 @@ impl From<AuthError> for Refusal {
                 (StatusCode::BAD_REQUEST, "the credentials are there twice, or cannot be read")
             }
         };
-        let error_type = if error == AuthError::Ambiguous { "InputException" } else { "TokenException" };
+        let error_type =
+            if error == AuthError::Ambiguous { "InputException" } else { "TokenException" };
         Self { error_type, ..Self::new(status, message) }
     }
 }
@@ -157,15 +158,18 @@ impl From<TierRefusal> for Refusal {
     fn from(refusal: TierRefusal) -> Self {
         match refusal {
             TierRefusal::TooMany { what, retry_in } => Self::later(
-                format!("not sent: this client has made all the {what} that its tier allows for now"),
+                format!(
+                    "not sent: this client has made all the {what} that its tier allows for now"
+                ),
                 retry_in,
             ),
             TierRefusal::ReadOnly => {
                 Self::new(StatusCode::FORBIDDEN, "not sent: the tier of this client only reads")
             }
-            TierRefusal::Lane => {
-                Self::new(StatusCode::FORBIDDEN, "not sent: the tier of this client lacks this lane")
-            }
+            TierRefusal::Lane => Self::new(
+                StatusCode::FORBIDDEN,
+                "not sent: the tier of this client lacks this lane",
+            ),
         }
     }
 }

@@ -76,7 +76,8 @@ impl Changes {
             let same_rest = |config: &LaneConfig| config.clone().or(LaneConfig::default());
             let with_present = present.quota().map(|quota| LaneConfig::new(quota.clone()));
             let rest = with_present.map(|quota| quota.or(new.clone()));
-            let (Some(quota), true) = (quota, rest.as_ref().is_some_and(|rest| same_rest(rest) == same_rest(present)))
+            let (Some(quota), true) =
+                (quota, rest.as_ref().is_some_and(|rest| same_rest(rest) == same_rest(present)))
             else {
                 return Err(needs(format!("the lane {lane} of {name}, beside its quota")));
             };

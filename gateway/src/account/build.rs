@@ -13,15 +13,15 @@ use lanekeeper::order_guard::GuardBuildError;
 use lanekeeper::proxy::{Lanes, LanesBuilder};
 use lanekeeper::telemetry::Metrics;
 use lanekeeper::{
-    BrokerProxy, BuildError, LaneConfig, LaneError, Limits, OrderGuard, PaceFile,
-    PaceFileError, PriorUsage, RouteError,
+    BrokerProxy, BuildError, LaneConfig, LaneError, Limits, OrderGuard, PaceFile, PaceFileError,
+    PriorUsage, RouteError,
 };
 
+use super::Account;
 use super::credentials::Credentials;
 use super::kite::KiteParts;
 use super::routes::Routes;
 use super::watch::LaneWatch;
-use super::Account;
 use crate::config::{AccountConfig, Preset};
 use crate::judge::Protocol;
 use crate::kept::KeptAnswers;
@@ -164,10 +164,9 @@ fn build_kite(
 ) -> Result<BuiltKite, AccountError> {
     let secret = |variable: &str, what| {
         let value = (with.environment)(variable).filter(|value| !value.trim().is_empty());
-        value.map(|value| value.trim().to_owned()).ok_or_else(|| AccountError::MissingSecret {
-            variable: variable.to_owned(),
-            what,
-        })
+        value
+            .map(|value| value.trim().to_owned())
+            .ok_or_else(|| AccountError::MissingSecret { variable: variable.to_owned(), what })
     };
     let api_key = secret(&config.api_key_env, "the API key of Kite Connect")?;
     let token: SecretString = match &config.token_file {
@@ -262,11 +261,8 @@ fn build_lanes(
     observer: Arc<dyn Observer>,
 ) -> Result<Lanes, AccountError> {
     let budget_names: Vec<_> = config.budgets.iter().map(|(budget, _)| intern(budget)).collect();
-    let mut builder = LanesBuilder::new(
-        "Gateway",
-        Vec::leak(names.to_vec()),
-        Vec::leak(budget_names),
-    );
+    let mut builder =
+        LanesBuilder::new("Gateway", Vec::leak(names.to_vec()), Vec::leak(budget_names));
     for (index, (_, lane)) in config.lanes.iter().enumerate() {
         builder.lane(index, lane.clone());
     }

@@ -83,7 +83,11 @@ impl Credentials {
     }
 
     /// Replaces Kite's access token, here and in the adapter, whose lanes then go on.
-    pub(crate) fn replace_token(&self, token: &SecretString, kite: &Kite) -> Result<(), LoginError> {
+    pub(crate) fn replace_token(
+        &self,
+        token: &SecretString,
+        kite: &Kite,
+    ) -> Result<(), LoginError> {
         self.replace(token)?;
         kite.set_access_token(token.clone()).map_err(|_| LoginError::BadToken)
     }
@@ -150,7 +154,8 @@ mod tests {
         credentials.replace(&"the-second-token".into()).unwrap();
         credentials.apply(&mut headers);
         assert_eq!(headers[AUTHORIZATION], "token key:the-second-token");
-        let answer = Bytes::from_static(b"no session the-second-token, the-first-token; the-second-token");
+        let answer =
+            Bytes::from_static(b"no session the-second-token, the-first-token; the-second-token");
         let clean = credentials.redact(answer);
         assert_eq!(clean, "no session ****************, ***************; ****************");
     }

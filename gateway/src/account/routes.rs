@@ -151,9 +151,7 @@ mod tests {
 
     fn sent(routes: &Routes, method: &str, path: &str) -> (String, Effect, Option<Duration>) {
         match routes.find(method, path).unwrap() {
-            Matched::Sent { call, cache } => {
-                (call.lane_name().to_owned(), call.effect(), cache)
-            }
+            Matched::Sent { call, cache } => (call.lane_name().to_owned(), call.effect(), cache),
             other => panic!("{other:?}"),
         }
     }
@@ -169,7 +167,10 @@ mod tests {
         assert_eq!(sent(&routes, "GET", "/next/year").0, "transactional");
         assert_eq!(sent(&routes, "POST", "/next/year").1, Effect::Write);
         for (method, path) in [("POST", "/session/token"), ("DELETE", "/session/token")] {
-            assert!(matches!(routes.find(method, path), Ok(Matched::Refused(_))), "{method} {path}");
+            assert!(
+                matches!(routes.find(method, path), Ok(Matched::Refused(_))),
+                "{method} {path}"
+            );
         }
         assert!(routes.find("GET", "//orders").is_err());
     }

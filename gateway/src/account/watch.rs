@@ -93,7 +93,9 @@ impl Observer for LaneWatch {
     }
 
     fn throttled(&self, lane: &'static str, pause: Duration) {
-        let text = format!("the broker refused a call, because calls come too fast; the lane pauses for {pause:?}");
+        let text = format!(
+            "the broker refused a call, because calls come too fast; the lane pauses for {pause:?}"
+        );
         self.notice("throttled", Severity::Warning, lane, text);
     }
 

@@ -29,7 +29,10 @@ pub(super) fn find(headers: &HeaderMap) -> Result<Option<Credentials<'_>>, Ambig
 }
 
 /// Returns the value of a header, of which there may be one.
-fn the_only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, AmbiguousCredentials> {
+fn the_only<'a>(
+    headers: &'a HeaderMap,
+    name: &str,
+) -> Result<Option<&'a str>, AmbiguousCredentials> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
@@ -50,11 +53,13 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pairs = pairs.iter().map(|(name, value)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let mut headers = HeaderMap::new();
-        pairs.for_each(|(name, value)| drop(headers.append(name, value)));
+        for (name, value) in pairs {
+            headers.append(name, value);
+        }
         headers
     }
 

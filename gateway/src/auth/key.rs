@@ -21,7 +21,9 @@ pub struct KeyHash {
 
 /// The text is not the hash of a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this is not the hash of a key: `lanekeeper key new NAME` makes one, as {SCHEME}:SALT:HASH")]
+#[error(
+    "this is not the hash of a key: `lanekeeper key new NAME` makes one, as {SCHEME}:SALT:HASH"
+)]
 pub struct ParseKeyHashError;
 
 /// A new key, and its hash.
@@ -117,7 +119,8 @@ fn unhex<const N: usize>(text: &str) -> Result<[u8; N], ParseKeyHashError> {
     let digits: Option<Vec<u8>> =
         text.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
     let digits = digits.filter(|digits| digits.len() == 2 * N).ok_or(ParseKeyHashError)?;
-    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair.iter().fold(0, |sum, digit| sum * 16 + digit)).collect();
+    let bytes: Vec<u8> =
+        digits.chunks(2).map(|pair| pair.iter().fold(0, |sum, digit| sum * 16 + digit)).collect();
     bytes.try_into().map_err(|_| ParseKeyHashError)
 }
 

@@ -94,7 +94,8 @@ impl TierUse {
     }
 }
 
-const ONE: Cost = Cost { lane: 0, budgets: lanekeeper::quota::BudgetSet::EMPTY, weight: 1, urgent: false };
+const ONE: Cost =
+    Cost { lane: 0, budgets: lanekeeper::quota::BudgetSet::EMPTY, weight: 1, urgent: false };
 
 fn counter(quota: &Quota, clock: &Clock) -> Option<Mutex<PacingState>> {
     let mut state = PacingState::new(clock.wall_clock());
@@ -114,7 +115,7 @@ mod tests {
     const ORDER: Asked<'_> = Asked { is_read: false, is_placement: true, ..READ };
     const EXIT: Asked<'_> = Asked { is_read: false, is_exit: true, ..READ };
 
-    fn tier(config: TierConfig) -> (TierUse, std::sync::Arc<ManualClock>) {
+    fn tier(config: TierConfig) -> (TierUse, ManualClock) {
         let clock = ManualClock::new();
         (TierUse::new(config, Clock::from(clock.clone())), clock)
     }

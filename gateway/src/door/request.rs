@@ -42,7 +42,10 @@ impl ClientRequest {
 pub(crate) fn check_target(parts: &Parts, hosts: &[String]) -> Result<(), Refusal> {
     let closing = |status, message: &str| Refusal::new(status, message).closing();
     if parts.method == Method::CONNECT {
-        return Err(closing(StatusCode::METHOD_NOT_ALLOWED, "the gateway is no proxy: CONNECT is refused"));
+        return Err(closing(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "the gateway is no proxy: CONNECT is refused",
+        ));
     }
     if parts.uri.scheme().is_some() || parts.uri.authority().is_some() {
         return Err(closing(
@@ -66,7 +69,10 @@ pub(crate) fn check_target(parts: &Parts, hosts: &[String]) -> Result<(), Refusa
     if parts.headers.contains_key(header::TRANSFER_ENCODING)
         && parts.headers.contains_key(header::CONTENT_LENGTH)
     {
-        return Err(closing(StatusCode::BAD_REQUEST, "the request has a length and is in chunks too"));
+        return Err(closing(
+            StatusCode::BAD_REQUEST,
+            "the request has a length and is in chunks too",
+        ));
     }
     check_host(&parts.headers, hosts)
 }
@@ -115,7 +121,9 @@ pub(crate) fn check_origin(headers: &HeaderMap, hosts: &[String]) -> Result<(), 
         None => text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")),
     };
     match is_foreign {
-        true => Err(Refusal::new(StatusCode::FORBIDDEN, "a page of another site made this request")),
+        true => {
+            Err(Refusal::new(StatusCode::FORBIDDEN, "a page of another site made this request"))
+        }
         false => Ok(()),
     }
 }
@@ -142,11 +150,7 @@ pub(crate) async fn read_body(
 
 /// Returns the address of a client. `X-Forwarded-For` is believed from a proxy that is configured, and from the last
 /// address on, since a client can write what it likes before that.
-pub(crate) fn client_address(
-    peer: SocketAddr,
-    headers: &HeaderMap,
-    trusted: &[IpAddr],
-) -> IpAddr {
+pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     let mut address = peer.ip().to_canonical();
     let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
     let hops: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
@@ -200,12 +204,26 @@ mod tests {
     #[test]
     fn a_host_is_an_address_or_a_name_of_the_gateway() {
         let hosts = ["gateway.example.net".to_owned()];
-        for host in
-            ["127.0.0.1:8800", "127.0.0.1", "[::1]:8800", "localhost:1", "LOCALHOST", "10.0.0.7:8800", "gateway.example.net", "Gateway.Example.net:443"]
-        {
+        for host in [
+            "127.0.0.1:8800",
+            "127.0.0.1",
+            "[::1]:8800",
+            "localhost:1",
+            "LOCALHOST",
+            "10.0.0.7:8800",
+            "gateway.example.net",
+            "Gateway.Example.net:443",
+        ] {
             assert!(is_own_host(host, &hosts), "{host}");
         }
-        for host in ["", "evil.example", "127.0.0.1.evil.example", "gateway.example.net.evil", "localhost.evil:80", "evil:127"] {
+        for host in [
+            "",
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "gateway.example.net.evil",
+            "localhost.evil:80",
+            "evil:127",
+        ] {
             assert!(!is_own_host(host, &hosts), "{host}");
         }
     }
@@ -253,7 +271,9 @@ mod tests {
             body: Bytes::new(),
             received: Instant::now(),
         };
-        for (text, millis) in [("2", 2000), ("0.25", 250), ("250ms", 250), (" 1.5s ", 1500), ("0", 0)] {
+        for (text, millis) in
+            [("2", 2000), ("0.25", 250), ("250ms", 250), (" 1.5s ", 1500), ("0", 0)]
+        {
             let time = time(&request("x-lanekeeper-deadline", text), "x-lanekeeper-deadline");
             assert_eq!(time, Ok(Some(Duration::from_millis(millis))), "{text}");
         }

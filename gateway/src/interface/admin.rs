@@ -53,9 +53,10 @@ pub(super) async fn login(
         status: &'static str,
     }
     let login: Login = json::read(request)?;
-    let account = shared.account(login.account.as_deref()).cloned().ok_or_else(|| {
-        Refusal::new(StatusCode::NOT_FOUND, "there is no such account")
-    })?;
+    let account = shared
+        .account(login.account.as_deref())
+        .cloned()
+        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "there is no such account"))?;
     let token = exchange(&account, login.request_token.into()).await?;
     renew(shared, &account, &token)?;
     if let Some(path) = &account.token_file {

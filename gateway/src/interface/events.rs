@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
-use serde::Serialize;
 use tokio::select;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::time::{MissedTickBehavior, interval};
@@ -96,8 +95,6 @@ pub(super) fn stream(
 struct Gone;
 
 async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<(), Gone> {
-    #[derive(Serialize)]
-    struct Empty {}
     let send = async |event: Bytes| sender.send(event).await.map_err(|_| Gone);
     let mut last = last;
     send(Bytes::from_static(b"retry: 2000\n\n")).await?;

@@ -57,7 +57,8 @@ pub(super) fn redirect(to: &'static str) -> Response<ReplyBody> {
 pub(super) fn read<T: DeserializeOwned>(request: &ClientRequest) -> Result<T, Refusal> {
     // The message of the decoder may quote the body, which may have a token.
     serde_json::from_slice(&request.body).map_err(|error| {
-        let message = format!("the body cannot be read, at line {} column {}", error.line(), error.column());
+        let message =
+            format!("the body cannot be read, at line {} column {}", error.line(), error.column());
         Refusal::bad_request(message)
     })
 }

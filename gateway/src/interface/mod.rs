@@ -94,17 +94,22 @@ pub(crate) async fn answer(
     let reader = reader(&parts.headers, settings)?;
     let is_post = method == Method::POST;
     if is_post && !parts.headers.contains_key(OWN_REQUEST) {
-        let message = format!("send the header `{OWN_REQUEST}: 1`, which no page of another site can");
+        let message =
+            format!("send the header `{OWN_REQUEST}: 1`, which no page of another site can");
         return Err(Refusal::new(StatusCode::FORBIDDEN, message));
     }
-    let target = parts.uri.path_and_query().map_or(path.as_str(), |target| target.as_str()).to_owned();
+    let target =
+        parts.uri.path_and_query().map_or(path.as_str(), |target| target.as_str()).to_owned();
     let limits = (shared.door.max_body, shared.door.read_timeout);
     let body = request::read_body(body, limits.0, limits.1).await?;
     let headers = parts.headers;
     let request = ClientRequest { method, headers, path: path.clone(), target, body, received };
-    let admin = || settings.clients.check_admin(&request.headers).map_err(|error| {
-        admin_refusal(error, settings.clients.has_admin())
-    });
+    let admin = || {
+        settings
+            .clients
+            .check_admin(&request.headers)
+            .map_err(|error| admin_refusal(error, settings.clients.has_admin()))
+    };
     match (request.method.as_str(), segments.as_slice()) {
         ("GET", ["status"]) => Ok(json::bytes(shared.status.borrow().clone())),
         ("GET", ["events"]) => events::stream(shared, &request),
@@ -119,9 +124,9 @@ pub(crate) async fn answer(
             admin()?;
             admin::set_lane(shared, account, lane, *action == "pause")
         }
-        (_, ["status" | "events" | "metrics" | "prices" | "refresh" | "login"]) => Err(
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this address takes another method"),
-        ),
+        (_, ["status" | "events" | "metrics" | "prices" | "refresh" | "login"]) => {
+            Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this address takes another method"))
+        }
         _ => Err(Refusal::new(StatusCode::NOT_FOUND, "the gateway has no such address")),
     }
 }

@@ -7,9 +7,8 @@ use super::json;
 use crate::body::ReplyBody;
 
 /// The files, with their types.
-const FILES: &[(&str, &str, &str)] = &[
-    ("", "text/html; charset=utf-8", include_str!("../page/index.html")),
-];
+const FILES: &[(&str, &str, &str)] =
+    &[("", "text/html; charset=utf-8", include_str!("../page/index.html"))];
 
 /// Returns a file of the page.
 pub(super) fn file(name: &str) -> Option<Response<ReplyBody>> {

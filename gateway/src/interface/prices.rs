@@ -119,9 +119,9 @@ async fn answer(
     keys: Vec<String>,
     max_age: Option<Duration>,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let account = shared.account(account).ok_or_else(|| {
-        Refusal::new(StatusCode::NOT_FOUND, "there is no such account")
-    })?;
+    let account = shared
+        .account(account)
+        .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "there is no such account"))?;
     reader.check_account(&account.name)?;
     if keys.is_empty() || keys.len() > MAX_INSTRUMENTS || keys.iter().any(String::is_empty) {
         let message = format!("ask for 1 to {MAX_INSTRUMENTS} instruments, such as i=NSE:INFY");

@@ -285,8 +285,9 @@ fn lane_view(lane: LaneStatus, before: (u64, u64), now: (u64, u64), since: Durat
 }
 
 fn window_view(window: WindowStatus) -> WindowView {
-    let WindowStatus { window: text, is_cut, limit, used, left, reserve, next_free, resets, .. } =
-        window;
+    let WindowStatus {
+        window: text, is_cut, limit, used, left, reserve, next_free, resets, ..
+    } = window;
     let (next_free, resets) = (seconds(next_free), seconds(resets));
     WindowView { window: text, is_cut, limit, used, left, reserve, next_free, resets }
 }

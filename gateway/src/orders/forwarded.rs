@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
+use lanekeeper::broker::OrderChange;
 use lanekeeper::broker::{OrderCancel, SlicedOrder};
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::kite::wire;
 use lanekeeper::{
     Broker, BrokerError, BrokerProxy, ErrorDetail, OrderId, OrderRequest, delegate_broker,
 };
-use lanekeeper::broker::OrderChange;
 use parking_lot::Mutex;
 
 use super::form;
@@ -56,7 +56,7 @@ impl ForwardedOrder {
                     Ok(value) => Ok((value, answered)),
                     Err(error) => {
                         let Answered { answer, times } = answered;
-                        Err(CallError::Broker { error, answer: Some(Box::new(answer)), times })
+                        Err(CallError::broker(error, Some(answer), times))
                     }
                 }
             }
@@ -75,7 +75,7 @@ impl ForwardedOrder {
                     }
                     Failed::UnderWay => unknown("it was not answered in time"),
                     Failed::Call(CallError::Lane(error)) => error.clone().into(),
-                    Failed::Call(CallError::Broker { error, .. }) => error.clone(),
+                    Failed::Call(CallError::Broker(failure)) => failure.error.clone(),
                 };
                 *last = Some(Err(failed));
                 Err(error)

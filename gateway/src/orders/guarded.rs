@@ -18,7 +18,7 @@ use super::form::{self, Fingerprint};
 use super::forwarded::{ForwardedOrder, LastAttempt};
 use super::placements::{Begun, Outcome, Placement, PlacementSender, Told};
 use super::route::OrderRoute;
-use crate::account::Account;
+use crate::account::{Account, KiteParts};
 use crate::call::{CallTerms, Failed, HangUp};
 use crate::judge::{Answered, Times};
 use crate::refusal::Refusal;
@@ -56,7 +56,14 @@ impl OrderReply {
         let Answered { answer, times } = answered;
         let AnswerBody::Whole(body) = answer.body else { return None };
         let Answer { status, headers, .. } = answer;
-        Some(Self { status, headers, body, times: Some(times), sent: Sent::Yes, is_repeated: false })
+        Some(Self {
+            status,
+            headers,
+            body,
+            times: Some(times),
+            sent: Sent::Yes,
+            is_repeated: false,
+        })
     }
 }
 
@@ -87,11 +94,16 @@ pub(crate) struct OrderCall {
 /// What the guard is asked for.
 enum Task {
     Place(OrderRequest),
+    /// A placement that the guard could not find. It is sent once, without the guard.
+    Forward(OrderRequest),
     Change(OrderId, OrderChange),
     Cancel(OrderId),
 }
 
 type Guard = OrderGuard<BrokerProxy<Kite>>;
+
+/// The fields of a form.
+type Pairs = Vec<(String, String)>;
 
 impl Account {
     /// Sends a request about an order through the guard. Returns it as it is if the guard cannot take it.
@@ -110,7 +122,7 @@ impl Account {
         Ok(self.place(call, guard, order, &pairs, client).await)
     }
 
-    fn guarded_task(&self, call: &OrderCall) -> Option<(Guard, Task, Vec<(String, String)>)> {
+    fn guarded_task(&self, call: &OrderCall) -> Option<(Guard, Task, Pairs)> {
         let guard = self.kite.as_ref()?.guard.clone()?;
         if let OrderRoute::Cancel { variety, number } = &call.route {
             return Some((guard, Task::Cancel(wire::order_id(variety, number)), Vec::new()));
@@ -159,7 +171,11 @@ impl Account {
                     let sender = placement.sender();
                     // So that the order is known again in the journal of the next process.
                     let order = order.extra(FINGERPRINT_FIELD, fingerprint.to_string());
-                    let task = Task::Place(order);
+                    // A tag that other orders have, or that the order book would not show, finds no order.
+                    let task = match can_be_found(kite, &order) {
+                        true => Task::Place(order),
+                        false => Task::Forward(order),
+                    };
                     let effort = self.begin(call, guard, task, Some(sender), client);
                     let (reply, is_told_outcome) = effort.await;
                     let told = is_told_outcome.then(|| placement.into_told());
@@ -187,7 +203,10 @@ impl Account {
             match outcome {
                 Outcome::Placed(reply) => {
                     let reply = OrderReply { is_repeated: true, ..(*reply).clone() };
-                    return Some(OrderResult { reply: Ok(reply), told: Some(placement.into_told()) });
+                    return Some(OrderResult {
+                        reply: Ok(reply),
+                        told: Some(placement.into_told()),
+                    });
                 }
                 Outcome::NotPlaced => return None,
                 Outcome::UnderWay => {}
@@ -196,7 +215,8 @@ impl Account {
                     self.look_again(&placement, guard, deadline).await;
                 }
                 Outcome::Unknown => {
-                    let what = "the outcome of the same order, which was sent before, is not known yet";
+                    let what =
+                        "the outcome of the same order, which was sent before, is not known yet";
                     return Some(Refusal::unknown(Effect::Write, what).into());
                 }
             }
@@ -268,6 +288,7 @@ impl Account {
             false => guard.with_inner(forwarded),
         };
         let result = match task {
+            Task::Forward(order) => guard.inner().place_sliced(order),
             Task::Place(order) if order.autoslice => guard.place_sliced(order),
             Task::Place(order) => {
                 guard.place_order(order).map(|id| SlicedOrder::single(id, order.quantity))
@@ -299,9 +320,8 @@ impl Account {
     ) -> Result<OrderReply, Refusal> {
         let error = match (result, last) {
             (Ok(_), Some(Ok(answered))) if answered.answer.whole().is_some() => {
-                return OrderReply::of(answered).ok_or_else(|| {
-                    Refusal::unknown(Effect::Write, "the answer is too long")
-                });
+                return OrderReply::of(answered)
+                    .ok_or_else(|| Refusal::unknown(Effect::Write, "the answer is too long"));
             }
             // Its answer was lost, and the guard found it.
             (Ok(order), _) => {
@@ -311,29 +331,30 @@ impl Account {
             // The guard has nothing to add to what the last attempt came to.
             (Err(error), Some(Err(failed))) if says_the_same(&error, &failed) => {
                 let answered = self.explain(failed, terms)?;
-                return OrderReply::of(answered).ok_or_else(|| {
-                    Refusal::unknown(Effect::Write, "the answer is too long")
-                });
+                return OrderReply::of(answered)
+                    .ok_or_else(|| Refusal::unknown(Effect::Write, "the answer is too long"));
             }
             // An autosliced order of which a part was refused.
             (Err(BrokerError::PartlyPlaced(_)), Some(Ok(answered))) => {
-                return OrderReply::of(answered).ok_or_else(|| {
-                    Refusal::unknown(Effect::Write, "the answer is too long")
-                });
+                return OrderReply::of(answered)
+                    .ok_or_else(|| Refusal::unknown(Effect::Write, "the answer is too long"));
             }
             (Err(error), _) => error,
         };
         Err(match &error {
             // The guard refused it: its journal cannot be written, or its tag was used today.
-            BrokerError::NotSent(detail) => {
-                Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("not sent: {}", detail.message))
-            }
+            BrokerError::NotSent(detail) => Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("not sent: {}", detail.message),
+            ),
             BrokerError::Absent(_) => Refusal {
                 error_type: "OrderException",
                 sent: Sent::Unknown,
                 ..Refusal::new(
                     StatusCode::SERVICE_UNAVAILABLE,
-                    format!("the answer was lost, and the order book does not show the order: {error}"),
+                    format!(
+                        "the answer was lost, and the order book does not show the order: {error}"
+                    ),
                 )
             },
             // The order book shows it as rejected.
@@ -345,6 +366,15 @@ impl Account {
             error => Refusal::unknown(Effect::Write, &error.to_string()),
         })
     }
+}
+
+/// Returns whether the guard can find an order whose answer is lost. One without a tag gets one of its own.
+fn can_be_found(kite: &KiteParts, order: &OrderRequest) -> bool {
+    let Some(tag) = order.tag.as_deref().filter(|tag| !tag.is_empty()) else { return true };
+    let tags = kite.kite.order_tags();
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || tags.allowed_symbols().contains(c);
+    let is_shown = tag.len() <= tags.max_length() && tag.chars().all(is_allowed);
+    is_shown && kite.placements.claim_tag(tag)
 }
 
 /// The field of an order in the journal by which the next process knows the placement again. It is not sent.

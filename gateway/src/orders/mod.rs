@@ -18,8 +18,8 @@ mod recovery;
 mod route;
 mod told;
 
-pub(crate) use guarded::{FINGERPRINT_FIELD, OrderCall, OrderReply, OrderResult, recovered};
-pub(crate) use placements::{Outcome, Placements, Told};
+pub(crate) use guarded::{OrderCall, OrderReply, OrderResult};
+pub(crate) use placements::{Placements, Told};
 pub(crate) use recovery::recover;
 pub(crate) use route::OrderRoute;
 pub(crate) use told::ToldFile;

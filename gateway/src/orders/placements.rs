@@ -14,7 +14,7 @@
 //! With a header `Idempotency-Key` the client itself says what is the same: the answer is then the same however often,
 //! told or not.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -71,6 +71,7 @@ struct State {
     last: u64,
     entries: HashMap<Fingerprint, VecDeque<Entry>>,
     known_ids: VecDeque<String>,
+    used_tags: HashSet<String>,
 }
 
 /// What a placement is.
@@ -189,6 +190,16 @@ impl Placements {
             state.known_ids.pop_front();
         }
         true
+    }
+
+    /// Returns whether a tag is new. An order is found by its tag only if no other order has it.
+    pub(crate) fn claim_tag(&self, tag: &str) -> bool {
+        let mut state = self.state.lock();
+        if state.used_tags.len() >= KNOWN_IDS {
+            // A day has far fewer. What is forgotten is found by its time, as tags of earlier processes are.
+            state.used_tags.clear();
+        }
+        state.used_tags.insert(tag.to_owned())
     }
 
     /// Changes the entry of a placement, if it is there, and removes it if `change` returns `true`.

@@ -29,7 +29,8 @@ pub(crate) fn recover(account: &Account, notices: &Notices) {
         }
     }
     for order in guard.recover() {
-        let fingerprint = order.order.extra.get(FINGERPRINT_FIELD).and_then(|text| text.parse().ok());
+        let fingerprint =
+            order.order.extra.get(FINGERPRINT_FIELD).and_then(|text| text.parse().ok());
         if let (Some(fingerprint), Some(outcome)) = (fingerprint, recovered(&order.outcome)) {
             kite.placements.resolve_left(fingerprint, outcome);
         }

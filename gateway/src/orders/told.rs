@@ -208,7 +208,9 @@ mod tests {
     #[test]
     fn a_line_that_was_cut_and_one_that_is_old_are_left_out() {
         let (one, two) = (fingerprint("1"), fingerprint("2"));
-        let text = format!("begun {one} 100 0\nbegun {two} 900 1\nansw\n\nnonsense\ntold zz\nanswered {two} 7\nbegun {two}");
+        let text = format!(
+            "begun {one} 100 0\nbegun {two} 900 1\nansw\n\nnonsense\ntold zz\nanswered {two} 7\nbegun {two}"
+        );
         let left = read(text.as_bytes(), 100 + 601).unwrap();
         assert_eq!(left.len(), 1);
         assert_eq!((left[0].fingerprint, left[0].has_key), (two, true));
@@ -219,7 +221,9 @@ mod tests {
     #[test]
     fn two_equal_placements_are_two() {
         let one = fingerprint("1");
-        let text = format!("begun {one} 1 0\nbegun {one} 1 0\nanswered {one} 7\nanswered {one} 8\ntold {one}\n");
+        let text = format!(
+            "begun {one} 1 0\nbegun {one} 1 0\nanswered {one} 7\nanswered {one} 8\ntold {one}\n"
+        );
         let left = read(text.as_bytes(), 1).unwrap();
         assert_eq!(left.len(), 1);
         assert!(left[0].order_id.is_some());

@@ -87,7 +87,10 @@ pub(super) async fn receive(
         length += chunk.len();
         chunks.push_back(chunk);
         if length > terms.max_whole && terms.whole_up_to >= terms.max_whole {
-            return Err(ExchangeError::Lost(format!("it is longer than {} bytes", terms.max_whole)));
+            return Err(ExchangeError::Lost(format!(
+                "it is longer than {} bytes",
+                terms.max_whole
+            )));
         }
         if length > terms.whole_up_to {
             break false;

@@ -105,7 +105,8 @@ impl Upstream {
             };
             match sent {
                 Ok(response) => {
-                    return answer::receive(response, connection, &self.pool, terms, deadline).await;
+                    return answer::receive(response, connection, &self.pool, terms, deadline)
+                        .await;
                 }
                 Err(mut error) => match error.take_message() {
                     // The connection was closed before it took the request: an idle one that the upstream gave up.
@@ -130,9 +131,9 @@ impl Upstream {
 
     fn to_http(&self, request: UpstreamRequest) -> Result<Request<Full<Bytes>>, ExchangeError> {
         let UpstreamRequest { method, target, headers, body } = request;
-        let uri: Uri = target
-            .parse()
-            .map_err(|error| ExchangeError::NotSent(format!("the address cannot be sent: {error}")))?;
+        let uri: Uri = target.parse().map_err(|error| {
+            ExchangeError::NotSent(format!("the address cannot be sent: {error}"))
+        })?;
         let mut http = Request::new(Full::new(body));
         *http.method_mut() = method;
         *http.uri_mut() = uri;

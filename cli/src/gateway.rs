@@ -1,0 +1,144 @@
+//! `lanekeeper gateway`: runs a gateway in front of a broker's HTTP API until a signal ends it.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use lanekeeper_gateway::Gateway;
+use lanekeeper_gateway::config::{AccountConfig, GatewayConfig};
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::exchange::duration;
+use crate::signal::{self, Signal};
+
+#[derive(Args)]
+pub struct GatewayArgs {
+    /// Where to listen. A port of 0 takes a free one [default: 127.0.0.1:8800]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// The address of the broker's API [default of the preset: https://api.kite.trade]
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// The broker, whose routes and limits are known
+    #[arg(long, value_name = "NAME", conflicts_with = "config")]
+    preset: Option<PresetName>,
+    /// Read the settings from this file, TOML or YAML. SIGHUP reads it again
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Record every order in this file before it is sent, so that the next gateway knows it
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+    /// Record every call in this file, so that this gateway and the next one together stay within the quota
+    #[arg(long, value_name = "FILE")]
+    pace: Option<PathBuf>,
+    /// Read the access token from this file, now and whenever it changes
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// How long the end may take: what is queued is still sent, and what is in flight is waited for [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    drain: Option<Duration>,
+    /// What is written to standard error. From `info` on, each request is
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log: LogLevel,
+}
+
+/// The brokers whose routes and limits are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PresetName {
+    Kite,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl From<LogLevel> for LevelFilter {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => Self::OFF,
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+        }
+    }
+}
+
+type Error = Box<dyn std::error::Error>;
+
+/// Runs the gateway.
+pub fn run(args: &GatewayArgs) -> Result<(), Error> {
+    let config = args.settings()?;
+    // Another subscriber is there only in tests of this crate.
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::from(args.log))
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .try_init();
+    let drain = config.door.drain;
+    // Before the start, so that a signal that comes early is not lost.
+    let signals = signal::listen()?;
+    let gateway = Gateway::builder(config).start()?;
+    // Programs read the address from the first line, so nothing comes before it. They may close the pipe then, so both
+    // lines are written at once.
+    let lines = format!("listening on {}\npage at {}\n", gateway.base_url(), gateway.page_url());
+    let mut out = io::stdout();
+    out.write_all(lines.as_bytes())?;
+    out.flush()?;
+    for signal in signals {
+        match (signal, &args.config) {
+            (Signal::Reload, Some(path)) => reload(&gateway, args, path),
+            _ => break,
+        }
+    }
+    if !gateway.drain(drain) {
+        eprintln!("some requests were still under way after {drain:?}: check the order book");
+    }
+    Ok(())
+}
+
+/// Reads the settings again. A file that cannot be used changes nothing.
+fn reload(gateway: &Gateway, args: &GatewayArgs, path: &Path) {
+    let reloaded = args.settings().and_then(|config| Ok(gateway.reload(config)?));
+    if let Err(error) = reloaded {
+        eprintln!("error: {} was not taken: {error}", path.display());
+    }
+}
+
+impl GatewayArgs {
+    /// Returns the settings: of the file, or of the preset, with those of the flags.
+    fn settings(&self) -> Result<GatewayConfig, Error> {
+        let mut config = match &self.config {
+            Some(path) => GatewayConfig::from_path(path)?,
+            None => GatewayConfig::new(AccountConfig::kite("https://api.kite.trade")),
+        };
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.door.drain = self.drain.unwrap_or(config.door.drain);
+        let of_account = [
+            ("--upstream", self.upstream.is_some()),
+            ("--journal", self.journal.is_some()),
+            ("--pace", self.pace.is_some()),
+            ("--token-file", self.token_file.is_some()),
+        ];
+        if let Some((flag, _)) = of_account.iter().find(|(_, is_set)| *is_set) {
+            let mut accounts = config.accounts.values_mut();
+            let (Some(account), None) = (accounts.next(), accounts.next()) else {
+                return Err(format!("{flag} is for one account, and the file has several").into());
+            };
+            if let Some(upstream) = &self.upstream {
+                account.upstream.clone_from(upstream);
+            }
+            account.journal = self.journal.clone().or(account.journal.take());
+            account.pace = self.pace.clone().or(account.pace.take());
+            account.token_file = self.token_file.clone().or(account.token_file.take());
+        }
+        Ok(config)
+    }
+}
