@@ -78,7 +78,7 @@ export class Api {
 
   /** The headers of a request that reads. */
   headers() {
-    return bearer(this.#reader ?? this.#admin);
+    return bearer(this.#reader);
   }
 
   /** @throws {ApiError} */

@@ -26,7 +26,7 @@ function createRow({ name }) {
   const cells = {
     tier: el("td"), requests: el("td.num"), waiting: el("td.num"), refused: el("td.num"), from_cache: el("td.num"),
   };
-  const [bar, share] = [el("span.share-bar", { "aria-hidden": "true" }), el("span")];
+  const [bar, share] = [el("span.share-bar", { "aria-hidden": "true" }), el("span.share-text")];
   const node = el("tr", { "data-testid": "client", "data-client": name },
     el("th.client-name", { scope: "row", title: name }, name), ...Object.values(cells), el("td.num.share", {}, bar, share));
   node.update = (client) => {

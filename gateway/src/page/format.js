@@ -17,6 +17,12 @@ export function decimal(value) {
   return value >= 100 || Number.isInteger(value) ? grouped.format(value) : value.toFixed(1);
 }
 
+/** A rate that ticks: always one digit after the point below a hundred, so that it keeps its width. */
+export function ticking(value) {
+  if (!isKnown(value)) return NONE;
+  return value >= 100 ? grouped.format(value) : value.toFixed(1);
+}
+
 /** Calls a second: `9.7/s` */
 export function rate(value) {
   return isKnown(value) ? `${decimal(value)}/s` : NONE;

@@ -4,9 +4,12 @@
 /** The most instruments that the prices panel holds. */
 export const MAX_INSTRUMENTS = 50;
 
-/** Turns what a person enters into names of instruments: separated by commas or lines, without repetition. */
+/**
+ * Turns what a person enters into names of instruments, without repetition. Commas, semicolons, tabs and lines separate
+ * them, and spaces before an exchange (`NSE:`), because a field of one line turns the lines of a list into spaces.
+ */
 export function parseInstruments(entered, limit = MAX_INSTRUMENTS) {
-  const names = entered.split(/[,;\n]/).map((name) => name.trim().toUpperCase()).filter(Boolean);
+  const names = entered.split(/[,;\t\r\n]|\s+(?=\w+:)/).map((name) => name.trim().toUpperCase()).filter(Boolean);
   return [...new Set(names)].slice(0, limit);
 }
 

@@ -1,7 +1,7 @@
 // What the status means, in words: the health light, the banners, and the states of lanes, meters and breakers.
 // Pure functions of the status object.
 
-import { count, duration, percent, plural, words } from "./format.js";
+import { count, duration, plural, words } from "./format.js";
 
 /** The word, and the tone (a colour) of each health. */
 const HEALTH = {
@@ -62,6 +62,7 @@ function waiting(lane) {
 
 function estimate(lane) {
   if (lane.estimated_wait == null) return "how long a new call would wait is not known";
+  if (lane.estimated_wait < 0.05) return "a new call goes out at once";
   return `a new call would wait about ${duration(lane.estimated_wait)}`;
 }
 
@@ -73,8 +74,11 @@ function reset(lane) {
 }
 
 /**
- * @typedef {{id: string, tone: "warn" | "bad" | "quiet", title: string, text: string, action?: "login"}} Banner
- * `id` names the cause and stays the same while it lasts. The numbers are in `text`.
+ * @typedef {{about: string, cause: string, tone: "warn" | "bad" | "quiet", title: string, text: string,
+ *   action?: "login"}} Banner
+ * `about` is the lane, or what else it is about (a word after a space, which no lane begins with); there is one banner
+ * for each. `cause` stays the same while the numbers in `text`
+ * change.
  */
 
 /** @returns {Banner | null} */
@@ -83,32 +87,32 @@ function laneBanner(lane) {
   const open = openBreakers(lane);
   if (lane.state === "paused") {
     const text = `${waiting(lane)}, and every new call will, exits too. Calls in flight go on.`;
-    return { id: `paused ${name}`, tone: "warn", title: `${name} is paused by hand`, text };
+    return { about: name, cause: "paused", tone: "warn", title: `${name} is paused by hand`, text };
   }
   if (lane.state === "draining" || lane.state === "closed") {
     const text = lane.state === "draining" ? `New calls are refused, those that wait are still sent. ${waiting(lane)}.` : "No call is taken or sent.";
-    return { id: `${lane.state} ${name}`, tone: "quiet", title: `${name} is ${lane.state}`, text };
+    return { about: name, cause: lane.state, tone: "quiet", title: `${name} is ${lane.state}`, text };
   }
   if (open.length > 0) {
     const routes = open.filter(Boolean).map(words).join(", ") || "all calls";
     if (isForcedOpen(lane)) {
       const text = `The breaker of ${routes} is forced open. It refuses such calls, exits too. ${waiting(lane)}.`;
-      return { id: `forced ${name}`, tone: "bad", title: `${name} is stopped by hand`, text };
+      return { about: name, cause: "forced", tone: "bad", title: `${name} is stopped by hand`, text };
     }
     const text = `Too many calls failed: ${routes}. They are held or refused until the broker answers again, but exits are tried. ${waiting(lane)}.`;
-    return { id: `down ${name}`, tone: "bad", title: `${name}: the broker is down`, text };
+    return { about: name, cause: "down", tone: "bad", title: `${name}: the broker is down`, text };
   }
   if (lane.paused_for != null) {
     const text = `It goes on in ${duration(lane.paused_for)}. ${waiting(lane)}; ${estimate(lane)}.`;
-    return { id: `throttled ${name}`, tone: "warn", title: `${name}: the broker asked for a pause`, text };
+    return { about: name, cause: "throttled", tone: "warn", title: `${name}: the broker asked for a pause`, text };
   }
   if ((lane.rate_percent ?? 100) < 100) {
     const text = `The broker said that calls come too fast. ${waiting(lane)}; ${estimate(lane)}.`;
-    return { id: `cut ${name}`, tone: "warn", title: `${name} runs at ${lane.rate_percent} % of its rate`, text };
+    return { about: name, cause: "cut", tone: "warn", title: `${name} runs at ${lane.rate_percent} % of its rate`, text };
   }
   if (isLate(lane)) {
     const text = `${waiting(lane)}; ${estimate(lane)}.${reset(lane)}`;
-    return { id: `late ${name}`, tone: "warn", title: `${name} is at its limit`, text };
+    return { about: name, cause: "late", tone: "warn", title: `${name} is at its limit`, text };
   }
   return null;
 }
@@ -121,8 +125,15 @@ export function banners(account) {
   const found = (account.lanes ?? []).map(laneBanner).filter(Boolean);
   if (account.session_expired) {
     found.unshift({
-      id: "session", tone: "bad", title: "The broker does not accept the session", action: "login",
+      about: " session", cause: "session", tone: "bad", title: "The broker does not accept the session", action: "login",
       text: "Log in again. Until then only exits are tried.",
+    });
+  }
+  const { unknown = 0, pending = 0 } = account.orders ?? {};
+  if (unknown > 0 && pending > 0) {
+    found.unshift({
+      about: " orders", cause: "unknown", tone: "bad", title: "Check the order book",
+      text: `The outcome of ${plural(unknown, "order")} is not known.`,
     });
   }
   const order = ["bad", "warn", "quiet"];
@@ -139,17 +150,17 @@ export class BannerMemory {
   }
 
   /**
-   * Returns what to show. A banner whose cause has ended has `isOver: true`.
+   * Returns what to show: what holds now, and what held a moment ago, which has `isOver: true`.
    * @param {Banner[]} current
    * @param {number} now in milliseconds
    */
   update(current, now) {
-    const causes = new Set(current.map((banner) => banner.id));
-    for (const banner of current) this.#shown.set(banner.id, { banner, at: now });
-    for (const [id, { at }] of this.#shown) {
-      if (now - at > this.linger) this.#shown.delete(id);
+    const held = new Set(current.map(({ about }) => about));
+    for (const banner of current) this.#shown.set(banner.about, { banner, at: now });
+    for (const [about, { at }] of this.#shown) {
+      if (now - at > this.linger) this.#shown.delete(about);
     }
-    const over = [...this.#shown.values()].map(({ banner }) => banner).filter((banner) => !causes.has(banner.id));
+    const over = [...this.#shown.values()].map(({ banner }) => banner).filter(({ about }) => !held.has(about));
     return [...current, ...over.map((banner) => ({ ...banner, isOver: true }))];
   }
 }
@@ -201,10 +212,4 @@ export function chartText(lane, { calls, refused }, seconds) {
   const now = known[known.length - 1].toFixed(1);
   return `Calls a second in ${lane.lane}, the last ${seconds} s: ${now} now, ${highest.toFixed(1)} at most; ${limit}. `
     + (losses === 0 ? "No call was refused." : `Calls were refused in ${plural(losses, "second")}.`);
-}
-
-/** The part of queue capacity in use, for people: `14 of 1,024 (1 %)`. */
-export function queueText(lane) {
-  const part = lane.capacity > 0 ? ` (${percent(lane.queued / lane.capacity)})` : "";
-  return `${count(lane.queued)} of ${count(lane.capacity)}${lane.queued > 0 ? part : ""}`;
 }

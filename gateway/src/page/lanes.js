@@ -1,7 +1,7 @@
 // The cards of the lanes: the rate, the windows, the queue, and the button that pauses the lane.
 
-import { count, decimal, duration, plural, rate, words } from "./format.js";
-import { breakerState, chartText, laneState, queueText } from "./health.js";
+import { count, decimal, duration, plural, rate, ticking, words } from "./format.js";
+import { breakerState, chartText, laneState } from "./health.js";
 import { createChart } from "./chart.js";
 import { createMeter } from "./meter.js";
 import { attr, el, keyed, show, text, variable } from "./dom.js";
@@ -84,8 +84,8 @@ function createPriorities() {
   });
   const node = el("div.columns", { role: "img" });
   for (const each of columns) {
-    each.node = el("span.column-slot", { "aria-hidden": "true" }, each.number, each.column,
-      el("span.column-name", {}, each.priority));
+    each.node = el("span.column-slot", { "aria-hidden": "true" },
+      el("span.column-track", {}, each.number, each.column), el("span.column-name", {}, each.priority));
     node.append(each.node);
   }
   node.update = (byPriority) => {
@@ -122,7 +122,7 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
   const heading = el("h3.lane-name", {}, name);
   const state = el("span.state", { "data-testid": "lane-state" });
   const verb = el("span");
-  const button = el("button.button", { type: "button", "data-testid": "lane-toggle" }, verb, el("span.unseen", {}, ` ${name}`));
+  const button = el("button.button.small", { type: "button", "data-testid": "lane-toggle" }, verb, el("span.unseen", {}, ` ${name}`));
   const now = el("span.lane-rate", { "data-testid": "lane-rate" });
   const quota = el("span.lane-quota");
   const totals = el("p.lane-totals");
@@ -136,15 +136,16 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
   const noUsers = el("p.quiet", {}, "No call waits.");
   const priorities = createPriorities();
   const breakers = el("ul.breakers");
+  const queue = el("div.queue", {},
+    el("section.queue-part", {}, el("h4", {}, "Queue by user"), el("div.bars-box", {}, users, noUsers)),
+    el("section.queue-part", {}, el("h4", {}, "Queue by priority"), priorities));
   const node = el("article.card.lane", { "data-testid": "lane", "data-lane": name },
     el("header.lane-head", {}, heading, state, button),
     el("div.lane-now", {}, el("p.lane-figure", {}, now, quota), totals),
     chart,
     windows,
     el("dl.facts", {}, ...Object.values(facts)),
-    el("div.queue", {},
-      el("section.queue-part", {}, el("h4", {}, "Queue by user"), el("div.bars-box", {}, users, noUsers)),
-      el("section.queue-part", {}, el("h4", {}, "Queue by priority"), priorities)),
+    queue,
     el("section.breaker-part", {}, el("h4", {}, "Breakers"), breakers));
   const seen = new Map();
   let shown = null;
@@ -159,14 +160,14 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
     text(verb, lane.state === "paused" ? "Resume" : "Pause");
     show(button, lane.state === "running" || lane.state === "paused");
     attr(button, "data-strong", lane.state === "paused");
-    text(now, decimal(lane.calls_per_second));
+    text(now, ticking(lane.calls_per_second));
     text(quota, lane.rate == null ? "calls/s, no limit" : `of ${decimal(lane.rate)} calls/s`);
     text(totals, `${count(lane.answered)} answered, ${count(lane.refused)} refused`);
     chart.update({ ring, limit: lane.rate, percent: lane.rate_percent ?? 100, label: chartText(lane, ring, SECONDS) });
     keyed(windows, lane.windows ?? [], (each) => `${each.window} ${each.is_cut}`, () => createMeter(name, false));
-    facts.queue.set(queueText(lane), lane.queued >= lane.capacity ? "bad" : null);
+    facts.queue.set(`${count(lane.queued)} of ${count(lane.capacity)}`, lane.queued >= lane.capacity ? "bad" : null);
     facts.oldest.set(lane.queued > 0 ? duration(lane.oldest_wait) : "none");
-    facts.estimate.set(lane.estimated_wait === 0 ? "not at all" : `about ${duration(lane.estimated_wait)}`);
+    facts.estimate.set(lane.estimated_wait < 0.05 ? "not at all" : `about ${duration(lane.estimated_wait)}`);
     if (lane.estimated_wait == null) facts.estimate.set("not known");
     facts.flight.set(`${count(lane.in_flight)} of ${count(lane.max_in_flight)}`);
     facts.retrying.set(count(lane.retrying), lane.retrying > 0 ? "warn" : null);
@@ -175,6 +176,7 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
     const listed = listUsers(lane.queued_by_user, seen, Date.now());
     const most = Math.max(...listed.map((each) => each.queued), 1);
     show(noUsers, listed.length === 0);
+    attr(queue, "data-empty", listed.length === 0);
     keyed(users, listed.map((each) => ({ ...each, most })), ({ user }) => JSON.stringify(user), createUserRow);
     priorities.update(lane.queued_by_priority);
     updateBreakers(breakers, lane);

@@ -1,6 +1,6 @@
 // The panels that only show: budgets, orders and caches.
 
-import { bytes, count, percent } from "./format.js";
+import { bytes, count, percent, plural } from "./format.js";
 import { hitRate } from "./health.js";
 import { attr, byId, el, keyed, show, text, variable } from "./dom.js";
 import { createMeter } from "./meter.js";
@@ -50,8 +50,8 @@ export function updateOrders({ name, orders }) {
 
 /** The caches of the status: its name there, its label, and what each counts. */
 const CACHES = [
-  { key: "quotes", label: "Quotes", tells: ({ entries, requests }) => `${count(entries)} instruments, ${count(requests)} requests to the broker` },
-  { key: "kept", label: "Kept answers", tells: ({ entries, bytes: size }) => `${count(entries)} answers, ${bytes(size)}` },
+  { key: "quotes", label: "Quotes", tells: ({ entries, requests }) => `${plural(entries, "instrument")}, ${plural(requests, "request")} to the broker` },
+  { key: "kept", label: "Kept answers", tells: ({ entries, bytes: size }) => `${plural(entries, "answer")}, ${bytes(size)}` },
 ];
 
 export function updateCaches(account) {
@@ -68,7 +68,7 @@ export function updateCaches(account) {
       text(share, part === null ? "not asked yet" : `${percent(part)} from cache`);
       variable(bar, "--used", part ?? 0);
       attr(bar, "aria-valuenow", Math.round((part ?? 0) * 100));
-      text(counts, `${count(stats.hits)} hits, ${count(stats.joined)} shared a request, ${count(stats.misses)} misses`);
+      text(counts, `${plural(stats.hits, "hit")}, ${count(stats.joined)} shared a request, ${plural(stats.misses, "miss", "misses")}`);
       text(detail, tells(stats));
     };
     return node;

@@ -27,7 +27,10 @@ export class Prices {
   #known = new Map();
   #coolUntil = 0;
   #askedAt = -Infinity;
-  #isBusy = false;
+  #complainer = null;
+  #isAsking = false;
+  #isRefreshing = false;
+  #isCooling = false;
 
   /**
    * @param {import("./api.js").Api} api
@@ -83,7 +86,7 @@ export class Prices {
     if (added.length === 0) return;
     const names = [...new Set([...this.memory.instruments, ...added])];
     byId("price-field").value = "";
-    this.#complain(names.length > MAX_INSTRUMENTS ? `The list holds ${MAX_INSTRUMENTS} instruments.` : "");
+    this.#complain(names.length > MAX_INSTRUMENTS ? `The list holds ${MAX_INSTRUMENTS} instruments.` : "", "list");
     this.memory.instruments = names.slice(0, MAX_INSTRUMENTS);
     this.remember();
     this.#render();
@@ -107,24 +110,33 @@ export class Prices {
     }
   }
 
-  #complain(problem) {
+  /** Shows a problem. A success of `source` takes back only what `source` complained of. */
+  #complain(problem, source) {
+    if (problem === "" && this.#complainer !== source) return;
+    this.#complainer = source;
     text(byId("price-message"), problem);
     show(byId("price-message"), problem !== "");
   }
 
   async #ask() {
     const { instruments } = this.memory;
-    if (this.#account === null || instruments.length === 0 || this.#isBusy) return;
+    if (this.#account === null || instruments.length === 0 || this.#isAsking) return;
+    this.#isAsking = true;
+    this.#askedAt = Date.now();
     const query = instruments.map((name) => `&i=${encodeURIComponent(name)}`).join("");
-    await this.#take(() => this.api.get(`prices?account=${encodeURIComponent(this.#account)}${query}`));
+    await this.#take("prices", () => this.api.get(`prices?account=${encodeURIComponent(this.#account)}${query}`));
+    this.#isAsking = false;
     // The list may have changed meanwhile.
     if (this.memory.instruments.some((name) => !this.#known.has(name)) && this.memory.instruments !== instruments) this.#ask();
   }
 
   async #refresh() {
     const { instruments } = this.memory;
-    if (this.#account === null || instruments.length === 0 || this.#isBusy || this.#cooling() > 0) return;
-    const isDone = await this.#take(() => this.api.post("refresh", { account: this.#account, instruments }));
+    if (this.#account === null || instruments.length === 0 || this.#isRefreshing || this.#cooling() > 0) return;
+    this.#isRefreshing = true;
+    this.#render();
+    const isDone = await this.#take("refresh", () => this.api.post("refresh", { account: this.#account, instruments }));
+    this.#isRefreshing = false;
     if (isDone) this.#coolUntil = Date.now() + this.coolDown * 1000;
     this.#render();
   }
@@ -133,26 +145,26 @@ export class Prices {
     return (this.#coolUntil - Date.now()) / 1000;
   }
 
-  async #take(request) {
+  async #take(source, request) {
     const account = this.#account;
-    this.#isBusy = true;
-    this.#askedAt = Date.now();
-    this.#render();
     try {
       const answer = await request();
       if (account !== this.#account) return false;
       const at = Date.now();
-      for (const price of answer?.prices ?? []) this.#known.set(price.instrument, { price, at });
+      for (const price of answer?.prices ?? []) {
+        // Of two answers that cross, the one with the later price counts.
+        const known = this.#known.get(price.instrument)?.price;
+        if (!known || !(Date.parse(known.fetched_at) > Date.parse(price.fetched_at))) this.#known.set(price.instrument, { price, at });
+      }
       for (const name of answer?.absent ?? []) this.#known.set(name, { price: null, at });
       this.#forget();
-      this.#complain("");
+      this.#complain("", source);
       return true;
     } catch (error) {
       if (error.retryAfter != null) this.#coolUntil = Date.now() + error.retryAfter * 1000;
-      this.#complain(error.message);
+      this.#complain(error.message, source);
       return false;
     } finally {
-      this.#isBusy = false;
       this.#render();
     }
   }
@@ -165,18 +177,20 @@ export class Prices {
     show(byId("price-table"), rows.length > 0);
     show(byId("no-prices"), rows.length === 0);
     const cooling = this.#cooling();
-    const isOff = cooling > 0 || this.#isBusy || rows.length === 0;
+    const isOff = cooling > 0 || this.#isRefreshing || rows.length === 0;
     // `aria-disabled`, because a button that is disabled loses the focus.
     attr(this.button, "aria-disabled", isOff ? "true" : null);
+    if (cooling <= 0 && this.#isCooling) this.#complain("", "refresh");
+    this.#isCooling = cooling > 0;
     text(this.button, cooling > 0 ? `Refresh in ${countdown(cooling)}` : "Refresh");
   }
 
   #createRow({ name }) {
-    const [value, origin] = [el("td.num.price", {}), el("td.price-origin")];
+    const [value, origin] = [el("span.price", { "data-testid": "price-value" }), el("span.price-origin", { "data-testid": "price-origin" })];
     const remove = el("button.button.small", { type: "button", onclick: () => this.#remove(name), "data-testid": "price-remove" },
       el("span", { "aria-hidden": "true" }, "×"), el("span.unseen", {}, `Remove ${name}`));
     const node = el("tr", { "data-testid": "price", "data-instrument": name },
-      el("th", { scope: "row" }, name), value, origin, el("td.price-remove", {}, remove));
+      el("th", { scope: "row" }, name), el("td.num", {}, el("div.price-line", {}, value, origin)), el("td.price-remove", {}, remove));
     node.update = ({ known, now }) => {
       text(value, known?.price?.last_price ?? NONE);
       const isAbsent = known && known.price === null;

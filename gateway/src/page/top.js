@@ -116,15 +116,16 @@ export class Top {
   }
 
   #showBanners(account) {
-    const shown = this.#memory.update(banners(account), Date.now()).map((banner) => ({ ...banner, key: `${account.name} ${banner.id}` }));
-    keyed(byId("banner-list"), shown, ({ key }) => key, (banner) => this.#createBanner(banner));
+    const shown = this.#memory.update(banners(account), Date.now());
+    keyed(byId("banner-list"), shown, ({ about }) => about, (banner) => this.#createBanner(banner));
     show(byId("banner"), shown.length > 0);
-    // The numbers in a banner tick; only that it came, or went, is told.
-    for (const { key, title, text: detail } of shown) {
+    // The numbers in a banner tick. A screen reader is told only that a cause came, or that all are gone.
+    const causes = new Map(shown.map((banner) => [`${account.name} ${banner.about} ${banner.cause}`, banner]));
+    for (const [key, { title, text: detail }] of causes) {
       if (!this.#said.has(key)) this.announce(`${title}. ${detail}`);
     }
     if (this.#said.size > 0 && shown.length === 0) this.announce("Calls pass again");
-    this.#said = new Set(shown.map(({ key }) => key));
+    this.#said = new Set(causes.keys());
   }
 
   #createBanner({ action }) {
@@ -135,7 +136,7 @@ export class Top {
     }
     node.update = (banner) => {
       text(title, banner.title);
-      text(detail, banner.isOver ? "It is over." : banner.text);
+      text(detail, banner.isOver ? "This is over." : banner.text);
       attr(node, "data-tone", banner.isOver ? "quiet" : banner.tone);
     };
     return node;
