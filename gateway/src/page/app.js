@@ -6,7 +6,7 @@
 import { Api } from "./api.js";
 import { Clients } from "./clients.js";
 import { AdminDialog, KeyDialog } from "./dialogs.js";
-import { byId, keyed, show } from "./dom.js";
+import { byId, keyed, show, text } from "./dom.js";
 import { plural } from "./format.js";
 import { formatHash, parseHash } from "./hash.js";
 import { Rates, createLaneCard } from "./lanes.js";
@@ -63,6 +63,10 @@ const stream = new EventStream({
   onState: (state) => {
     connection.set(state);
     show(byId("key-open"), state.name === "denied");
+    text(
+      byId("loading"),
+      state.name === "denied" ? "The gateway wants a key." : "Waiting for the first status of the gateway.",
+    );
     if (state.name === "denied") keyDialog.open(api.hasKey ? "The gateway does not take this key any more." : "");
   },
 });
@@ -79,12 +83,22 @@ function draw() {
   each(notices.render.bind(notices));
   if (!status?.accounts?.length) return;
   const account = status.accounts.find(({ name }) => name === memory.account) ?? status.accounts[0];
-  const lanes = (account.lanes ?? []).map((lane) => ({ account: account.name, lane, ring: rates.of(account.name, lane.lane) }));
+  const lanes = (account.lanes ?? []).map((lane) => ({
+    account: account.name,
+    lane,
+    ring: rates.of(account.name, lane.lane),
+  }));
   show(byId("loading"), false);
   show(byId("content"), true);
   each(
     () => top.update(status, account),
-    () => keyed(byId("lane-list"), lanes, ({ lane }) => `${account.name} ${lane.lane}`, (item) => createLaneCard(item, toggleLane)),
+    () =>
+      keyed(
+        byId("lane-list"),
+        lanes,
+        ({ lane }) => `${account.name} ${lane.lane}`,
+        (item) => createLaneCard(item, toggleLane),
+      ),
     () => updateBudgets(account),
     () => updateOrders(account),
     () => updateCaches(account),
@@ -115,24 +129,29 @@ function showKeys() {
   show(byId("key-forget"), api.hasKey);
 }
 
-const lanePath = (account, lane, verb) => `accounts/${encodeURIComponent(account)}/lanes/${encodeURIComponent(lane)}/${verb}`;
+const lanePath = (account, lane, verb) =>
+  `accounts/${encodeURIComponent(account)}/lanes/${encodeURIComponent(lane)}/${verb}`;
 
 function toggleLane(account, { lane, state, queued, in_flight: flying }) {
   const verb = state === "paused" ? "resume" : "pause";
   const run = () => api.post(lanePath(account, lane, verb), {}, { asAdmin: true });
   if (verb === "resume") {
-    const text = `${plural(queued, "call")} wait in ${lane}. They are sent again, within the quota, in their order.`;
-    return admin.ask({ title: `Resume ${lane}?`, text, verb: "Resume lane", mustConfirm: false, run });
+    const what = `${plural(queued, "call")} wait in ${lane}. They are sent again, within the quota, in their order.`;
+    return admin.ask({ title: `Resume ${lane}?`, text: what, verb: "Resume lane", mustConfirm: false, run });
   }
-  const text = `Every call in ${lane} waits until the lane is resumed: exits and cancellations too. `
-    + `Calls in flight (${flying}) go on. A call whose deadline passes while it waits fails as not sent.`;
-  return admin.ask({ title: `Pause ${lane}?`, text, verb: "Pause lane", mustConfirm: true, run });
+  const what =
+    `Every call in ${lane} waits until the lane is resumed: exits and cancellations too. ` +
+    `Calls in flight (${flying}) go on. A call whose deadline passes while it waits fails as not sent.`;
+  return admin.ask({ title: `Pause ${lane}?`, text: what, verb: "Pause lane", mustConfirm: true, run });
 }
 
 function login() {
   const account = memory.account ?? status.accounts[0].name;
   admin.ask({
-    title: `Log in ${account}`, verb: "Log in", mustConfirm: true, extra: "Request token",
+    title: `Log in ${account}`,
+    verb: "Log in",
+    mustConfirm: true,
+    extra: "Request token",
     text: "Open the broker's login page, and enter the request token that it hands to your redirect address.",
     run: (token) => api.post("login", { account, request_token: token }, { asAdmin: true }),
   });

@@ -58,14 +58,30 @@ export function createChart(seconds) {
   const cutLine = svg("path.chart-cut");
   const marks = svg("path.chart-refused");
   const cursor = svg("path.chart-cursor");
-  const drawing = svg("svg.chart-drawing", {
-    viewBox: `0 0 ${seconds - 1} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true", focusable: "false",
-  }, area, limitLine, cutLine, line, marks, cursor);
+  const drawing = svg(
+    "svg.chart-drawing",
+    {
+      viewBox: `0 0 ${seconds - 1} ${HEIGHT}`,
+      preserveAspectRatio: "none",
+      "aria-hidden": "true",
+      focusable: "false",
+    },
+    area,
+    limitLine,
+    cutLine,
+    line,
+    marks,
+    cursor,
+  );
   const limitLabel = el("span.chart-limit-label");
   const reading = el("span.chart-reading");
   const plot = el("div.chart-plot", { role: "img" }, drawing, limitLabel);
-  const node = el("div.chart", {}, plot,
-    el("div.chart-axis", { "aria-hidden": "true" }, el("span", {}, `${seconds} s ago`), reading, el("span", {}, "now")));
+  const node = el(
+    "div.chart",
+    {},
+    plot,
+    el("div.chart-axis", { "aria-hidden": "true" }, el("span", {}, `${seconds} s ago`), reading, el("span", {}, "now")),
+  );
   let [values, pointed] = [{ calls: [], refused: [] }, null];
 
   const read = () => {
@@ -82,7 +98,10 @@ export function createChart(seconds) {
     pointed = Math.max(0, Math.min(seconds - 1, Math.round(((event.clientX - left) / width) * (seconds - 1))));
     read();
   });
-  plot.addEventListener("pointerleave", () => { pointed = null; read(); });
+  plot.addEventListener("pointerleave", () => {
+    pointed = null;
+    read();
+  });
 
   node.update = ({ ring, limit, percent, label }) => {
     values = ring;
@@ -91,7 +110,11 @@ export function createChart(seconds) {
     attr(line, "d", linePath(values.calls, top));
     attr(limitLine, "d", limit ? `M0 ${yOf(limit, top)}H${seconds - 1}` : "");
     attr(cutLine, "d", limit && percent < 100 ? `M0 ${yOf((limit * percent) / 100, top)}H${seconds - 1}` : "");
-    attr(marks, "d", values.refused.map((value, index) => (value > 0 ? `M${index} ${HEIGHT}V${HEIGHT - 14}` : "")).join(""));
+    attr(
+      marks,
+      "d",
+      values.refused.map((value, index) => (value > 0 ? `M${index} ${HEIGHT}V${HEIGHT - 14}` : "")).join(""),
+    );
     show(limitLabel, Boolean(limit));
     if (limit) {
       text(limitLabel, `limit ${decimal(limit)}/s`);

@@ -24,11 +24,20 @@ export function sortClients(clients, column, isDescending) {
 
 function createRow({ name }) {
   const cells = {
-    tier: el("td"), requests: el("td.num"), waiting: el("td.num"), refused: el("td.num"), from_cache: el("td.num"),
+    tier: el("td"),
+    requests: el("td.num"),
+    waiting: el("td.num"),
+    refused: el("td.num"),
+    from_cache: el("td.num"),
   };
   const [bar, share] = [el("span.share-bar", { "aria-hidden": "true" }), el("span.share-text")];
-  const node = el("tr", { "data-testid": "client", "data-client": name },
-    el("th.client-name", { scope: "row", title: name }, name), ...Object.values(cells), el("td.num.share", {}, bar, share));
+  const node = el(
+    "tr",
+    { "data-testid": "client", "data-client": name },
+    el("th.client-name", { scope: "row", title: name }, name),
+    ...Object.values(cells),
+    el("td.num.share", {}, bar, share),
+  );
   node.update = (client) => {
     text(cells.tier, client.tier ?? "none");
     attr(cells.tier, "data-empty", client.tier == null);
@@ -85,7 +94,12 @@ export class Clients {
     const isStill = this.table.matches(":hover") || this.table.contains(document.getSelection()?.anchorNode ?? null);
     const now = Date.now();
     const isDue = now - this.#orderedAt >= (isStill ? Infinity : REORDER);
-    if (isDue || this.#orderedAt === -Infinity || this.#order.length !== clients.size || !this.#order.every((name) => clients.has(name))) {
+    if (
+      isDue ||
+      this.#orderedAt === -Infinity ||
+      this.#order.length !== clients.size ||
+      !this.#order.every((name) => clients.has(name))
+    ) {
       this.#order = sortClients(this.#latest, this.#column, this.#isDescending).map(({ name }) => name);
       this.#orderedAt = now;
     }

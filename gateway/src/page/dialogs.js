@@ -46,7 +46,9 @@ export class KeyDialog {
       complain(message, problem, field);
     };
     byId("key-cancel").addEventListener("click", () => this.dialog.close());
-    this.dialog.addEventListener("close", () => { field.value = ""; });
+    this.dialog.addEventListener("close", () => {
+      field.value = "";
+    });
     onSubmit(this.dialog, byId("key-form"), async () => {
       const problem = keyProblem(field.value, true);
       if (problem) return complain(message, problem, field);

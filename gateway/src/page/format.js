@@ -11,16 +11,16 @@ export function count(value) {
   return isKnown(value) ? grouped.format(value) : NONE;
 }
 
-/** One digit after the point below a hundred: `9.7`, `0`, `120`. */
+/** One digit after the point below a hundred, two below one: `9.7`, `0.33`, `0`, `120`. */
 export function decimal(value) {
   if (!isKnown(value)) return NONE;
-  return value >= 100 || Number.isInteger(value) ? grouped.format(value) : value.toFixed(1);
+  return value >= 100 || Number.isInteger(value) ? grouped.format(value) : value.toFixed(value < 1 ? 2 : 1);
 }
 
-/** A rate that ticks: always one digit after the point below a hundred, so that it keeps its width. */
-export function ticking(value) {
+/** A rate that ticks, with the digits after the point that suit its limit, so that it keeps its width. */
+export function ticking(value, limit) {
   if (!isKnown(value)) return NONE;
-  return value >= 100 ? grouped.format(value) : value.toFixed(1);
+  return value >= 100 ? grouped.format(value) : value.toFixed(limit < 1 ? 2 : 1);
 }
 
 /** Calls a second: `9.7/s` */

@@ -9,7 +9,10 @@ export const MAX_INSTRUMENTS = 50;
  * them, and spaces before an exchange (`NSE:`), because a field of one line turns the lines of a list into spaces.
  */
 export function parseInstruments(entered, limit = MAX_INSTRUMENTS) {
-  const names = entered.split(/[,;\t\r\n]|\s+(?=\w+:)/).map((name) => name.trim().toUpperCase()).filter(Boolean);
+  const names = entered
+    .split(/[,;\t\r\n]|\s+(?=\w+:)/)
+    .map((name) => name.trim().toUpperCase())
+    .filter(Boolean);
   return [...new Set(names)].slice(0, limit);
 }
 

@@ -4,18 +4,18 @@
 import { count, duration, plural, words } from "./format.js";
 
 /** The word, and the tone (a colour) of each health. */
-const HEALTH = {
-  ok: ["ok", "good"],
-  limited: ["limited", "warn"],
-  paused: ["paused", "warn"],
-  session_expired: ["session expired", "bad"],
-  broker_down: ["broker down", "bad"],
-  draining: ["draining", "quiet"],
-};
+const HEALTH = new Map([
+  ["ok", ["ok", "good"]],
+  ["limited", ["limited", "warn"]],
+  ["paused", ["paused", "warn"]],
+  ["session_expired", ["session expired", "bad"]],
+  ["broker_down", ["broker down", "bad"]],
+  ["draining", ["draining", "quiet"]],
+]);
 
 /** @returns {{word: string, tone: "good" | "warn" | "bad" | "quiet"}} */
 export function healthOf(name) {
-  const [word, tone] = HEALTH[name] ?? [words(name), "quiet"];
+  const [word, tone] = HEALTH.get(name) ?? [words(name), "quiet"];
   return { word, tone };
 }
 
@@ -26,7 +26,9 @@ const isShut = (state) => state === "open" || state === "forced_open";
 
 /** The route classes of a lane whose breaker lets no call pass. */
 export function openBreakers(lane) {
-  const open = Object.entries(lane.breakers ?? {}).filter(([, state]) => isShut(state)).map(([route]) => route);
+  const open = Object.entries(lane.breakers ?? {})
+    .filter(([, state]) => isShut(state))
+    .map(([route]) => route);
   return open.length === 0 && isShut(lane.breaker) ? [""] : open;
 }
 
@@ -90,7 +92,10 @@ function laneBanner(lane) {
     return { about: name, cause: "paused", tone: "warn", title: `${name} is paused by hand`, text };
   }
   if (lane.state === "draining" || lane.state === "closed") {
-    const text = lane.state === "draining" ? `New calls are refused, those that wait are still sent. ${waiting(lane)}.` : "No call is taken or sent.";
+    const text =
+      lane.state === "draining"
+        ? `New calls are refused, those that wait are still sent. ${waiting(lane)}.`
+        : "No call is taken or sent.";
     return { about: name, cause: lane.state, tone: "quiet", title: `${name} is ${lane.state}`, text };
   }
   if (open.length > 0) {
@@ -99,7 +104,9 @@ function laneBanner(lane) {
       const text = `The breaker of ${routes} is forced open. It refuses such calls, exits too. ${waiting(lane)}.`;
       return { about: name, cause: "forced", tone: "bad", title: `${name} is stopped by hand`, text };
     }
-    const text = `Too many calls failed: ${routes}. They are held or refused until the broker answers again, but exits are tried. ${waiting(lane)}.`;
+    const text =
+      `Too many calls failed: ${routes}. They are held or refused until the broker answers again, ` +
+      `but exits are tried. ${waiting(lane)}.`;
     return { about: name, cause: "down", tone: "bad", title: `${name}: the broker is down`, text };
   }
   if (lane.paused_for != null) {
@@ -108,7 +115,13 @@ function laneBanner(lane) {
   }
   if ((lane.rate_percent ?? 100) < 100) {
     const text = `The broker said that calls come too fast. ${waiting(lane)}; ${estimate(lane)}.`;
-    return { about: name, cause: "cut", tone: "warn", title: `${name} runs at ${lane.rate_percent} % of its rate`, text };
+    return {
+      about: name,
+      cause: "cut",
+      tone: "warn",
+      title: `${name} runs at ${lane.rate_percent} % of its rate`,
+      text,
+    };
   }
   if (isLate(lane)) {
     const text = `${waiting(lane)}; ${estimate(lane)}.${reset(lane)}`;
@@ -125,14 +138,21 @@ export function banners(account) {
   const found = (account.lanes ?? []).map(laneBanner).filter(Boolean);
   if (account.session_expired) {
     found.unshift({
-      about: " session", cause: "session", tone: "bad", title: "The broker does not accept the session", action: "login",
+      about: " session",
+      cause: "session",
+      tone: "bad",
+      title: "The broker does not accept the session",
+      action: "login",
       text: "Log in again. Until then only exits are tried.",
     });
   }
   const { unknown = 0, pending = 0 } = account.orders ?? {};
   if (unknown > 0 && pending > 0) {
     found.unshift({
-      about: " orders", cause: "unknown", tone: "bad", title: "Check the order book",
+      about: " orders",
+      cause: "unknown",
+      tone: "bad",
+      title: "Check the order book",
       text: `The outcome of ${plural(unknown, "order")} is not known.`,
     });
   }
@@ -210,6 +230,8 @@ export function chartText(lane, { calls, refused }, seconds) {
   const losses = refused.filter((value) => value > 0).length;
   const limit = lane.rate == null ? "no limit" : `the limit is ${lane.rate.toFixed(1)}`;
   const now = known[known.length - 1].toFixed(1);
-  return `Calls a second in ${lane.lane}, the last ${seconds} s: ${now} now, ${highest.toFixed(1)} at most; ${limit}. `
-    + (losses === 0 ? "No call was refused." : `Calls were refused in ${plural(losses, "second")}.`);
+  return (
+    `Calls a second in ${lane.lane}, the last ${seconds} s: ${now} now, ${highest.toFixed(1)} at most; ${limit}. ` +
+    (losses === 0 ? "No call was refused." : `Calls were refused in ${plural(losses, "second")}.`)
+  );
 }

@@ -44,23 +44,36 @@ export class Rates {
 }
 
 /**
- * The users to list: those with most calls, and those who had some a moment ago, in a steady order.
+ * The users to list: those with most calls, and those who had some a moment ago. A user keeps its place until another
+ * has more than twice its calls, so that the rows can be read.
  * @param {Map<string, number>} seen when each user of the list last had a queued call; changed by this function
  * @returns {{user: string, queued: number}[]} at most `USERS`, and then the rest under the user `null`
  */
 export function listUsers(queuedByUser, seen, now) {
-  const queued = Object.entries(queuedByUser ?? {}).filter(([, number]) => number > 0);
-  for (const [user, at] of seen) {
-    if (now - at > USER_STAYS) seen.delete(user);
+  const queued = new Map(Object.entries(queuedByUser ?? {}));
+  const queuedOf = (user) => queued.get(user) ?? 0;
+  const waiting = [...queued.keys()].filter((user) => queuedOf(user) > 0);
+  const places = [...seen.keys()].filter((user) => queuedOf(user) > 0 || now - seen.get(user) <= USER_STAYS);
+  for (const user of waiting.sort((one, other) => queuedOf(other) - queuedOf(one))) {
+    if (places.includes(user)) continue;
+    if (places.length < USERS) {
+      places.push(user);
+      continue;
+    }
+    const least = places.reduce((one, other) => (queuedOf(other) < queuedOf(one) ? other : one));
+    if (queuedOf(user) <= 2 * queuedOf(least)) break;
+    places[places.indexOf(least)] = user;
   }
-  const byCalls = [...queued].sort(([, one], [, other]) => other - one);
-  for (const [user] of byCalls) {
-    if (seen.has(user) || seen.size < USERS) seen.set(user, now);
-  }
-  const listed = [...seen.keys()].map((user) => ({ user, queued: queuedByUser?.[user] ?? 0 }));
-  const rest = queued.filter(([user]) => !seen.has(user));
-  if (rest.length === 0) return listed;
-  return [...listed, { user: null, others: rest.length, queued: rest.reduce((sum, [, number]) => sum + number, 0) }];
+  const times = places.map((user) => [user, queuedOf(user) > 0 ? now : seen.get(user)]);
+  seen.clear();
+  for (const [user, at] of times) seen.set(user, at);
+  const listed = places.map((user) => ({ user, queued: queuedOf(user) }));
+  const others = waiting.filter((user) => !seen.has(user));
+  if (others.length === 0) return listed;
+  return [
+    ...listed,
+    { user: null, others: others.length, queued: others.reduce((sum, user) => sum + queuedOf(user), 0) },
+  ];
 }
 
 function createUserRow() {
@@ -84,8 +97,12 @@ function createPriorities() {
   });
   const node = el("div.columns", { role: "img" });
   for (const each of columns) {
-    each.node = el("span.column-slot", { "aria-hidden": "true" },
-      el("span.column-track", {}, each.number, each.column), el("span.column-name", {}, each.priority));
+    each.node = el(
+      "span.column-slot",
+      { "aria-hidden": "true" },
+      el("span.column-track", {}, each.number, each.column),
+      el("span.column-name", {}, each.priority),
+    );
     node.append(each.node);
   }
   node.update = (byPriority) => {
@@ -122,31 +139,46 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
   const heading = el("h3.lane-name", {}, name);
   const state = el("span.state", { "data-testid": "lane-state" });
   const verb = el("span");
-  const button = el("button.button.small", { type: "button", "data-testid": "lane-toggle" }, verb, el("span.unseen", {}, ` ${name}`));
+  const button = el(
+    "button.button.small",
+    { type: "button", "data-testid": "lane-toggle" },
+    verb,
+    el("span.unseen", {}, ` ${name}`),
+  );
   const now = el("span.lane-rate", { "data-testid": "lane-rate" });
   const quota = el("span.lane-quota");
   const totals = el("p.lane-totals");
   const chart = createChart(SECONDS);
   const windows = el("div.meters");
   const facts = {
-    queue: createFact("Queue"), oldest: createFact("Oldest wait"), estimate: createFact("A new call waits"),
-    flight: createFact("In flight"), retrying: createFact("To retry"), rate: createFact("Rate"),
+    queue: createFact("Queue"),
+    oldest: createFact("Oldest wait"),
+    estimate: createFact("A new call waits"),
+    flight: createFact("In flight"),
+    retrying: createFact("To retry"),
+    rate: createFact("Rate"),
   };
   const users = el("ul.bars");
   const noUsers = el("p.quiet", {}, "No call waits.");
   const priorities = createPriorities();
   const breakers = el("ul.breakers");
-  const queue = el("div.queue", {},
+  const queue = el(
+    "div.queue",
+    {},
     el("section.queue-part", {}, el("h4", {}, "Queue by user"), el("div.bars-box", {}, users, noUsers)),
-    el("section.queue-part", {}, el("h4", {}, "Queue by priority"), priorities));
-  const node = el("article.card.lane", { "data-testid": "lane", "data-lane": name },
+    el("section.queue-part", {}, el("h4", {}, "Queue by priority"), priorities),
+  );
+  const node = el(
+    "article.card.lane",
+    { "data-testid": "lane", "data-lane": name },
     el("header.lane-head", {}, heading, state, button),
     el("div.lane-now", {}, el("p.lane-figure", {}, now, quota), totals),
     chart,
     windows,
     el("dl.facts", {}, ...Object.values(facts)),
     queue,
-    el("section.breaker-part", {}, el("h4", {}, "Breakers"), breakers));
+    el("section.breaker-part", {}, el("h4", {}, "Breakers"), breakers),
+  );
   const seen = new Map();
   let shown = null;
   button.addEventListener("click", () => onToggle(account, shown));
@@ -160,11 +192,16 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
     text(verb, lane.state === "paused" ? "Resume" : "Pause");
     show(button, lane.state === "running" || lane.state === "paused");
     attr(button, "data-strong", lane.state === "paused");
-    text(now, ticking(lane.calls_per_second));
+    text(now, ticking(lane.calls_per_second, lane.rate ?? 1));
     text(quota, lane.rate == null ? "calls/s, no limit" : `of ${decimal(lane.rate)} calls/s`);
     text(totals, `${count(lane.answered)} answered, ${count(lane.refused)} refused`);
     chart.update({ ring, limit: lane.rate, percent: lane.rate_percent ?? 100, label: chartText(lane, ring, SECONDS) });
-    keyed(windows, lane.windows ?? [], (each) => `${each.window} ${each.is_cut}`, () => createMeter(name, false));
+    keyed(
+      windows,
+      lane.windows ?? [],
+      (each) => `${each.window} ${each.is_cut}`,
+      () => createMeter(name, false),
+    );
     facts.queue.set(`${count(lane.queued)} of ${count(lane.capacity)}`, lane.queued >= lane.capacity ? "bad" : null);
     facts.oldest.set(lane.queued > 0 ? duration(lane.oldest_wait) : "none");
     facts.estimate.set(lane.estimated_wait < 0.05 ? "not at all" : `about ${duration(lane.estimated_wait)}`);
@@ -177,7 +214,12 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
     const most = Math.max(...listed.map((each) => each.queued), 1);
     show(noUsers, listed.length === 0);
     attr(queue, "data-empty", listed.length === 0);
-    keyed(users, listed.map((each) => ({ ...each, most })), ({ user }) => JSON.stringify(user), createUserRow);
+    keyed(
+      users,
+      listed.map((each) => ({ ...each, most })),
+      ({ user }) => JSON.stringify(user),
+      createUserRow,
+    );
     priorities.update(lane.queued_by_priority);
     updateBreakers(breakers, lane);
   };
@@ -187,14 +229,19 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
 function updateBreakers(list, lane) {
   const states = Object.entries(lane.breakers ?? {}).map(([route, state]) => ({ route, state }));
   const all = states.length > 0 ? states : [{ route: "all calls", state: lane.breaker ?? "unknown" }];
-  keyed(list, all, ({ route }) => route, ({ route }) => {
-    const word = el("span.breaker-state");
-    const node = el("li.breaker", {}, el("span.breaker-name", {}, words(route)), word);
-    node.update = ({ state }) => {
-      const { word: said, tone } = breakerState(state);
-      text(word, said);
-      attr(node, "data-tone", tone);
-    };
-    return node;
-  });
+  keyed(
+    list,
+    all,
+    ({ route }) => route,
+    ({ route }) => {
+      const word = el("span.breaker-state");
+      const node = el("li.breaker", {}, el("span.breaker-name", {}, words(route)), word);
+      node.update = ({ state }) => {
+        const { word: said, tone } = breakerState(state);
+        text(word, said);
+        attr(node, "data-tone", tone);
+      };
+      return node;
+    },
+  );
 }

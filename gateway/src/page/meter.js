@@ -15,8 +15,12 @@ export function createMeter(owner, isBudget) {
   const used = el("span.meter-used");
   const state = el("span.meter-state");
   const reset = el("span.meter-reset");
-  const bar = el("div.meter-bar", { role: "meter", "aria-valuemin": "0" },
-    el("div.meter-reserve"), el("div.meter-fill"));
+  const bar = el(
+    "div.meter-bar",
+    { role: "meter", "aria-valuemin": "0" },
+    el("div.meter-reserve"),
+    el("div.meter-fill"),
+  );
   const node = el("div.meter", { "data-testid": "meter" }, name, used, bar, state, reset);
   node.update = (window) => {
     text(name, window.is_cut ? `${window.window} (rate cut)` : window.window);

@@ -12,12 +12,20 @@ function createNotice({ notice }) {
   const severity = SEVERITIES.includes(notice.severity) ? notice.severity : "info";
   const where = [notice.account, notice.lane].filter(Boolean).join(" / ");
   const fresh = el("span.notice-new", {}, "new");
-  const node = el("li.notice", { "data-testid": "notice", "data-severity": severity },
-    el("div.notice-head", {},
+  const node = el(
+    "li.notice",
+    { "data-testid": "notice", "data-severity": severity },
+    el(
+      "div.notice-head",
+      {},
       el("time", { datetime: notice.at ?? null, title: notice.at ?? null }, timeOfDay(notice.at)),
-      el("span.notice-kind", {}, words(notice.kind)), el("span.notice-severity", {}, severity), fresh),
+      el("span.notice-kind", {}, words(notice.kind)),
+      el("span.notice-severity", {}, severity),
+      fresh,
+    ),
     el("p.notice-text", {}, clip(notice.text, 500)),
-    el("p.notice-where", {}, where));
+    el("p.notice-where", {}, where),
+  );
   node.update = ({ isNew }) => {
     attr(node, "data-new", isNew);
     show(fresh, isNew);

@@ -127,7 +127,8 @@ export class Prices {
     await this.#take("prices", () => this.api.get(`prices?account=${encodeURIComponent(this.#account)}${query}`));
     this.#isAsking = false;
     // The list may have changed meanwhile.
-    if (this.memory.instruments.some((name) => !this.#known.has(name)) && this.memory.instruments !== instruments) this.#ask();
+    if (this.memory.instruments.some((name) => !this.#known.has(name)) && this.memory.instruments !== instruments)
+      this.#ask();
   }
 
   async #refresh() {
@@ -154,7 +155,8 @@ export class Prices {
       for (const price of answer?.prices ?? []) {
         // Of two answers that cross, the one with the later price counts.
         const known = this.#known.get(price.instrument)?.price;
-        if (!known || !(Date.parse(known.fetched_at) > Date.parse(price.fetched_at))) this.#known.set(price.instrument, { price, at });
+        if (!known || !(Date.parse(known.fetched_at) > Date.parse(price.fetched_at)))
+          this.#known.set(price.instrument, { price, at });
       }
       for (const name of answer?.absent ?? []) this.#known.set(name, { price: null, at });
       this.#forget();
@@ -173,7 +175,12 @@ export class Prices {
     const now = Date.now();
     const { instruments } = this.memory;
     const rows = instruments.map((name) => ({ name, known: this.#known.get(name), now }));
-    keyed(byId("price-rows"), rows, ({ name }) => name, (row) => this.#createRow(row));
+    keyed(
+      byId("price-rows"),
+      rows,
+      ({ name }) => name,
+      (row) => this.#createRow(row),
+    );
     show(byId("price-table"), rows.length > 0);
     show(byId("no-prices"), rows.length === 0);
     const cooling = this.#cooling();
@@ -186,11 +193,23 @@ export class Prices {
   }
 
   #createRow({ name }) {
-    const [value, origin] = [el("span.price", { "data-testid": "price-value" }), el("span.price-origin", { "data-testid": "price-origin" })];
-    const remove = el("button.button.small", { type: "button", onclick: () => this.#remove(name), "data-testid": "price-remove" },
-      el("span", { "aria-hidden": "true" }, "×"), el("span.unseen", {}, `Remove ${name}`));
-    const node = el("tr", { "data-testid": "price", "data-instrument": name },
-      el("th", { scope: "row" }, name), el("td.num", {}, el("div.price-line", {}, value, origin)), el("td.price-remove", {}, remove));
+    const [value, origin] = [
+      el("span.price", { "data-testid": "price-value" }),
+      el("span.price-origin", { "data-testid": "price-origin" }),
+    ];
+    const remove = el(
+      "button.button.small",
+      { type: "button", onclick: () => this.#remove(name), "data-testid": "price-remove" },
+      el("span", { "aria-hidden": "true" }, "×"),
+      el("span.unseen", {}, `Remove ${name}`),
+    );
+    const node = el(
+      "tr",
+      { "data-testid": "price", "data-instrument": name },
+      el("th", { scope: "row" }, name),
+      el("td.num", {}, el("div.price-line", {}, value, origin)),
+      el("td.price-remove", {}, remove),
+    );
     node.update = ({ known, now }) => {
       text(value, known?.price?.last_price ?? NONE);
       const isAbsent = known && known.price === null;

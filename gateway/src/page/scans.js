@@ -14,6 +14,13 @@ const RESULTS = 300;
 
 const isOver = (scan) => scan.state === "done" || scan.state === "cancelled";
 
+/** Whether `one` is a later state of a scan than `other`. A scan that has ended does not begin again. */
+export function isAhead(one, other) {
+  if (isOver(one) !== isOver(other)) return isOver(one);
+  const ended = (scan) => (scan.done ?? 0) + (scan.failed ?? 0);
+  return ended(one) > ended(other);
+}
+
 /** How a scan goes, in words. */
 export function scanText(scan) {
   const parts = [`${count(scan.done)} of ${count(scan.total)}`];
@@ -37,14 +44,20 @@ function lastPrice(body, depth) {
   if (body === null || typeof body !== "object" || depth === 0) return null;
   if (typeof body.last_price === "number" || typeof body.last_price === "string") return body.last_price;
   const parts = Object.values(body).slice(0, 3);
-  return parts.length === 0 || parts.length > 2 ? null : parts.map((part) => lastPrice(part, depth - 1)).find((price) => price !== null) ?? null;
+  return parts.length === 0 || parts.length > 2
+    ? null
+    : (parts.map((part) => lastPrice(part, depth - 1)).find((price) => price !== null) ?? null);
 }
 
 function createResult({ result }) {
-  return el("tr", { "data-testid": "scan-result", "data-ok": result.ok },
-    el("td.num", {}, count(result.index + 1)), el("th", { scope: "row" }, clip(result.name, 120)),
+  return el(
+    "tr",
+    { "data-testid": "scan-result", "data-ok": result.ok },
+    el("td.num", {}, count(result.index + 1)),
+    el("th", { scope: "row" }, clip(result.name, 120)),
     el("td.num", { "data-tone": result.ok ? null : "bad" }, result.status == null ? "not sent" : String(result.status)),
-    el("td.result-text", { "data-tone": result.ok ? null : "bad" }, resultText(result)));
+    el("td.result-text", { "data-tone": result.ok ? null : "bad" }, resultText(result)),
+  );
 }
 
 export class Scans {
@@ -71,8 +84,10 @@ export class Scans {
     show(byId("scan-form"), account.preset === "kite");
     const followed = this.#scans.find(({ id }) => id === this.#watched);
     this.#scans = (scans ?? []).slice(-50);
-    // The status comes once a second, the stream of a scan at once. A scan that has ended does not begin again.
-    if (followed) this.#put(followed);
+    // The status comes once a second, the stream of a scan at once, so what the stream said may be newer.
+    const place = this.#scans.findIndex(({ id }) => id === this.#watched);
+    if (place < 0 && followed && this.#stream) this.#scans.push(followed);
+    else if (place >= 0 && followed && isAhead(followed, this.#scans[place])) this.#scans[place] = followed;
     this.#render();
   }
 
@@ -87,11 +102,7 @@ export class Scans {
 
   #put(scan) {
     const place = this.#scans.findIndex(({ id }) => id === scan.id);
-    if (place < 0) return;
-    const known = this.#scans[place];
-    if (isOver(known) && !isOver(scan)) return;
-    if ((scan.done ?? 0) + (scan.failed ?? 0) < (known.done ?? 0) + (known.failed ?? 0)) return;
-    this.#scans[place] = scan;
+    if (place >= 0 && !isAhead(this.#scans[place], scan)) this.#scans[place] = scan;
   }
 
   #complain(problem) {
@@ -162,7 +173,11 @@ export class Scans {
 
   #onState(id, { name, reason }) {
     if (id !== this.#watched) return;
-    const problem = { waiting: `No results for now: ${reason}. The page tries again.`, denied: "This key may not see the scan.", gone: "The gateway does not have this scan any more." };
+    const problem = {
+      waiting: `No results for now: ${reason}. The page tries again.`,
+      denied: "This key may not see the scan.",
+      gone: "The gateway does not have this scan any more.",
+    };
     this.#complain(problem[name] ?? "");
     if (name === "gone" || name === "denied") this.#stream = null;
   }
@@ -188,30 +203,54 @@ export class Scans {
 
   #render() {
     const scans = [...this.#scans].reverse().map((scan) => ({ scan, isWatched: scan.id === this.#watched }));
-    keyed(byId("scan-list"), scans, ({ scan }) => scan.id, (item) => this.#createScan(item));
+    keyed(
+      byId("scan-list"),
+      scans,
+      ({ scan }) => scan.id,
+      (item) => this.#createScan(item),
+    );
     show(byId("scan-list"), scans.length > 0);
     const results = this.#results.slice(0, RESULTS);
     show(byId("result-region"), this.#watched !== null && results.length > 0);
-    text(byId("result-caption"), `Results of scan ${this.#watched ?? ""}, the latest first${results.length === RESULTS ? `; the page keeps ${RESULTS}` : ""}`);
+    const kept = results.length === RESULTS ? `; the page keeps ${RESULTS}` : "";
+    text(byId("result-caption"), `Results of scan ${this.#watched ?? ""}, the latest first${kept}`);
     keyed(byId("result-rows"), results, ({ result }) => `${this.#watched} ${result.index}`, createResult);
   }
 
   #createScan({ scan: { id } }) {
-    const [state, detail] = [el("span.state", { "data-testid": "scan-state" }), el("p.scan-detail", { "data-testid": "scan-detail" })];
+    const [state, detail] = [
+      el("span.state", { "data-testid": "scan-state" }),
+      el("p.scan-detail", { "data-testid": "scan-detail" }),
+    ];
     const [done, failed] = [el("div.meter-fill"), el("div.meter-failed")];
-    const bar = el("div.meter-bar", { role: "progressbar", "aria-label": `Scan ${id}`, "aria-valuemin": "0" }, done, failed);
+    const bar = el(
+      "div.meter-bar",
+      { role: "progressbar", "aria-label": `Scan ${id}`, "aria-valuemin": "0" },
+      done,
+      failed,
+    );
     let current = null;
     const button = (label, run, name) => {
       const verb = el("span", {}, label);
-      const node = el("button.button.small", { type: "button", onclick: run, "data-testid": `scan-${name}` }, verb, el("span.unseen", {}, ` scan ${id}`));
+      const node = el(
+        "button.button.small",
+        { type: "button", onclick: run, "data-testid": `scan-${name}` },
+        verb,
+        el("span.unseen", {}, ` scan ${id}`),
+      );
       node.say = (value) => text(verb, value);
       return node;
     };
     const toggle = button("Pause", () => this.#command(id, current.state === "paused" ? "resume" : "pause"), "toggle");
     const cancel = button("Cancel", () => this.#command(id, "cancel"), "cancel");
     const look = button("Results", () => this.watch(id), "look");
-    const node = el("li.scan", { "data-testid": "scan-item", "data-scan": id },
-      el("div.scan-head", {}, el("h3", {}, `Scan ${id}`), state, el("div.buttons", {}, look, toggle, cancel)), bar, detail);
+    const node = el(
+      "li.scan",
+      { "data-testid": "scan-item", "data-scan": id },
+      el("div.scan-head", {}, el("h3", {}, `Scan ${id}`), state, el("div.buttons", {}, look, toggle, cancel)),
+      bar,
+      detail,
+    );
     node.update = ({ scan, isWatched }) => {
       current = scan;
       text(state, words(scan.state));

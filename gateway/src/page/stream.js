@@ -111,18 +111,29 @@ export class EventStream {
   #request(abort) {
     const headers = { Accept: "text/event-stream", ...this.#options.headers() };
     if (this.#lastId) headers["Last-Event-ID"] = this.#lastId;
-    return this.#watch(abort, this.#options.fetch(this.#options.url, {
-      headers, signal: abort.signal, cache: "no-store", credentials: "omit",
-    }));
+    return this.#watch(
+      abort,
+      this.#options.fetch(this.#options.url, {
+        headers,
+        signal: abort.signal,
+        cache: "no-store",
+        credentials: "omit",
+      }),
+    );
   }
 
   async #read(body, abort) {
     const isCurrent = () => this.#abort === abort;
-    const parser = new SseParser((event) => {
-      this.#failures = 0;
-      this.#lastId = event.id;
-      if (isCurrent()) this.#options.onEvent(event);
-    }, (milliseconds) => { this.#retry = milliseconds; });
+    const parser = new SseParser(
+      (event) => {
+        this.#failures = 0;
+        this.#lastId = event.id;
+        if (isCurrent()) this.#options.onEvent(event);
+      },
+      (milliseconds) => {
+        this.#retry = milliseconds;
+      },
+    );
     parser.lastId = this.#lastId;
     const reader = body.getReader();
     const decoder = new TextDecoder();

@@ -52,7 +52,14 @@ export class Connection {
   }
 
   #word(isSilent) {
-    const words = { connecting: "connecting", live: "live", waiting: "reconnecting", denied: "key needed", stopped: "stopped", gone: "no stream" };
+    const words = {
+      connecting: "connecting",
+      live: "live",
+      waiting: "reconnecting",
+      denied: "key needed",
+      stopped: "stopped",
+      gone: "no stream",
+    };
     return isSilent ? "silent" : words[this.#state.name];
   }
 
@@ -85,11 +92,13 @@ export class Top {
     const { word, tone } = healthOf(status.health);
     text(byId("health-word"), word);
     attr(byId("health"), "data-tone", tone);
+    show(byId("uptime-line"), true);
     text(byId("uptime"), duration(status.uptime));
     text(byId("version"), status.version ?? "");
     text(byId("upstream"), [account.preset, account.upstream].filter(Boolean).join(", "));
-    const door = status.door ?? {};
-    text(byId("door"), `${plural(door.connections ?? 0, "connection")}, ${count(door.in_progress)} of ${plural(door.requests ?? 0, "request")} in progress`);
+    const { connections = 0, requests = 0, in_progress: inProgress = 0 } = status.door ?? {};
+    const answered = `${count(inProgress)} of ${plural(requests, "request")} in progress`;
+    text(byId("door"), `${plural(connections, "connection")}, ${answered}`);
     show(byId("open-door"), Boolean(status.is_loopback_open));
     const title = status.health === "ok" ? "lanekeeper" : `${word} · lanekeeper`;
     if (document.title !== title) document.title = title;
@@ -100,24 +109,39 @@ export class Top {
   #showAccounts(accounts, chosen) {
     show(byId("accounts"), accounts.length > 1);
     const items = accounts.length > 1 ? accounts : [];
-    keyed(byId("account-list"), items, ({ name }) => name, ({ name }) => {
-      const health = el("span.unseen");
-      const button = el("button.account", { type: "button", "data-testid": "account", onclick: () => this.onAccount(name) },
-        el("span.light", { "aria-hidden": "true" }), el("span", {}, name), health);
-      const node = el("li", {}, button);
-      node.update = (account) => {
-        const { word, tone } = healthOf(account.health);
-        attr(button, "data-tone", tone);
-        attr(button, "aria-pressed", String(account.name === chosen.name));
-        text(health, `, ${word}`);
-      };
-      return node;
-    });
+    keyed(
+      byId("account-list"),
+      items,
+      ({ name }) => name,
+      ({ name }) => {
+        const health = el("span.unseen");
+        const button = el(
+          "button.account",
+          { type: "button", "data-testid": "account", onclick: () => this.onAccount(name) },
+          el("span.light", { "aria-hidden": "true" }),
+          el("span", {}, name),
+          health,
+        );
+        const node = el("li", {}, button);
+        node.update = (account) => {
+          const { word, tone } = healthOf(account.health);
+          attr(button, "data-tone", tone);
+          attr(button, "aria-pressed", String(account.name === chosen.name));
+          text(health, `, ${word}`);
+        };
+        return node;
+      },
+    );
   }
 
   #showBanners(account) {
     const shown = this.#memory.update(banners(account), Date.now());
-    keyed(byId("banner-list"), shown, ({ about }) => about, (banner) => this.#createBanner(banner));
+    keyed(
+      byId("banner-list"),
+      shown,
+      ({ about }) => about,
+      (banner) => this.#createBanner(banner),
+    );
     show(byId("banner"), shown.length > 0);
     // The numbers in a banner tick. A screen reader is told only that a cause came, or that all are gone.
     const causes = new Map(shown.map((banner) => [`${account.name} ${banner.about} ${banner.cause}`, banner]));
@@ -132,7 +156,9 @@ export class Top {
     const [title, detail] = [el("strong.banner-title"), el("span.banner-text")];
     const node = el("li.banner", { "data-testid": "banner-item" }, el("p", {}, title, " ", detail));
     if (action === "login") {
-      node.append(el("button.button", { type: "button", "data-testid": "login", onclick: () => this.onAction(action) }, "Log in"));
+      node.append(
+        el("button.button", { type: "button", "data-testid": "login", onclick: () => this.onAction(action) }, "Log in"),
+      );
     }
     node.update = (banner) => {
       text(title, banner.title);
