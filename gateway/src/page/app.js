@@ -82,7 +82,7 @@ function schedule() {
 function draw() {
   each(notices.render.bind(notices));
   if (!status?.accounts?.length) return;
-  const account = status.accounts.find(({ name }) => name === memory.account) ?? status.accounts[0];
+  const account = chosenAccount();
   const lanes = (account.lanes ?? []).map((lane) => ({
     account: account.name,
     lane,
@@ -119,6 +119,11 @@ function each(...parts) {
   }
 }
 
+/** The account that the page shows: the one that the address names, or the first. */
+function chosenAccount() {
+  return status.accounts.find(({ name }) => name === memory.account) ?? status.accounts[0];
+}
+
 function choose(name) {
   memory.account = name;
   remember();
@@ -136,7 +141,7 @@ function toggleLane(account, { lane, state, queued, in_flight: flying }) {
   const verb = state === "paused" ? "resume" : "pause";
   const run = () => api.post(lanePath(account, lane, verb), {}, { asAdmin: true });
   if (verb === "resume") {
-    const what = `${plural(queued, "call")} wait in ${lane}. They are sent again, within the quota, in their order.`;
+    const what = `${plural(queued, "call")} in the queue. Calls of ${lane} are sent again, within the quota.`;
     return admin.ask({ title: `Resume ${lane}?`, text: what, verb: "Resume lane", mustConfirm: false, run });
   }
   const what =
@@ -146,7 +151,7 @@ function toggleLane(account, { lane, state, queued, in_flight: flying }) {
 }
 
 function login() {
-  const account = memory.account ?? status.accounts[0].name;
+  const { name: account } = chosenAccount();
   admin.ask({
     title: `Log in ${account}`,
     verb: "Log in",

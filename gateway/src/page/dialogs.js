@@ -48,6 +48,8 @@ export class KeyDialog {
     byId("key-cancel").addEventListener("click", () => this.dialog.close());
     this.dialog.addEventListener("close", () => {
       field.value = "";
+      // The dialog opens by itself, so there may be nothing that the focus can return to.
+      if (!api.hasKey) byId("key-open").focus();
     });
     onSubmit(this.dialog, byId("key-form"), async () => {
       const problem = keyProblem(field.value, true);

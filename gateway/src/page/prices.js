@@ -215,7 +215,7 @@ export class Prices {
       const isAbsent = known && known.price === null;
       const said = known?.price ? originText(known.price, (now - known.at) / 1000) : "not asked yet";
       text(origin, isAbsent ? "the broker does not know it" : said);
-      attr(origin, "data-tone", isAbsent ? "warn" : known?.price?.origin === "fresh" ? "accent" : null);
+      attr(origin, "data-tone", isAbsent ? "warn" : said.startsWith("fresh") ? "accent" : null);
     };
     return node;
   }
