@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
@@ -135,12 +135,17 @@ pub(crate) async fn read_body(
     max_body: usize,
     limit: Duration,
 ) -> Result<Bytes, Refusal> {
+    let too_long = || {
+        let message = format!("the body is longer than {max_body} bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message).closing()
+    };
+    // By the length that its head states, before any of it is here.
+    if usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX) > max_body {
+        return Err(too_long());
+    }
     match timeout(limit, Limited::new(body, max_body).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("the body is longer than {max_body} bytes");
-            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message).closing())
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(_)) => Err(Refusal::bad_request("the body is incomplete").closing()),
         Err(_) => {
             let message = "the body did not come in time";

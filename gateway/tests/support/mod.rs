@@ -1,6 +1,6 @@
 //! What the tests of the gateway share: a gateway in front of an exchange or of a scripted server, and a plain client.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)] // Each test program uses a part of it.
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used)] // Each test program uses a part of it.
 
 pub mod door;
 pub mod http;
