@@ -65,7 +65,8 @@ pub(crate) fn check_target(parts: &Parts, hosts: &[String]) -> Result<(), Refusa
             "the gateway passes no WebSocket on: connect the ticker to the broker itself",
         ));
     }
-    // A length and chunks: two servers may see two different requests.
+    // A length and chunks: two servers may see two different requests. Newer versions of hyper read the chunks, drop the
+    // length, and end the connection after the answer. Older ones leave both here.
     if parts.headers.contains_key(header::TRANSFER_ENCODING)
         && parts.headers.contains_key(header::CONTENT_LENGTH)
     {

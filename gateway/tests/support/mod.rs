@@ -4,6 +4,7 @@
 
 pub mod door;
 pub mod http;
+pub mod log;
 pub mod upstream;
 
 use std::time::{Duration, Instant};
