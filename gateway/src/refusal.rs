@@ -47,7 +47,10 @@ impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let error_type = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "PermissionException",
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => "InputException",
+            StatusCode::BAD_REQUEST
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::URI_TOO_LONG
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "InputException",
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE => "NetworkException",
@@ -111,6 +114,19 @@ impl Refusal {
             | LaneErrorKind::AlreadyTaken => Self::unknown(error.effect, &what),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, what),
         }
+    }
+
+    /// Returns it as the bytes of an answer, for a connection on which no request can be read.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        let body = wire::error_body(self.error_type, &self.message);
+        let mut bytes = format!("HTTP/1.1 {}\r\n", self.status).into_bytes();
+        for (name, value) in self.to_response().headers() {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes.extend_from_slice(format!("content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+        Bytes::from(bytes)
     }
 
     /// Returns it as a response.

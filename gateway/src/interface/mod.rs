@@ -27,7 +27,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::auth::{AuthError, Caller};
+use crate::auth::{Asked, AuthError, Caller};
 use crate::body::ReplyBody;
 use crate::door::{ClientRequest, request};
 use crate::refusal::Refusal;
@@ -54,6 +54,14 @@ impl Reader {
     /// Returns the name under which cool-downs count.
     fn name(&self) -> Arc<str> {
         self.caller.as_ref().map_or_else(|| "page".into(), |caller| Arc::clone(&caller.name))
+    }
+
+    /// Checks that the reader's tier allows one more read through this lane, and counts it.
+    fn admit(&self, lane: &str) -> Result<(), Refusal> {
+        let Some(tier) = self.caller.as_ref().and_then(|caller| caller.tier.as_ref()) else {
+            return Ok(());
+        };
+        Ok(tier.admit(Asked { lane, is_read: true, is_exit: false, is_placement: false })?)
     }
 
     /// Checks that the reader may use an account.

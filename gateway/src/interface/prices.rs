@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
+use lanekeeper::broker::lanes::QUOTE;
 use lanekeeper::jiff::{SignedDuration, Timestamp};
 use lanekeeper::quota::Moment;
 use parking_lot::Mutex;
@@ -69,6 +70,7 @@ pub(super) async fn read(
         form_urlencoded::parse(request.query().as_bytes()).into_owned().collect();
     let account = pairs.iter().find(|(name, _)| name == "account").map(|(_, value)| value.as_str());
     let keys = pairs.iter().filter(|(name, _)| name == "i").map(|(_, key)| key.clone()).collect();
+    reader.admit(QUOTE)?;
     answer(shared, reader, account, keys, None).await
 }
 
@@ -84,6 +86,7 @@ pub(super) async fn refresh(
         instruments: Vec<String>,
     }
     let refresh: Refresh = json::read(request)?;
+    reader.admit(QUOTE)?;
     let begun = shared.cool_downs.begin(reader.name(), shared.clock.now(), shared.door.cool_down);
     if let Err(wait) = begun {
         return Ok(cooling_down(wait));
@@ -139,9 +142,10 @@ async fn fetch(
 ) -> Result<Prices, Refusal> {
     let quotes = account.kite.as_ref().and_then(|kite| kite.quotes.as_ref());
     let quotes = quotes.ok_or_else(|| Refusal::bad_request("this account has no quotes"))?;
-    let found = quotes.get(keys.clone(), max_age, time).await.map_err(|_| {
-        Refusal::later("the broker gave no quotes", account.wait(lanekeeper::broker::lanes::QUOTE))
-    })?;
+    let found = quotes
+        .get(keys.clone(), max_age, time)
+        .await
+        .map_err(|_| Refusal::later("the broker gave no quotes", account.wait(QUOTE)))?;
     let now = Timestamp::now();
     let (mut prices, mut absent) = (Vec::new(), Vec::new());
     for key in keys {

@@ -3,7 +3,7 @@
 //! A scan of instruments asks for many of them in one call. A scan of requests makes one call for each. Results are kept
 //! for a while after the end, so that a reader that comes back with `Last-Event-ID` misses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -291,11 +291,19 @@ pub(super) fn start(
             (items, vec![call], INSTRUMENTS_IN_A_CALL)
         }
         false => {
-            let wanted = requests.iter().map(|wanted| (wanted.method.as_str(), wanted.path.as_str()));
+            let wanted =
+                requests.iter().map(|wanted| (wanted.method.as_str(), wanted.path.as_str()));
             let (items, calls) = request_items(account, wanted)?;
             (items, calls, 1)
         }
     };
+    // What a client may not do call by call it may not do in a list. The list counts as one request of each lane.
+    calls
+        .iter()
+        .map(LaneCall::lane_name)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .try_for_each(|lane| reader.admit(lane))?;
     let mut calls = calls.into_iter().cycle();
     let worker = Arc::clone(account);
     let owner = reader.name();
