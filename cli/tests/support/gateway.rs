@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 /// A running process, which is killed when the test ends for any reason.
 struct Running(Child);
@@ -22,6 +23,7 @@ pub struct GatewayProcess {
     _process: Running,
     // So that the pipe stays open.
     _out: BufReader<ChildStdout>,
+    _folder: Option<TempDir>,
     pub url: String,
 }
 
@@ -29,7 +31,7 @@ impl GatewayProcess {
     /// Starts it on a free port.
     pub fn start(args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_lanekeeper"))
-            .args(["gateway", "--listen", "127.0.0.1:0", "--log", "error"])
+            .args(["gateway", "--listen", "127.0.0.1:0", "--log", "off"])
             .args(args)
             .env("KITE_API_KEY", "the-api-key")
             .env("KITE_ACCESS_TOKEN", "the-token-of-the-day")
@@ -41,7 +43,18 @@ impl GatewayProcess {
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").unwrap().to_owned();
-        Self { _process: process, _out: out, url }
+        Self { _process: process, _out: out, _folder: None, url }
+    }
+
+    /// Starts it with a configuration file, and with a journal.
+    pub fn configured(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("gateway.yaml");
+        std::fs::write(&config, text).unwrap();
+        let journal = folder.path().join("orders.journal");
+        let (config, journal) = (config.to_str().unwrap(), journal.to_str().unwrap());
+        let gateway = Self::start(&["--config", config, "--journal", journal]);
+        Self { _folder: Some(folder), ..gateway }
     }
 }
 
@@ -67,6 +80,9 @@ impl ClientKey {
     }
 }
 
+/// The folder of the scripts.
+const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests");
+
 /// A script that takes a line of JSON, and prints one when it is done with it.
 pub struct Script {
     _process: Running,
@@ -76,14 +92,18 @@ pub struct Script {
 
 impl Script {
     /// Starts a script of `tests/python`.
-    pub fn start(python: &str, name: &str) -> Self {
-        let path = format!("{}/../tests/python/{name}", env!("CARGO_MANIFEST_DIR"));
-        let mut child = Command::new(python)
-            .args(["-B", &path])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+    pub fn python(python: &str, name: &str) -> Self {
+        // Writes no compiled modules beside the scripts.
+        Self::start(Command::new(python).args(["-B", &format!("{TESTS}/python/{name}")]))
+    }
+
+    /// Starts a script of `tests/js`.
+    pub fn node(name: &str) -> Self {
+        Self::start(Command::new("node").arg(format!("{TESTS}/js/{name}")))
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (to, from) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         Self { _process: Running(child), to, from: BufReader::new(from).lines() }
     }
