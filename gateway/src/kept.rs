@@ -56,11 +56,11 @@ pub(crate) enum NotKept {
 /// Counters, for the status.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct KeptStats {
-    hits: u64,
-    misses: u64,
-    joined: u64,
-    entries: u64,
-    bytes: u64,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) joined: u64,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The kept answers of an account.

@@ -9,7 +9,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use lanekeeper::Clock;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::account::Account;
 use crate::auth::Clients;
@@ -33,7 +33,10 @@ pub(crate) struct Shared {
     /// The latest status, as JSON. A new one each second.
     pub(crate) status: watch::Sender<Bytes>,
     pub(crate) cool_downs: CoolDowns,
+    /// New requests are refused.
     pub(crate) is_draining: AtomicBool,
+    /// Set once nothing is in progress any more: connections and streams end.
+    pub(crate) is_closing: watch::Sender<bool>,
     pub(crate) started: Instant,
     pub(crate) clock: Clock,
 }
@@ -52,8 +55,6 @@ pub(crate) struct DoorCounts {
     pub(crate) requests: AtomicU64,
     pub(crate) in_progress: AtomicU64,
     pub(crate) streams: AtomicU64,
-    /// Notified when a request ends.
-    pub(crate) idle: Notify,
 }
 
 impl Shared {
@@ -63,5 +64,11 @@ impl Shared {
             Some(name) => self.accounts.get(name),
             None => self.accounts.values().next(),
         }
+    }
+
+    /// Waits until connections and streams are to end.
+    pub(crate) async fn closing(&self) {
+        // The sender is here, so there is no error.
+        let _ = self.is_closing.subscribe().wait_for(|is_closing| *is_closing).await;
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! A reader that is too slow misses snapshots, of which the latest is all that matters. It misses no notice that is still
 //! kept: `Last-Event-ID` says which was its last.
+//!
+//! A stream ends when the configuration is read again, since its reader's key may be gone. A reader that still may read
+//! comes back and misses nothing. All streams end with the gateway, after a drain.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +21,7 @@ use super::secure;
 use crate::body::ReplyBody;
 use crate::door::ClientRequest;
 use crate::refusal::Refusal;
-use crate::shared::Shared;
+use crate::shared::{Settings, Shared};
 
 /// How many streams may be open. Each costs a snapshot a second.
 const MAX_STREAMS: u64 = 64;
@@ -78,14 +81,16 @@ impl Drop for OpenStream {
 /// `GET /events`.
 pub(super) fn stream(
     shared: &Arc<Shared>,
+    settings: &Arc<Settings>,
     request: &ClientRequest,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let open = OpenStream::begin(shared)?;
     let (sender, response) = response();
-    let (shared, last) = (Arc::clone(shared), last_event_id(request));
+    let (shared, settings) = (Arc::clone(shared), Arc::clone(settings));
+    let last = last_event_id(request);
     tokio::spawn(async move {
         // An error means that the reader is gone.
-        let _ = send_all(&shared, &sender, last).await;
+        let _ = send_all(&shared, &settings, &sender, last).await;
         drop(open);
     });
     Ok(response)
@@ -94,7 +99,12 @@ pub(super) fn stream(
 /// The reader is gone.
 struct Gone;
 
-async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<(), Gone> {
+async fn send_all(
+    shared: &Shared,
+    settings: &Arc<Settings>,
+    sender: &Sender<Bytes>,
+    last: u64,
+) -> Result<(), Gone> {
     let send = async |event: Bytes| sender.send(event).await.map_err(|_| Gone);
     let mut last = last;
     send(Bytes::from_static(b"retry: 2000\n\n")).await?;
@@ -112,6 +122,9 @@ async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<
             let data = serde_json::to_string(&notice).unwrap_or_default();
             send(event("notice", Some(last), &data)).await?;
         }
+        if !Arc::ptr_eq(settings, &shared.settings.load()) {
+            return Ok(());
+        }
         select! {
             changed = status.changed() => {
                 if changed.is_err() {
@@ -121,11 +134,12 @@ async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<
                 let data = String::from_utf8_lossy(&snapshot);
                 // Dropped for a reader that is behind: the next one comes in a second.
                 if sender.capacity() > 1 {
-                    send(event("status", None, &data)).await?;
+                    send(event("status", Some(last), &data)).await?;
                 }
             }
-            _ = heartbeat.tick() => send(event("heartbeat", None, "{}")).await?,
+            _ = heartbeat.tick() => send(event("heartbeat", Some(last), "{}")).await?,
             () = added => {}
+            () = shared.closing() => return Ok(()),
             () = sender.closed() => return Err(Gone),
         }
     }
