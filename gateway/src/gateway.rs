@@ -23,6 +23,7 @@ use crate::clients::ClientCounts;
 use crate::config::GatewayConfig;
 use crate::door;
 use crate::interface::prices::CoolDowns;
+use crate::interface::scans::Scans;
 use crate::interface::status::Sampler;
 use crate::metrics::DoorMetrics;
 use crate::notices::{Notice, Notices, Severity};
@@ -172,6 +173,7 @@ impl GatewayBuilder {
             metrics,
             status: watch::Sender::new(Bytes::new()),
             cool_downs: CoolDowns::default(),
+            scans: Scans::default(),
             is_draining: AtomicBool::new(false),
             is_closing: watch::Sender::new(false),
             started: Instant::now(),
@@ -271,6 +273,7 @@ impl Gateway {
             lane: None,
             text: format!("the gateway ends within {limit:?}"),
         });
+        shared.scans.cancel_all();
         let drain = |account: &Arc<Account>| {
             let lanes = account.lanes.clone();
             std::thread::spawn(move || lanes.shutdown(Shutdown::Drain(limit)))

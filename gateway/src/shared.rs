@@ -16,6 +16,7 @@ use crate::auth::Clients;
 use crate::clients::ClientCounts;
 use crate::config::DoorConfig;
 use crate::interface::prices::CoolDowns;
+use crate::interface::scans::Scans;
 use crate::metrics::DoorMetrics;
 use crate::notices::Notices;
 
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     /// The latest status, as JSON. A new one each second.
     pub(crate) status: watch::Sender<Bytes>,
     pub(crate) cool_downs: CoolDowns,
+    pub(crate) scans: Scans,
     /// New requests are refused.
     pub(crate) is_draining: AtomicBool,
     /// Set once nothing is in progress any more: connections and streams end.

@@ -14,8 +14,10 @@ use super::call::priority::Priority;
 use super::call::task::{CallHandle, Task};
 use super::call::{CallMeta, Work};
 use super::capacity::OverflowPolicy;
+use super::core::admission::WhenFull;
 use super::core::{CoreConfig, LaneCore, thread_count};
 use super::core::{admission, reentrancy};
+use super::error::LaneErrorKind;
 use super::observer::ObserverHandle;
 use super::pacing::SharedPacing;
 use super::queue::priority_level::Job;
@@ -112,6 +114,11 @@ impl Lane {
     /// Returns the number of queued calls.
     pub fn queued(&self) -> usize {
         self.core.queue_capacity.in_use()
+    }
+
+    /// Returns how many calls that are not urgent may be in flight.
+    pub(crate) fn max_in_flight(&self) -> usize {
+        self.core.max_in_flight
     }
 
     /// Returns whether a caller that finds the queue full waits for a slot.
@@ -367,8 +374,12 @@ impl Lane {
             #[cfg(feature = "tracing")]
             caller_span: crate::telemetry::CallerSpan::current(),
         };
-        let overflow_policy = (!options.is_over_limit).then_some(self.overflow_policy);
-        match admission::admit(core, &meta, overflow_policy) {
+        let when_full = match options {
+            CallOptions { leaves_room: true, .. } => WhenFull::LeaveRoom,
+            CallOptions { is_over_limit: true, .. } => WhenFull::ExceedLimit,
+            _ => WhenFull::Follow(self.overflow_policy),
+        };
+        match admission::admit(core, &meta, when_full) {
             Ok((slot, estimated_wait)) => {
                 meta.estimated_wait = estimated_wait;
                 let task = Arc::new(Task::new(meta, slot, work, failure));
@@ -380,7 +391,13 @@ impl Lane {
                 Ok(task)
             }
             Err(reason) => {
-                core.observer.notify(|observer| observer.refused(&meta.to_call_info(), &reason));
+                // A call that leaves room is made again, so it is no loss that anyone has to hear of.
+                let is_deferred =
+                    options.leaves_room && matches!(reason, LaneErrorKind::QueueFull { .. });
+                if !is_deferred {
+                    core.observer
+                        .notify(|observer| observer.refused(&meta.to_call_info(), &reason));
+                }
                 Err(meta.error(reason))
             }
         }

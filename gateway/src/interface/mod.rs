@@ -13,6 +13,7 @@ mod events;
 mod json;
 mod page;
 pub(crate) mod prices;
+pub(crate) mod scans;
 pub(crate) mod status;
 
 pub(crate) use admin::renew;
@@ -119,6 +120,12 @@ pub(crate) async fn answer(
         }
         ("GET", ["prices"]) => prices::read(shared, &reader, &request).await,
         ("POST", ["refresh"]) => prices::refresh(shared, &reader, &request).await,
+        ("GET", ["scans"]) => Ok(scans::list(shared, &reader)),
+        ("POST", ["scans"]) => scans::start(shared, &reader, &request),
+        ("GET", ["scans", id, "events"]) => scans::stream(shared, &reader, id, &request),
+        ("POST", ["scans", id, action @ ("pause" | "resume" | "cancel")]) => {
+            scans::control(shared, &reader, id, action)
+        }
         ("POST", ["login"]) => {
             admin()?;
             admin::login(shared, &request).await
@@ -127,7 +134,7 @@ pub(crate) async fn answer(
             admin()?;
             admin::set_lane(shared, account, lane, *action == "pause")
         }
-        (_, ["status" | "events" | "metrics" | "prices" | "refresh" | "login"]) => {
+        (_, ["status" | "events" | "metrics" | "prices" | "refresh" | "login" | "scans"]) => {
             Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "this address takes another method"))
         }
         _ => Err(Refusal::new(StatusCode::NOT_FOUND, "the gateway has no such address")),

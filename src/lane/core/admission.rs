@@ -14,12 +14,22 @@ use crate::lane::error::LaneErrorKind;
 use crate::lane::workers::route_breakers::BlockedRoute;
 use crate::quota::{Moment, NotYet};
 
-/// Admits a call. Returns its queue slot, and its estimated wait if that is wanted. Without an overflow policy, a call
-/// that finds the queue full is queued beyond the limit.
+/// What happens to a call that is not urgent and finds the queue full.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::lane) enum WhenFull {
+    /// What the lane's policy says.
+    Follow(OverflowPolicy),
+    /// It is queued beyond the limit.
+    ExceedLimit,
+    /// It is refused, and already if half of the queue is in use.
+    LeaveRoom,
+}
+
+/// Admits a call. Returns its queue slot, and its estimated wait if that is wanted.
 pub(in crate::lane) fn admit(
     lane: &LaneCore,
     meta: &CallMeta,
-    overflow_policy: Option<OverflowPolicy>,
+    when_full: WhenFull,
 ) -> Result<(QueueSlot, Option<Duration>), LaneErrorKind> {
     if !is_open(lane, meta) {
         return Err(LaneErrorKind::Closed);
@@ -41,11 +51,13 @@ pub(in crate::lane) fn admit(
             lane.observer.wants_estimates().then(|| estimate_turn(lane, meta).0).flatten()
         }
     };
-    let slot = match lane.queue_capacity.try_acquire() {
+    let may_acquire = !matches!(when_full, WhenFull::LeaveRoom) || is_half_free(lane);
+    let slot = match may_acquire.then(|| lane.queue_capacity.try_acquire()).flatten() {
         Some(slot) => slot,
-        None => match overflow_policy {
-            Some(overflow_policy) => handle_full(lane, meta, overflow_policy)?,
-            None => lane.queue_capacity.acquire_over_limit(),
+        None => match when_full {
+            WhenFull::Follow(overflow_policy) => handle_full(lane, meta, overflow_policy)?,
+            WhenFull::ExceedLimit => lane.queue_capacity.acquire_over_limit(),
+            WhenFull::LeaveRoom => handle_full(lane, meta, OverflowPolicy::Refuse)?,
         },
     };
     Ok((slot, turn.map(|turn| turn.since(meta.submitted_at))))
@@ -100,7 +112,7 @@ fn check_breaker(lane: &LaneCore, meta: &CallMeta) -> Result<(), LaneErrorKind> 
     };
     lane.report_breakers(change);
     // Held calls may take half of the queue; the other half is for calls that can be sent.
-    let has_room = lane.queue_capacity.in_use() * 2 < lane.queue_capacity.limit().max(2);
+    let has_room = is_half_free(lane);
     let is_held =
         |down: &BlockedRoute| has_room && lane.open_breaker_policy.should_hold(meta, down);
     match refusal.filter(|down| !is_held(down)) {
@@ -109,6 +121,10 @@ fn check_breaker(lane: &LaneCore, meta: &CallMeta) -> Result<(), LaneErrorKind> 
         }
         None => Ok(()),
     }
+}
+
+fn is_half_free(lane: &LaneCore) -> bool {
+    lane.queue_capacity.in_use() * 2 < lane.queue_capacity.limit().max(2)
 }
 
 /// Records the weight of a call, so that a rate cut leaves room for it and does not refuse it for ever.

@@ -7,8 +7,10 @@
 //! that is not the leader completes it later, with no lock held.
 
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 
-use super::LaneCore;
+use super::alarm::ring;
+use super::{LaneCore, Queue};
 use crate::lane::attachment::AttachmentStage;
 use crate::lane::call::CallMeta;
 use crate::lane::call::worker_class::WorkerClass;
@@ -45,6 +47,8 @@ pub(in crate::lane) struct Deferred {
     rejected: Vec<(Job, LaneErrorKind)>,
     /// Calls that are not queued any more, to be dropped.
     to_drop: Vec<Job>,
+    /// The wakers of alarms that are due.
+    due_alarms: Vec<Waker>,
 }
 
 impl WorkSource for LaneCore {
@@ -57,9 +61,10 @@ impl WorkSource for LaneCore {
             let mut queue = self.queue.lock();
             self.unseen_moves.store(false, Ordering::SeqCst);
             let work = self.poll_locked(&mut queue.scheduler, &mut deferred);
+            let work = self.check_alarms(&mut queue, work, &mut deferred);
             let next = match &work {
                 NextWork::Sleep(until) => *until,
-                NextWork::Run(..) => queue.scheduler.next_deadline(),
+                NextWork::Run(..) => queue.next_timed(),
                 NextWork::Closed => None,
             };
             let mut needs_wakeup = false;
@@ -109,7 +114,7 @@ impl WorkSource for LaneCore {
         let mut queue = self.queue.lock();
         queue.leader_wakes_at = None;
         self.has_unseen_calls()
-            || queue.scheduler.next_deadline().is_some()
+            || queue.next_timed().is_some()
             || self.can_take_more(&queue.scheduler)
     }
 }
@@ -121,6 +126,25 @@ impl LaneCore {
         WorkerClass::ALL
             .into_iter()
             .any(|class| scheduler.has_waiting(class) && self.may_run(class) && may_go(class))
+    }
+
+    /// Collects the alarms that are due, and lets the worker sleep no longer than until the next one.
+    fn check_alarms(
+        &self,
+        queue: &mut Queue,
+        work: NextWork<(Job, Dispatch)>,
+        deferred: &mut Deferred,
+    ) -> NextWork<(Job, Dispatch)> {
+        if queue.alarms.is_empty() {
+            return work;
+        }
+        deferred.due_alarms.extend(queue.alarms.take_due(self.clock.now()));
+        match work {
+            NextWork::Sleep(until) => {
+                NextWork::Sleep(until.into_iter().chain(queue.alarms.next()).min())
+            }
+            NextWork::Run(..) | NextWork::Closed => work,
+        }
     }
 
     /// Polls under the lock of the queue.
@@ -321,21 +345,30 @@ impl LaneCore {
 
     /// Completes deferred work. All calls are answered before the observer is notified of any.
     fn complete_deferred(&self, deferred: Vec<Deferred>) {
-        let (mut rejected, mut dropped) = (Vec::new(), Vec::new());
+        let (mut rejected, mut dropped, mut due_alarms) = (Vec::new(), Vec::new(), Vec::new());
         for calls in deferred {
             rejected.extend(calls.rejected);
             dropped.extend(calls.to_drop);
+            due_alarms.extend(calls.due_alarms);
         }
         self.reject(rejected);
         for job in dropped {
             let _ = catch_panic(|| drop(job));
         }
+        ring(due_alarms);
+    }
+}
+
+impl Queue {
+    /// Returns when a deadline passes or an alarm rings next.
+    fn next_timed(&self) -> Option<Moment> {
+        self.scheduler.next_deadline().into_iter().chain(self.alarms.next()).min()
     }
 }
 
 impl Deferred {
     fn is_empty(&self) -> bool {
-        self.rejected.is_empty() && self.to_drop.is_empty()
+        self.rejected.is_empty() && self.to_drop.is_empty() && self.due_alarms.is_empty()
     }
 
     fn reject(
