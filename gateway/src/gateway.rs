@@ -176,6 +176,7 @@ impl GatewayBuilder {
             scans: Scans::default(),
             is_draining: AtomicBool::new(false),
             is_closing: watch::Sender::new(false),
+            replaced: watch::Sender::new(()),
             started: Instant::now(),
             clock,
         });
@@ -248,7 +249,7 @@ impl Gateway {
         changes.apply(&self.shared.accounts);
         let before = self.shared.settings.load();
         let settings = settings(&config, &self.shared.clock, Some(&before.clients));
-        self.shared.settings.store(Arc::new(settings));
+        self.shared.replace_settings(settings);
         *present = config;
         self.shared.notices.push(Notice {
             kind: "reload",

@@ -23,7 +23,7 @@ use crate::notices::Notices;
 /// The state of a gateway.
 pub(crate) struct Shared {
     pub(crate) accounts: BTreeMap<Arc<str>, Arc<Account>>,
-    /// Replaced when the configuration is read again.
+    /// Replaced by [`replace_settings`](Self::replace_settings), when the configuration is read again.
     pub(crate) settings: ArcSwap<Settings>,
     /// As it was at the start. A connection does not change its limits.
     pub(crate) door: DoorConfig,
@@ -39,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) is_draining: AtomicBool,
     /// Set once nothing is in progress any more: connections and streams end.
     pub(crate) is_closing: watch::Sender<bool>,
+    /// Changes when the settings are replaced.
+    pub(crate) replaced: watch::Sender<()>,
     pub(crate) started: Instant,
     pub(crate) clock: Clock,
 }
@@ -66,6 +68,19 @@ impl Shared {
             Some(name) => self.accounts.get(name),
             None => self.accounts.values().next(),
         }
+    }
+
+    /// Replaces the settings, from the next request on.
+    pub(crate) fn replace_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+        self.replaced.send_replace(());
+    }
+
+    /// Waits until the settings are not these any more.
+    pub(crate) async fn replaced(&self, settings: &Arc<Settings>) {
+        let mut replaced = self.replaced.subscribe();
+        // The sender is here, so there is no error.
+        while Arc::ptr_eq(settings, &self.settings.load()) && replaced.changed().await.is_ok() {}
     }
 
     /// Waits until connections and streams are to end.

@@ -55,13 +55,17 @@ pub(super) fn last_event_id(request: &ClientRequest) -> u64 {
     request.header("last-event-id").and_then(|id| id.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Counts a stream while it is open.
-pub(super) struct OpenStream(Arc<Shared>);
+/// Counts a stream while it is open, and knows when it is to end.
+pub(super) struct OpenStream {
+    shared: Arc<Shared>,
+    /// Those by which its reader may read.
+    settings: Arc<Settings>,
+}
 
 impl OpenStream {
-    pub(super) fn begin(shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    pub(super) fn begin(shared: &Arc<Shared>, settings: &Arc<Settings>) -> Result<Self, Refusal> {
         let open = shared.counts.streams.fetch_add(1, Ordering::Relaxed);
-        let stream = Self(Arc::clone(shared));
+        let stream = Self { shared: Arc::clone(shared), settings: Arc::clone(settings) };
         match open < MAX_STREAMS {
             true => Ok(stream),
             false => Err(Refusal::new(
@@ -70,11 +74,19 @@ impl OpenStream {
             )),
         }
     }
+
+    /// Waits until the stream is to end.
+    pub(super) async fn ended(&self) {
+        select! {
+            () = self.shared.closing() => {}
+            () = self.shared.replaced(&self.settings) => {}
+        }
+    }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.counts.streams.fetch_sub(1, Ordering::Relaxed);
+        self.shared.counts.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -84,14 +96,15 @@ pub(super) fn stream(
     settings: &Arc<Settings>,
     request: &ClientRequest,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let open = OpenStream::begin(shared)?;
+    let open = OpenStream::begin(shared, settings)?;
     let (sender, response) = response();
-    let (shared, settings) = (Arc::clone(shared), Arc::clone(settings));
     let last = last_event_id(request);
     tokio::spawn(async move {
-        // An error means that the reader is gone.
-        let _ = send_all(&shared, &settings, &sender, last).await;
-        drop(open);
+        select! {
+            // An error means that the reader is gone.
+            _ = send_all(&open.shared, &sender, last) => {}
+            () = open.ended() => {}
+        }
     });
     Ok(response)
 }
@@ -99,12 +112,7 @@ pub(super) fn stream(
 /// The reader is gone.
 struct Gone;
 
-async fn send_all(
-    shared: &Shared,
-    settings: &Arc<Settings>,
-    sender: &Sender<Bytes>,
-    last: u64,
-) -> Result<(), Gone> {
+async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<(), Gone> {
     let send = async |event: Bytes| sender.send(event).await.map_err(|_| Gone);
     let mut last = last;
     send(Bytes::from_static(b"retry: 2000\n\n")).await?;
@@ -122,9 +130,6 @@ async fn send_all(
             let data = serde_json::to_string(&notice).unwrap_or_default();
             send(event("notice", Some(last), &data)).await?;
         }
-        if !Arc::ptr_eq(settings, &shared.settings.load()) {
-            return Ok(());
-        }
         select! {
             changed = status.changed() => {
                 if changed.is_err() {
@@ -139,7 +144,6 @@ async fn send_all(
             }
             _ = heartbeat.tick() => send(event("heartbeat", Some(last), "{}")).await?,
             () = added => {}
-            () = shared.closing() => return Ok(()),
             () = sender.closed() => return Err(Gone),
         }
     }

@@ -122,7 +122,7 @@ pub(crate) async fn answer(
         ("POST", ["refresh"]) => prices::refresh(shared, &reader, &request).await,
         ("GET", ["scans"]) => Ok(scans::list(shared, &reader)),
         ("POST", ["scans"]) => scans::start(shared, &reader, &request),
-        ("GET", ["scans", id, "events"]) => scans::stream(shared, &reader, id, &request),
+        ("GET", ["scans", id, "events"]) => scans::stream(shared, settings, &reader, id, &request),
         ("POST", ["scans", id, action @ ("pause" | "resume" | "cancel")]) => {
             scans::control(shared, &reader, id, action)
         }
