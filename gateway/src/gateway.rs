@@ -291,6 +291,11 @@ impl Gateway {
         is_complete && is_answered
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     fn stop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -379,6 +384,9 @@ async fn sample(shared: Arc<Shared>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        for account in shared.accounts.values() {
+            account.kept.tidy().await;
+        }
         let status = sampler.sample(&shared);
         shared.status.send_replace(status);
         shared.metrics.upkeep();

@@ -135,6 +135,11 @@ impl KeptAnswers {
         (result.map_err(|_| own.into_inner()), origin)
     }
 
+    /// Brings the counts of entries and bytes up to date, which moka does only as it is used.
+    pub(crate) async fn tidy(&self) {
+        self.cache.run_pending_tasks().await;
+    }
+
     pub(crate) fn stats(&self) -> KeptStats {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         KeptStats {

@@ -148,3 +148,60 @@ async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Gateway;
+    use crate::config::{AccountConfig, GatewayConfig};
+    use crate::notices::{Notice, Severity};
+
+    fn notice(number: usize) -> Notice {
+        let (kind, severity, account, lane) = ("paused", Severity::Info, None, None);
+        Notice { kind, severity, account, lane, text: format!("number {number}") }
+    }
+
+    /// Of a reader that takes nothing, and then everything.
+    #[tokio::test]
+    async fn a_slow_reader_misses_snapshots_and_no_notice() {
+        let mut config = GatewayConfig::new(AccountConfig::kite("http://127.0.0.1:9"));
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        let builder = Gateway::builder(config).secret("KITE_API_KEY", "key");
+        let gateway = builder.secret("KITE_ACCESS_TOKEN", "the-token").start().unwrap();
+        let shared = Arc::clone(gateway.shared());
+        let (sender, mut receiver) = channel(BUFFER);
+        let stream = tokio::spawn(async move { send_all(&shared, &sender, 0).await });
+        for number in 0..50 {
+            for _ in 0..3 {
+                gateway.shared().status.send_replace(Bytes::from_static(b"{}"));
+                tokio::task::yield_now().await;
+            }
+            gateway.shared().notices.push(notice(number));
+            tokio::task::yield_now().await;
+        }
+        let (mut snapshots, mut notices) = (0, Vec::new());
+        while notices.len() < 50 {
+            let event = receiver.recv().await.unwrap();
+            let text = String::from_utf8(event.to_vec()).unwrap();
+            match text.starts_with("event: notice\n") {
+                true => notices.push(text),
+                false => snapshots += usize::from(text.starts_with("event: status\n")),
+            }
+        }
+        for (number, text) in notices.iter().enumerate() {
+            assert!(text.contains(&format!("\"number {number}\"")), "{number}: {text}");
+        }
+        assert!(snapshots <= BUFFER, "{snapshots} snapshots were held for it");
+        // The gateway goes on, and so does the stream.
+        assert!(!stream.is_finished());
+        drop(receiver);
+        assert!(stream.await.unwrap().is_err());
+        drop(tokio::task::spawn_blocking(|| drop(gateway)).await);
+    }
+
+    #[test]
+    fn an_event_is_written_with_its_id_in_one_block() {
+        let event = event("notice", Some(7), "{}");
+        assert_eq!(event, "event: notice\nid: 7\ndata: {}\n\n");
+    }
+}
