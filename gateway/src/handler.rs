@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use lanekeeper::lane::{CallOptions, Priority};
 use lanekeeper::{Effect, LaneCall, Sent};
@@ -114,7 +114,7 @@ pub(crate) async fn handle(
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut access = Access { class: "refused", ..Access::default() };
     let result = route(request, received, shared, &settings, client, &mut access).await;
-    let response = match result {
+    let mut response = match result {
         Ok(Routed::Own(response)) => response,
         Ok(Routed::Broker(reply)) => to_response(*reply, received, after_flush, &mut access),
         Err(refusal) => {
@@ -122,6 +122,10 @@ pub(crate) async fn handle(
             refusal.to_response()
         }
     };
+    if shared.is_draining.load(Ordering::Relaxed) {
+        // The next request needs another gateway.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let status = response.status();
     let took = received.elapsed();
     let name = access.client.clone().unwrap_or_else(|| "-".into());
@@ -157,7 +161,7 @@ async fn route(
     request: Request<Incoming>,
     received: Instant,
     shared: &Arc<Shared>,
-    settings: &Settings,
+    settings: &Arc<Settings>,
     client: HangUp,
     access: &mut Access,
 ) -> Result<Routed, Refusal> {
@@ -204,6 +208,9 @@ async fn broker(
     mut client: HangUp,
     access: &mut Access,
 ) -> Result<Reply, Refusal> {
+    if shared.is_draining.load(Ordering::Relaxed) {
+        return Err(Refusal::draining());
+    }
     let account = shared.account(caller.account.as_deref()).ok_or_else(|| {
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the account of this client does not exist")
     })?;
@@ -329,7 +336,7 @@ async fn quote_reply(
     }
     let body = quotes::body(route, &keys, &found);
     let mut headers = HeaderMap::new();
-    headers.insert(hyper::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let cache = Some(CacheNote { origin, age: found.age });
     Ok(Reply { cache, ..Reply::new(StatusCode::OK, headers, body.into()) })
 }

@@ -30,6 +30,9 @@ pub(crate) const CHECK_ORDER_BOOK: &str =
 /// The header that says whether a call was sent.
 pub(crate) const SENT_HEADER: &str = "x-lanekeeper-sent";
 
+/// How long the start of another gateway takes.
+const RESTART: Duration = Duration::from_secs(5);
+
 /// An answer of the gateway itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -93,6 +96,11 @@ impl Refusal {
         Self { closes: true, ..self }
     }
 
+    /// The gateway takes no new requests. The next one may be up soon.
+    pub(crate) fn draining() -> Self {
+        Self::later("not sent: the gateway is shutting down", Some(RESTART)).closing()
+    }
+
     /// Returns the answer of a lane in place of the broker.
     pub(crate) fn of_lane(error: &LaneError, wait: Option<Duration>) -> Self {
         let what = error.kind.to_string();
@@ -103,10 +111,7 @@ impl Refusal {
             | LaneErrorKind::Shed
             | LaneErrorKind::DeadlinePassed { .. }
             | LaneErrorKind::Cancelled => Self::later(what, wait),
-            LaneErrorKind::Closed => {
-                Self::later("not sent: the gateway is shutting down", Some(Duration::from_secs(5)))
-                    .closing()
-            }
+            LaneErrorKind::Closed => Self::draining(),
             LaneErrorKind::SessionExpired => Self::session_expired(),
             LaneErrorKind::Unanswered
             | LaneErrorKind::CutOff

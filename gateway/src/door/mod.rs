@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::select;
 use tokio::sync::Semaphore;
 
 pub(crate) use request::ClientRequest;
@@ -26,7 +27,7 @@ use crate::shared::Shared;
 /// How long the door waits after a connection could not be accepted: most likely no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Accepts connections until the task is dropped.
+/// Accepts connections until the gateway closes.
 ///
 /// A connection beyond the limit is closed at once. If it waited, clients that send half a request could keep all
 /// others out.
@@ -34,7 +35,11 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let limit = shared.door.max_connections.min(Semaphore::MAX_PERMITS);
     let permits = Arc::new(Semaphore::new(limit));
     loop {
-        match listener.accept().await {
+        let accepted = select! {
+            accepted = listener.accept() => accepted,
+            () = shared.closing() => return,
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 if let Ok(permit) = permits.clone().try_acquire_owned() {
                     let shared = Arc::clone(&shared);

@@ -1,11 +1,15 @@
-//! Serves one connection: reads requests one after the other, and writes their answers.
+//! Serves one connection: reads requests one after the other, and writes their answers. When the gateway ends, the
+//! answer that is being written is the last.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -13,10 +17,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use lanekeeper::Effect;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::select;
 
 use super::malformed;
 use super::stream::{AfterFlush, ClientStream, Phase};
-use crate::body::ReplyBody;
+use crate::body::{CutBody, ReplyBody};
 use crate::call::HangUp;
 use crate::handler;
 use crate::refusal::Refusal;
@@ -44,7 +49,14 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shar
         .header_read_timeout(shared.door.idle_timeout)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = (&mut connection).await {
+    let ended = select! {
+        ended = &mut connection => ended,
+        () = shared.closing() => {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%peer, "a connection ended: {}", crate::net::describe(&error));
         let mut stream = connection.into_parts().io.into_inner();
         if stream.is_head_late() {
@@ -61,21 +73,23 @@ async fn answer(
     peer: SocketAddr,
     shared: &Arc<Shared>,
     after_flush: &AfterFlush,
-) -> Response<ReplyBody> {
+) -> Response<CountedBody> {
     let (_here, client) = HangUp::new();
     let (shared, after_flush) = (Arc::clone(shared), after_flush.clone());
     let task = tokio::spawn(async move {
-        let _in_progress = InProgress::new(&shared);
-        handler::handle(request, peer, &shared, &after_flush, client).await
+        let in_progress = InProgress::new(&shared);
+        let response = handler::handle(request, peer, &shared, &after_flush, client).await;
+        response.map(|body| CountedBody::new(body, in_progress))
     });
     task.await.unwrap_or_else(|error| {
         tracing::error!("a request was not handled: {error}");
         // It may have been sent before the fault.
-        Refusal::unknown(Effect::Write, "the gateway failed").to_response()
+        let response = Refusal::unknown(Effect::Write, "the gateway failed").to_response();
+        response.map(|body| CountedBody { body, _in_progress: None })
     })
 }
 
-/// Counts a request while it is handled.
+/// Counts a request until the connection has taken its answer.
 struct InProgress(Arc<Shared>);
 
 impl InProgress {
@@ -89,6 +103,39 @@ impl InProgress {
 impl Drop for InProgress {
     fn drop(&mut self) {
         self.0.counts.in_progress.fetch_sub(1, Ordering::Relaxed);
-        self.0.counts.idle.notify_waiters();
+    }
+}
+
+/// A body whose request is in progress until all of it has been taken.
+struct CountedBody {
+    body: ReplyBody,
+    _in_progress: Option<InProgress>,
+}
+
+impl CountedBody {
+    fn new(body: ReplyBody, in_progress: InProgress) -> Self {
+        // A stream of events has no end of its own, so a drain does not wait for it.
+        let in_progress = Some(in_progress).filter(|_| !matches!(body, ReplyBody::Events(_)));
+        Self { body, _in_progress: in_progress }
+    }
+}
+
+impl Body for CountedBody {
+    type Data = Bytes;
+    type Error = CutBody;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutBody>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

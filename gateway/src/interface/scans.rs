@@ -30,7 +30,7 @@ use crate::judge::{Answered, CallError};
 use crate::notices::{Notice, Severity};
 use crate::quotes;
 use crate::refusal::Refusal;
-use crate::shared::Shared;
+use crate::shared::{Settings, Shared};
 use crate::upstream::{UpstreamRequest, to_upstream};
 
 /// The most items of a scan.
@@ -445,17 +445,20 @@ pub(super) fn control(
 /// `GET /scans/ID/events`.
 pub(super) fn stream(
     shared: &Arc<Shared>,
+    settings: &Arc<Settings>,
     reader: &Reader,
     id: &str,
     request: &ClientRequest,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let kept = shared.scans.find(id, reader)?;
-    let open = events::OpenStream::begin(shared)?;
+    let open = events::OpenStream::begin(shared, settings)?;
     let (sender, response) = events::response();
     let last = events::last_event_id(request);
     tokio::spawn(async move {
-        send_all(&kept, &sender, last).await;
-        drop(open);
+        select! {
+            () = send_all(&kept, &sender, last) => {}
+            () = open.ended() => {}
+        }
     });
     Ok(response)
 }

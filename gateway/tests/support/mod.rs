@@ -5,6 +5,7 @@
 pub mod door;
 pub mod http;
 pub mod log;
+pub mod ops;
 pub mod upstream;
 
 use std::time::{Duration, Instant};
