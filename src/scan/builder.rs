@@ -1,5 +1,6 @@
 //! How a scan is started: its settings, and the checks of its calls.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::Scan;
@@ -43,17 +44,25 @@ pub enum ScanStartError {
 /// The settings of a [`Scan`], before it is started.
 #[derive(Debug)]
 #[must_use]
-pub struct ScanBuilder<I> {
+pub struct ScanBuilder<I, R, E> {
     lanes: Lanes,
     items: Vec<I>,
     user: Option<Arc<str>>,
     priority: Priority,
     at_once: Option<usize>,
+    _result: PhantomData<fn() -> Result<R, E>>,
 }
 
-impl<I> ScanBuilder<I> {
+impl<I, R, E> ScanBuilder<I, R, E> {
     pub(super) fn new(lanes: Lanes, items: Vec<I>) -> Self {
-        Self { lanes, items, user: None, priority: Priority::LOWEST, at_once: None }
+        Self {
+            lanes,
+            items,
+            user: None,
+            priority: Priority::LOWEST,
+            at_once: None,
+            _result: PhantomData,
+        }
     }
 
     /// Sets the user on whose behalf the calls are made. Users of one priority take turns.
@@ -97,7 +106,7 @@ impl<I> ScanBuilder<I> {
     ///
     /// # Errors
     /// A call that is not for a scan, see [`ScanStartError`]. Nothing was submitted then.
-    pub fn start<R, E>(
+    pub fn start(
         self,
         call: impl FnMut(&I) -> LaneCall,
         work: impl Fn(&I) -> Result<R, E> + Send + Sync + 'static,
@@ -107,11 +116,15 @@ impl<I> ScanBuilder<I> {
         R: Send + Sync + 'static,
         E: From<LaneError> + Classify + Send + Sync + 'static,
     {
-        let Self { lanes, items, user, priority, at_once } = self;
+        let Self { lanes, items, user, priority, at_once, .. } = self;
         let calls: Box<[LaneCall]> = items.iter().map(call).collect();
         check(&lanes, &calls, priority)?;
-        let options =
-            CallOptions { user, priority: Some(priority), leaves_room: true, ..CallOptions::new() };
+        let options = CallOptions {
+            user,
+            priority: Some(priority),
+            is_uncounted: true,
+            ..CallOptions::new()
+        };
         let at_once = at_once.unwrap_or_else(|| default_at_once(&lanes, &calls));
         let plan = Plan { items: items.into_boxed_slice(), work: Box::new(work) };
         let engine = Engine::new(lanes, plan, calls, options, at_once);

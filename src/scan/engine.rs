@@ -82,6 +82,14 @@ enum UnderWay<R, E> {
     Submitted(Ticket<R, E>),
     /// A pause is taking it back.
     TakingBack,
+    /// Its answer was taken, and is about to be recorded.
+    Answered,
+}
+
+/// The answer to a call, with its ticket, which is to be dropped without the lock.
+struct Answered<R, E> {
+    answer: Answer<R, E>,
+    _ticket: Option<UnderWay<R, E>>,
 }
 
 /// Whether a thread drives the scan.
@@ -112,7 +120,7 @@ impl<I, R, E> Engine<I, R, E> {
         let (state, total) = (inner.state, self.calls.len());
         let positions = inner.under_way.values().filter_map(|call| match call {
             UnderWay::Submitted(ticket) => ticket.position(),
-            UnderWay::Submitting | UnderWay::TakingBack => None,
+            UnderWay::Submitting | UnderWay::TakingBack | UnderWay::Answered => None,
         });
         let position = positions.min();
         let at_pace = inner.pace.time_for(total - done).unwrap_or_default();
@@ -157,6 +165,7 @@ where
     ) -> Arc<Self> {
         let total = plan.items.len();
         let clock = lanes.clock().clone();
+        let now = clock.now();
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             plan: Arc::new(plan),
@@ -171,7 +180,7 @@ where
                 under_way: BTreeMap::new(),
                 driver: Driver::Idle,
                 log: EventLog::new(total),
-                pace: Pace::default(),
+                pace: Pace::new(now),
                 tasks: TaskWakers::default(),
             }),
             changed: TimedCondvar::default(),
@@ -194,7 +203,6 @@ where
                 return;
             }
             inner.state = ScanState::Paused;
-            inner.pace.clear();
             inner.log.push_state_change(StateChange::Paused);
             let under_way = inner.under_way.iter_mut();
             let submitted = under_way.filter_map(|(item, call)| {
@@ -224,6 +232,7 @@ where
                 return;
             }
             inner.state = ScanState::Running;
+            inner.pace = Pace::new(self.clock.now());
             inner.agenda.release();
             inner.log.push_state_change(StateChange::Resumed);
             self.publish(inner);
@@ -281,9 +290,9 @@ where
         let mut inner = self.inner.lock();
         match inner.state {
             ScanState::Running => {
-                let answer = inner.keep(item, ticket, &self.me);
+                let answered = inner.keep(item, ticket, &self.me);
                 drop(inner);
-                self.take_answer(item, answer);
+                self.record(item, answered);
             }
             ScanState::Paused => {
                 inner.under_way.insert(item, UnderWay::TakingBack);
@@ -308,31 +317,27 @@ where
         }
         let mut inner = self.inner.lock();
         if inner.under_way.contains_key(&item) {
-            let answer = inner.keep(item, ticket, &self.me);
+            let answered = inner.keep(item, ticket, &self.me);
             drop(inner);
-            self.take_answer(item, answer);
+            self.record(item, answered);
         }
     }
 
-    /// Takes the answer to a call, if it is there.
+    /// Records the answer to a call, if it is there.
     fn on_wake(&self, item: usize) {
-        let answer = self.inner.lock().poll(item, &self.me);
-        self.take_answer(item, answer);
+        let answered = self.inner.lock().poll(item, &self.me);
+        self.record(item, answered);
         self.drive();
     }
 
-    fn take_answer(&self, item: usize, answer: Poll<Answer<R, E>>) {
-        let Poll::Ready(answer) = answer else { return };
+    fn record(&self, item: usize, answered: Option<Answered<R, E>>) {
+        let Some(Answered { answer, .. }) = answered else { return };
         let refusal = answer.as_ref().err().and_then(|error| Refusal::of(&error.kind));
         if let Some(refusal) = refusal {
-            // Tickets are dropped without the lock.
             let mut inner = self.inner.lock();
-            let ticket = inner.under_way.remove(&item);
-            if ticket.is_some() {
+            if inner.under_way.remove(&item).is_some() {
                 inner.agenda.refuse(item, refusal);
             }
-            drop(inner);
-            drop(ticket);
             return;
         }
         let result = match answer {
@@ -343,17 +348,18 @@ where
         let result = result.map(Arc::new);
         let now = self.clock.now();
         let mut inner = self.inner.lock();
-        let ticket = inner.under_way.remove(&item);
-        if ticket.is_none() {
+        if inner.under_way.remove(&item).is_none() {
             // The scan was cancelled. The result is dropped without the lock.
             drop(inner);
             return;
+        }
+        if inner.agenda.is_held() {
+            inner.pace = Pace::new(now);
         }
         inner.agenda.on_answer();
         inner.pace.note_answer(now);
         inner.log.push_result(item, result);
         self.finish_if_complete(inner);
-        drop(ticket);
     }
 
     /// Ends the scan if every item has its result, and publishes the events.
@@ -420,7 +426,7 @@ impl<R, E> Inner<R, E> {
         item: usize,
         ticket: Ticket<R, E>,
         engine: &Weak<Engine<I, R, E>>,
-    ) -> Poll<Answer<R, E>>
+    ) -> Option<Answered<R, E>>
     where
         CallWaker<I, R, E>: Wake + Send + Sync + 'static,
     {
@@ -429,15 +435,18 @@ impl<R, E> Inner<R, E> {
     }
 
     /// Returns the answer to a call if it is there, or else leaves a waker with it.
-    fn poll<I>(&mut self, item: usize, engine: &Weak<Engine<I, R, E>>) -> Poll<Answer<R, E>>
+    fn poll<I>(&mut self, item: usize, engine: &Weak<Engine<I, R, E>>) -> Option<Answered<R, E>>
     where
         CallWaker<I, R, E>: Wake + Send + Sync + 'static,
     {
         let Some(UnderWay::Submitted(ticket)) = self.under_way.get_mut(&item) else {
-            return Poll::Pending;
+            return None;
         };
         let waker = Waker::from(Arc::new(CallWaker { engine: Weak::clone(engine), item }));
-        ticket.poll_answer(&waker)
+        let Poll::Ready(answer) = ticket.poll_answer(&waker) else { return None };
+        // Another thread may poll before this one has recorded the answer.
+        let ticket = self.under_way.insert(item, UnderWay::Answered);
+        Some(Answered { answer, _ticket: ticket })
     }
 }
 

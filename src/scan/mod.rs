@@ -6,8 +6,11 @@
 //!
 //! # What it does to other calls
 //!
-//! A scan has the lowest priority unless its builder says otherwise, so it uses what other calls leave of the quota. It
-//! takes at most half of the queue, together with all other scans, so it never makes the queue full for others.
+//! A scan has the lowest priority unless its builder says otherwise, so it uses what other calls leave of the quota. Its
+//! calls do not count in the limit of the queue, because the scan bounds their number itself
+//! ([`at_once`](ScanBuilder::at_once)). So no other call is refused because of a scan, and a full queue neither refuses nor
+//! sheds a call of a scan. Several scans take turns, like all users of one priority: give each a
+//! [user](ScanBuilder::user).
 //!
 //! # Which errors are results
 //!
@@ -18,14 +21,16 @@
 //!
 //! | error | the scan waits |
 //! |---|---|
-//! | [`QueueFull`](LaneErrorKind::QueueFull), [`Shed`](LaneErrorKind::Shed) | for the answer to another of its calls, or else for a delay |
-//! | [`BrokerDown`](LaneErrorKind::BrokerDown) | for the time that the breaker names, or else for a delay |
-//! | [`SessionExpired`](LaneErrorKind::SessionExpired) | for new credentials ([`Session::renew`](crate::Session::renew)), and for a delay |
+//! | [`BrokerDown`](LaneErrorKind::BrokerDown) | for the time that the breaker names, up to 30 s, or else for a delay |
+//! | [`SessionExpired`](LaneErrorKind::SessionExpired) | for new credentials ([`Session::renew`](crate::Session::renew)), or for a delay |
+//! | [`QueueFull`](LaneErrorKind::QueueFull), [`Shed`](LaneErrorKind::Shed), [`TooLate`](LaneErrorKind::TooLate) | does not occur: its calls take no slot of the queue and have no deadline |
 //!
-//! The delay is 100 ms at first, doubles up to 5 s, and is short again after the next answer. A time that a breaker names
-//! counts up to 30 s. One item is refused each time, and nothing is sent meanwhile. The scan does not give up by itself:
-//! [`progress`](Scan::progress) shows that it stands still, and [`cancel`](Scan::cancel) ends it. A refused call holds up
-//! the whole scan, also items for other lanes.
+//! The delay is 100 ms at first, doubles up to 5 s, and is short again after the next answer. No thread sleeps through it:
+//! the lane wakes the scan, and no other call of the scan is sent meanwhile. While calls of the scan are still queued or in
+//! flight, it waits for their answers instead. A refusal holds up the whole scan, also items for other lanes.
+//!
+//! A scan does not give up by itself. Its [`progress`](Scan::progress) shows that it stands still, and
+//! [`cancel`](Scan::cancel) ends it.
 //!
 //! Any other error of the lane is a result. After a shutdown of the lane or of the proxy, all remaining items fail with
 //! [`Closed`](LaneErrorKind::Closed), and the scan is done.
@@ -109,6 +114,14 @@ where
     R: Send + Sync + 'static,
     E: From<LaneError> + Classify + Send + Sync + 'static,
 {
+    /// Returns a builder of a scan over `items`, through these lanes.
+    pub fn builder(
+        lanes: &(impl HasLanes + ?Sized),
+        items: impl IntoIterator<Item = I>,
+    ) -> ScanBuilder<I, R, E> {
+        ScanBuilder::new(lanes.lanes().clone(), items.into_iter().collect())
+    }
+
     /// Starts a scan with the default settings, see [`ScanBuilder::start`].
     ///
     /// # Errors
@@ -119,7 +132,7 @@ where
         call: impl FnMut(&I) -> LaneCall,
         work: impl Fn(&I) -> Result<R, E> + Send + Sync + 'static,
     ) -> Result<Self, ScanStartError> {
-        Scan::builder(lanes, items).start(call, work)
+        Self::builder(lanes, items).start(call, work)
     }
 
     /// Takes the queued calls back, unsent, and submits none until [`resume`](Self::resume). Those in flight finish, with
@@ -184,16 +197,6 @@ impl<I, R, E> Scan<I, R, E> {
     /// Returns the number of items.
     pub fn total(&self) -> usize {
         self.engine.items().len()
-    }
-}
-
-impl<I> Scan<I, (), ()> {
-    /// Returns a builder of a scan over `items`, through these lanes.
-    pub fn builder(
-        lanes: &(impl HasLanes + ?Sized),
-        items: impl IntoIterator<Item = I>,
-    ) -> ScanBuilder<I> {
-        ScanBuilder::new(lanes.lanes().clone(), items.into_iter().collect())
     }
 }
 
