@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::Scan;
-use super::engine::{Engine, Plan};
+use super::engine::{Calls, Engine, Plan};
 use crate::Effect;
 use crate::lane::{CallOptions, Lane, LaneError, Priority};
 use crate::proxy::{Classify, LaneCall, Lanes};
@@ -117,23 +117,29 @@ impl<I, R, E> ScanBuilder<I, R, E> {
         E: From<LaneError> + Classify + Send + Sync + 'static,
     {
         let Self { lanes, items, user, priority, at_once, .. } = self;
-        let calls: Box<[LaneCall]> = items.iter().map(call).collect();
-        check(&lanes, &calls, priority)?;
-        let options = CallOptions {
-            user,
-            priority: Some(priority),
-            is_uncounted: true,
-            ..CallOptions::new()
-        };
-        let at_once = at_once.unwrap_or_else(|| default_at_once(&lanes, &calls));
+        let of_items = shared(items.iter().map(call));
+        check(&lanes, &of_items, priority)?;
+        let priority = Some(priority);
+        let options = CallOptions { user, priority, is_uncounted: true, ..CallOptions::new() };
+        let at_once = at_once.unwrap_or_else(|| default_at_once(&lanes, &of_items));
         let plan = Plan { items: items.into_boxed_slice(), work: Box::new(work) };
-        let engine = Engine::new(lanes, plan, calls, options, at_once);
+        let engine = Engine::new(lanes, plan, Calls { of_items, options, at_once });
         engine.start();
-        Ok(Scan { engine })
+        Ok(Scan::new(engine))
     }
 }
 
-fn check(lanes: &Lanes, calls: &[LaneCall], priority: Priority) -> Result<(), ScanStartError> {
+/// Collects the calls. Neighbours that are equal, as most are, share one.
+fn shared(calls: impl Iterator<Item = LaneCall>) -> Box<[Arc<LaneCall>]> {
+    let mut all: Vec<Arc<LaneCall>> = Vec::with_capacity(calls.size_hint().0);
+    for call in calls {
+        let same = all.last().filter(|last| ***last == call).cloned();
+        all.push(same.unwrap_or_else(|| Arc::new(call)));
+    }
+    all.into_boxed_slice()
+}
+
+fn check(lanes: &Lanes, calls: &[Arc<LaneCall>], priority: Priority) -> Result<(), ScanStartError> {
     for (index, call) in calls.iter().enumerate() {
         let name = call.call_name();
         if call.effect() == Effect::Write {
@@ -148,7 +154,7 @@ fn check(lanes: &Lanes, calls: &[LaneCall], priority: Priority) -> Result<(), Sc
 }
 
 /// Returns twice what may be in flight in the largest lane that the calls use.
-fn default_at_once(lanes: &Lanes, calls: &[LaneCall]) -> usize {
+fn default_at_once(lanes: &Lanes, calls: &[Arc<LaneCall>]) -> usize {
     let of_call = calls.iter().filter_map(|call| lanes.lane(call.lane_name()));
     let in_flight = of_call.map(Lane::max_in_flight).max();
     2 * in_flight.unwrap_or(1)

@@ -138,7 +138,7 @@ impl<R, E> EventLog<R, E> {
             self.state_change.map(|(at, change)| ScanEvent { seq: at, kind: change.into() });
         let others = progress.into_iter().chain(state_change).filter(|event| event.seq > seq);
         let mut events: Vec<_> = results.chain(others).collect();
-        events.sort_unstable_by_key(|event| event.seq);
+        events.sort_by_key(|event| event.seq);
         events
     }
 }

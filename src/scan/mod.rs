@@ -37,17 +37,20 @@
 //!
 //! # Files
 //!
-//! - `builder.rs` is how a scan is started. `engine.rs` submits the calls and takes the answers.
-//! - `agenda.rs` has the items that are still to be submitted, and when. `back_off.rs` says which errors are submitted
-//!   again, and after which delay.
+//! - `builder.rs` is how a scan is started. `engine.rs` has its controls. `drive.rs` submits the calls and takes the
+//!   answers. `inner.rs` is what they change, under one lock.
+//! - `agenda.rs` has the items that are still to be submitted, and when. `back_off.rs` says which errors are no results,
+//!   and how long the scan waits after one.
 //! - `event_log.rs` keeps results and events by their sequence numbers. `readers.rs` is how readers wait for them.
-//! - `progress.rs` estimates when the scan is done.
+//! - `progress.rs` has the state, and the pace for the estimate of when the scan is done.
 
 mod agenda;
 mod back_off;
 mod builder;
+mod drive;
 mod engine;
 mod event_log;
+mod inner;
 mod progress;
 mod readers;
 
@@ -105,7 +108,19 @@ use crate::proxy::{Classify, HasLanes, LaneCall};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Scan<I, R, E> {
+    handle: Arc<Handle<I, R, E>>,
+}
+
+/// What the clones of a scan share. Dropped with the last of them.
+struct Handle<I, R, E> {
     engine: Arc<Engine<I, R, E>>,
+}
+
+impl<I, R, E> Drop for Handle<I, R, E> {
+    fn drop(&mut self) {
+        // A worker may hold a reference to the engine at this moment.
+        self.engine.cancel();
+    }
 }
 
 impl<I, R, E> Scan<I, R, E>
@@ -140,69 +155,73 @@ where
     ///
     /// A call that another thread is submitting at this moment may still be sent.
     pub fn pause(&self) {
-        self.engine.pause();
+        self.handle.engine.pause();
     }
 
     /// Continues a paused scan.
     pub fn resume(&self) {
-        self.engine.resume();
+        self.handle.engine.resume();
     }
 
     /// Ends the scan. The queued calls are taken back, unsent, and the answers to those in flight are dropped. The results
     /// so far can still be read. Has no effect on a scan that is over.
     pub fn cancel(&self) {
-        self.engine.cancel();
+        self.handle.engine.cancel();
     }
 }
 
 impl<I, R, E> Scan<I, R, E> {
+    fn new(engine: Arc<Engine<I, R, E>>) -> Self {
+        Self { handle: Arc::new(Handle { engine }) }
+    }
+
     /// Returns how far the scan is. It asks the lane for estimates, so do not call it in a tight loop.
     pub fn progress(&self) -> ScanProgress {
-        self.engine.progress()
+        self.handle.engine.progress()
     }
 
     /// Returns the state.
     pub fn state(&self) -> ScanState {
-        self.engine.state()
+        self.handle.engine.state()
     }
 
     /// Returns the events after sequence number `seq`, in their order. 0 stands for all of them.
     pub fn events_after(&self, seq: u64) -> Vec<ScanEvent<R, E>> {
-        self.engine.events_after(seq)
+        self.handle.engine.events_after(seq)
     }
 
     /// Waits until there are events after `seq`, for `timeout` of the lanes' clock at most. Returns them, or nothing if
     /// there are none by then. A scan that is over has no more events, so the wait ends at once.
     pub fn wait_after(&self, seq: u64, timeout: Duration) -> Vec<ScanEvent<R, E>> {
-        let deadline = self.engine.clock().now() + timeout;
-        self.engine.wait_after(seq, Some(deadline))
+        let deadline = self.handle.engine.clock.now() + timeout;
+        self.handle.engine.wait_after(seq, Some(deadline))
     }
 
     /// Returns a future of the events after `seq`, on any executor. It is ready once there are some, or, without any, if
     /// the scan is over.
     pub fn next_after(&self, seq: u64) -> EventsAfter<'_, I, R, E> {
-        EventsAfter::new(&self.engine, seq)
+        EventsAfter::new(&self.handle.engine, seq)
     }
 
     /// Returns an iterator over all events from the first one on, which waits for each until the scan is over.
     pub fn events(&self) -> ScanEvents<'_, I, R, E> {
-        ScanEvents::new(&self.engine, 0)
+        ScanEvents::new(&self.handle.engine, 0)
     }
 
     /// Returns the item at `index`, in the order in which they were given.
     pub fn item(&self, index: usize) -> Option<&I> {
-        self.engine.items().get(index)
+        self.handle.engine.items().get(index)
     }
 
     /// Returns the number of items.
     pub fn total(&self) -> usize {
-        self.engine.items().len()
+        self.handle.engine.items().len()
     }
 }
 
 impl<I, R, E> Clone for Scan<I, R, E> {
     fn clone(&self) -> Self {
-        Self { engine: Arc::clone(&self.engine) }
+        Self { handle: Arc::clone(&self.handle) }
     }
 }
 

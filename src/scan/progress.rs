@@ -57,9 +57,9 @@ pub struct ScanProgress {
     /// How many calls go before the next call of the scan in the queue of its lane. `None` if none of its calls is queued,
     /// or if they wait for another attempt or an open breaker.
     pub position: Option<usize>,
-    /// The estimated time until all items have their results: what the lane's quota permits, or what the latest answers
-    /// took if that is longer. `None` if it is not known: the scan is not running, or the lane refuses its calls for now.
-    /// Zero for a scan that is done.
+    /// The estimated time until all items have their results: as the quota and the queue of the lane permit, or at the pace
+    /// so far if that takes longer. `None` if it is not known: the scan or its lane is paused, the session is expired, or the
+    /// lane refuses the calls for now. Zero for a scan that is done.
     pub estimated_wait: Option<Duration>,
 }
 

@@ -1,7 +1,7 @@
 //! A broker whose calls are in flight until the test answers them, and what a test asks of a scan.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use lanekeeper::LaneCall;
@@ -64,10 +64,7 @@ impl Gate {
 
     /// Returns the next call that has begun, if there is one.
     pub fn try_next(&self) -> Option<Call> {
-        match self.begun.try_recv() {
-            Ok(call) => Some(call),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.begun.try_recv().ok()
     }
 }
 

@@ -1,15 +1,16 @@
 //! Pauses: what is taken back, what is sent meanwhile, and what follows.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lanekeeper::lane::LaneConfig;
+use lanekeeper::lane::{CallInfo, LaneConfig, Observer};
 use lanekeeper::quota::Quota;
 use lanekeeper::resilience::RetryPolicy;
 use lanekeeper::scan::ScanState;
-use lanekeeper::{CallOptions, ErrorClass, Priority};
+use lanekeeper::{CallOptions, Clock, ErrorClass, LaneCall, Priority};
 
 use super::gate::{Gate, Scan, changes, finish, read, results};
-use super::support::lanes::{READ, priority, unlimited};
+use super::support::lanes::{READ, observed, priority, the, unlimited, until};
 use super::support::stepped::{Course, Failure, Stepped};
 
 const SECOND: u64 = 1_000_000_000;
@@ -167,4 +168,46 @@ fn pauses_without_end_do_not_make_a_scan_grow() {
     assert_eq!((events.len(), changes(&events)), (1, vec!["resumed"]));
     assert_eq!(events[0].seq, 2000);
     assert_eq!(lanes.lane(0).queued(), 1);
+}
+
+/// What is done to a scan while one of its calls is being submitted.
+type Meddling = (Scan, fn(&Scan));
+
+#[derive(Default)]
+struct Meddler(Mutex<Option<Meddling>>);
+
+impl Observer for Meddler {
+    fn submitted(&self, _: &CallInfo<'_>) {
+        let meddling = self.0.lock().unwrap().take();
+        if let Some((scan, meddle)) = meddling {
+            meddle(&scan);
+        }
+    }
+}
+
+#[test]
+fn a_call_that_is_being_submitted_during_a_pause_is_taken_back() {
+    for meddle in [Scan::pause as fn(&Scan), Scan::cancel] {
+        let meddler = Arc::new(Meddler::default());
+        let lanes = observed(unlimited(1), Clock::system(), Some(meddler.clone()));
+        let gate = Gate::new();
+        let builder = Scan::builder(&lanes, 0..10).at_once(1);
+        let scan = builder.start(|_| LaneCall::read("test"), gate.work()).unwrap();
+        // The worker that answers the first call submits the second.
+        let first = gate.next();
+        *meddler.0.lock().unwrap() = Some((scan.clone(), meddle));
+        first.answer();
+        until(|| scan.state() != ScanState::Running && the(&lanes).queued() == 0);
+        assert_eq!(scan.progress().done, 1);
+        assert!(gate.try_next().is_none());
+        scan.resume();
+        if scan.state() == ScanState::Running {
+            (1..10).for_each(|item| {
+                let call = gate.next();
+                assert_eq!(call.item, item);
+                call.answer();
+            });
+            assert_eq!(finish(&scan).len(), 10);
+        }
+    }
 }

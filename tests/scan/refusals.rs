@@ -8,7 +8,8 @@ use lanekeeper::lane::{
     CallInfo, ExpiredSessionPolicy, LaneConfig, LaneErrorKind, Observer, OpenBreakerPolicy,
     OverflowPolicy, Shutdown,
 };
-use lanekeeper::quota::Quota;
+use lanekeeper::proxy::LanesBuilder;
+use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::{BreakerMode, RetryPolicy};
 use lanekeeper::scan::ScanState;
 use lanekeeper::{Clock, ErrorClass, LaneCall, ManualClock};
@@ -17,6 +18,7 @@ use super::gate::{Gate, Scan, finish, lane_error, read};
 use super::support::lanes::{
     READ, hold, observed, one, options, priority, status, submit, the, unlimited, within_reason,
 };
+use super::support::notes::Event;
 use super::support::stepped::{Failure, Stepped};
 
 /// Counts refusals.
@@ -83,38 +85,33 @@ fn scans_take_no_room_in_the_queue_and_need_none_whatever_its_policy() {
 #[test]
 fn a_scan_waits_for_a_broker_that_is_down_and_asks_seldom() {
     for policy in [OpenBreakerPolicy::Refuse, OpenBreakerPolicy::HoldWithoutDeadline] {
-        let clock = ManualClock::new();
-        let refusals = Arc::new(Refusals::default());
-        let lanes = observed(unlimited(4).when_down(policy), clock.clone(), Some(refusals.clone()));
-        the(&lanes).set_breaker(BreakerMode::ForcedOpen);
-        let scan: Scan = Scan::start(&lanes, 0..100, CALL, echo).unwrap();
-        let refused = || refusals.0.load(Ordering::SeqCst);
-        // One is refused at once, and then one at each delay: six in the first 5 s, and one every 5 s.
-        assert_eq!(refused(), 1);
-        let mut seconds = 0.0;
-        for expected in 2..=30 {
-            let before = seconds;
-            while refused() < expected {
-                assert!(seconds - before < 6.0, "refusal {expected} at {seconds} s");
-                clock.advance(Duration::from_millis(10));
-                seconds += 0.01;
-                for _ in 0..20 {
-                    std::thread::yield_now();
-                }
+        let mut lanes = Stepped::new(&[unlimited(2).when_down(policy)], &[]);
+        let call = read(&lanes);
+        lanes.lane(0).set_breaker(BreakerMode::ForcedOpen);
+        let began = lanes.now();
+        let scan = Scan::start(&lanes.lanes, 0..100, |_| call.clone(), echo).unwrap();
+        let refused = |lanes: &Stepped| {
+            let events = lanes.event_log.all();
+            events.values().flatten().filter(|event| **event == Event::Refused).count()
+        };
+        // One is refused at once, and then one after each delay.
+        let mut refused_at = vec![0];
+        assert_eq!(refused(&lanes), 1);
+        while refused_at.len() < 12 {
+            lanes.move_to(lanes.now() + 50_000_000);
+            if refused(&lanes) > refused_at.len() {
+                refused_at.push((lanes.now() - began) / 1_000_000);
             }
+            assert_eq!(refused(&lanes), refused_at.len());
         }
-        assert!(seconds > 100.0, "{seconds} s");
+        let delays = [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000, 5000, 5000];
+        assert!(refused_at.windows(2).map(|pair| pair[1] - pair[0]).eq(delays), "{refused_at:?}");
         assert_eq!((scan.progress().done, scan.state()), (0, ScanState::Running));
         assert_eq!(scan.progress().estimated_wait, None);
-        the(&lanes).set_breaker(BreakerMode::Automatic);
-        let results = within_reason(move || {
-            super::support::lanes::until(|| {
-                clock.advance(Duration::from_millis(10));
-                scan.state().is_over()
-            });
-            finish(&scan)
-        });
-        assert!(results.len() == 100 && results.iter().all(|(_, result)| result.is_ok()));
+        lanes.lane(0).set_breaker(BreakerMode::Automatic);
+        lanes.move_to(lanes.now() + 5_000_000_000);
+        assert_eq!(scan.state(), ScanState::Done);
+        assert!(finish(&scan).iter().all(|(_, result)| result.is_ok()));
     }
 }
 
@@ -175,7 +172,14 @@ fn a_scan_that_backs_off_ends_with_its_lane_or_when_it_is_cancelled_and_can_be_p
     let lanes = one(unlimited(1), ManualClock::new());
     the(&lanes).set_breaker(BreakerMode::ForcedOpen);
     let start = || -> Scan { Scan::start(&lanes, 0..10, CALL, echo).unwrap() };
+    // A proxy that is shut down ends its own scan, and no other.
+    let mut attached = LanesBuilder::new("Attached", &["test"], &[]);
+    attached.lanes_of(lanes.clone());
+    let attached = attached.build(Limits::new()).unwrap();
+    let of_attached: Scan = Scan::start(&attached, 0..10, CALL, echo).unwrap();
     let (shut, cancelled, paused) = (start(), start(), start());
+    attached.shutdown(Shutdown::Now);
+    assert_eq!((of_attached.state(), shut.state()), (ScanState::Done, ScanState::Running));
     paused.pause();
     cancelled.cancel();
     assert_eq!(cancelled.state(), ScanState::Cancelled);

@@ -28,6 +28,7 @@ fn results_come_in_the_order_of_the_answers_and_each_once() {
     calls.sort_by_key(|call| call.item);
     let [first, second, third] = calls;
     third.answer();
+    lanes.run_until_idle();
     let fourth = gate.next();
     first.answer_with(Err(Failure::Broker(ErrorClass::Rejected.into())));
     lanes.run_until_idle();

@@ -165,7 +165,7 @@ impl LaneCore {
             queue: Mutex::new(Queue {
                 scheduler: Scheduler::new(interval),
                 leader_wakes_at: None,
-                alarms: Alarms::default(),
+                alarms: Alarms::new(),
             }),
             intake,
             arrivals,
