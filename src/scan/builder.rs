@@ -87,8 +87,9 @@ impl<I, R, E> ScanBuilder<I, R, E> {
 
     /// Checks the calls, and starts the scan.
     ///
-    /// `call` is called once for each item, now. `work` makes the request for an item, on a worker of the lane. It runs
-    /// again if the lane retries the call. An item can be a chunk, for example the symbols of one request.
+    /// `call` is called once for each item, now. `work` makes the request for an item, on a worker of the lane, and has its
+    /// slots by then: it calls the adapter, and not the proxy. It runs again if the lane retries the call. An item can be a
+    /// chunk, for example the symbols of one request.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {

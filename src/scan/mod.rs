@@ -88,9 +88,9 @@ use crate::proxy::{Classify, HasLanes, LaneCall};
 /// use lanekeeper::scan::{Scan, ScanEventKind};
 /// use lanekeeper::{BrokerProxy, Instrument, LaneCall, PaperBroker};
 ///
-/// let paper = PaperBroker::builder().prices_csv("time,symbol,price\n0,NSE:INFY,1500\n0,NSE:TCS,3500\n")?.build()?;
+/// let paper = PaperBroker::builder().build()?;
 /// let broker = BrokerProxy::builder(paper.clone()).build()?;
-/// let symbols = ["INFY", "TCS"].map(|symbol| Instrument::new("NSE", symbol));
+/// let symbols = ["YESBANK", "JUNIORBEES"].map(|symbol| Instrument::new("NSE", symbol));
 ///
 /// let scan = Scan::builder(&broker, symbols).user("screener").start(
 ///     |_| LaneCall::read(lanes::QUOTE).name("ltp"),
