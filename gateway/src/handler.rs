@@ -416,7 +416,7 @@ async fn kept_reply(
         }
         (Err(Some(NotKept::Answer(answered))), _) => Ok(Reply::of(*answered)),
         (Err(Some(NotKept::Failed(failed))), _) => {
-            account.explain(failed, terms).map(|answered| Reply::of(answered))
+            account.explain(failed, terms).map(Reply::of)
         }
         // The fetch of another request failed. That is no answer to this one.
         (Err(None), _) => {
