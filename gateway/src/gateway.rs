@@ -12,7 +12,7 @@ use bytes::Bytes;
 use lanekeeper::Clock;
 use lanekeeper::config::ConfigError;
 use lanekeeper::lane::Shutdown;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -38,6 +38,10 @@ const WRITE_GRACE: Duration = Duration::from_secs(1);
 
 /// How long the runtime waits for threads that still block when the gateway ends.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(500);
+
+/// How many connections may wait to be accepted. The system drops the request for one more, and the client's own system
+/// repeats it after a second: too late for an order, if many clients come back at once.
+const BACKLOG: u32 = 4096;
 
 /// Why a gateway cannot start, or cannot take new settings.
 #[derive(Debug, thiserror::Error)]
@@ -137,13 +141,11 @@ impl GatewayBuilder {
             .build()
             .map_err(|error| start(error.to_string()))?;
         let bind = |source| GatewayError::Bind { address: config.listen, source };
-        let socket = std::net::TcpListener::bind(config.listen).map_err(bind)?;
-        socket.set_nonblocking(true).map_err(bind)?;
-        let address = socket.local_addr().map_err(bind)?;
         let listener = {
             let _entered = runtime.enter();
-            TcpListener::from_std(socket).map_err(bind)?
+            listen(config.listen).map_err(bind)?
         };
+        let address = listener.local_addr().map_err(bind)?;
         let metrics = DoorMetrics::new().map_err(|error| start(error.to_string()))?;
         let notices = Arc::new(Notices::default());
         let mut accounts = BTreeMap::new();
@@ -334,6 +336,15 @@ fn wait_for_zero(count: &AtomicU64, end: Instant) -> bool {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a gateway that is started again need not wait for the connections of the one before.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn account_error(account: &str, source: impl Into<AccountError>) -> GatewayError {

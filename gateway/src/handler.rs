@@ -415,9 +415,7 @@ async fn kept_reply(
             Ok(Reply::kept(&kept, origin))
         }
         (Err(Some(NotKept::Answer(answered))), _) => Ok(Reply::of(*answered)),
-        (Err(Some(NotKept::Failed(failed))), _) => {
-            account.explain(failed, terms).map(Reply::of)
-        }
+        (Err(Some(NotKept::Failed(failed))), _) => account.explain(failed, terms).map(Reply::of),
         // The fetch of another request failed. That is no answer to this one.
         (Err(None), _) => {
             let result = account.call(terms, upstream, WHOLE_READ, client).await;

@@ -1,5 +1,7 @@
 //! What the gateway does not understand it passes on byte for byte, both ways.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests are not functions of tests to clippy.
+
 mod support;
 
 #[path = "transparent/answers.rs"]

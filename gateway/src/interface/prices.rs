@@ -158,9 +158,10 @@ async fn fetch(
     time: Duration,
 ) -> Result<Prices, Refusal> {
     let AskedPrices { account, quotes, keys } = asked;
-    let found = quotes.get(keys.clone(), max_age, time).await.map_err(|_| {
-        Refusal::later("the broker gave no quotes", account.wait(QUOTE))
-    })?;
+    let found = quotes
+        .get(keys.clone(), max_age, time)
+        .await
+        .map_err(|_| Refusal::later("the broker gave no quotes", account.wait(QUOTE)))?;
     let now = Timestamp::now();
     let (mut prices, mut absent) = (Vec::new(), Vec::new());
     for key in keys {

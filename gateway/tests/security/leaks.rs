@@ -79,7 +79,7 @@ fn echoing() -> Upstream {
     })
 }
 
-const ORDER: &str = "exchange=NSE&tradingsymbol=INFY&transaction_type=BUY&quantity=1&order_type=MARKET\
+const ORDER: &str = "exchange=NSE&tradingsymbol=INFY&transaction_type=BUY&quantity=1&order_type=LIMIT&price=1400\
                      &product=CNC&validity=DAY";
 
 fn assert_absent(secret: &str, what: &str, text: &str) {
@@ -109,7 +109,7 @@ fn look_everywhere(config: GatewayConfig, secret: &str) {
         ("/instruments/NSE", 1),
         ("/instruments/NSE", 1),
     ] {
-        let lines = format!("{ALPHA}x-lanekeeper-deadline: 3\r\n");
+        let lines = format!("{ALPHA}x-lanekeeper-deadline: 1.5\r\n");
         let text = all(&gateway, "GET", target, &lines, "");
         assert!(text.starts_with("HTTP/1.1 "), "{target}: {text}");
         assert_absent(secret, target, &text);

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use lanekeeper_gateway::auth::NewKey;
 use lanekeeper_gateway::config::{ClientConfig, GatewayConfig};
 
+use lanekeeper::brokers::PaperBroker;
+use lanekeeper::brokers::paper::Prices;
+use lanekeeper_simulator::SimulatedExchange;
+
 use super::{Answer, Client};
 
 /// The header with the name under which an open gateway knows the client.
@@ -25,6 +29,12 @@ pub fn refusal(answer: &Answer, status: u16, sent: &str) -> String {
     let message = body["message"].as_str().unwrap();
     assert!(!message.is_empty(), "{text}");
     message.to_owned()
+}
+
+/// Starts an exchange at which orders can be placed.
+pub fn exchange() -> SimulatedExchange {
+    let broker = PaperBroker::builder().prices(Prices::sample()).synthetic(1).build().unwrap();
+    SimulatedExchange::builder().broker(broker).start().unwrap()
 }
 
 /// Gives clients of these names keys of their own, and the operator one. Returns the secrets by name.

@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 
-use lanekeeper::brokers::paper::Prices;
 use lanekeeper_gateway::Gateway;
 use lanekeeper_simulator::SimulatedExchange;
 
+use crate::support::door::exchange;
 use crate::support::{API_KEY, Answer, Client, TOKEN, kite, start};
 
 fn at_exchange() -> (SimulatedExchange, Gateway) {
-    let exchange = SimulatedExchange::builder().prices(Prices::sample()).start().unwrap();
+    let exchange = exchange();
     let gateway = start(kite(&exchange.base_url()));
     (exchange, gateway)
 }
@@ -25,10 +25,10 @@ fn gtt_and_margins_are_byte_for_byte_what_the_exchange_says() {
     let (exchange, gateway) = at_exchange();
     let mut client = Client::connect(gateway.address());
     let gtt = "type=single&condition=%7B%22exchange%22%3A%22NSE%22%2C%22tradingsymbol%22%3A%22INFY%22%2C\
-               %22trigger_values%22%3A%5B1400.0%5D%2C%22last_price%22%3A1500.0%7D&orders=%5B%7B%22exchange%22\
+               %22trigger_values%22%3A%5B1.0%5D%2C%22last_price%22%3A1500.0%7D&orders=%5B%7B%22exchange%22\
                %3A%22NSE%22%2C%22tradingsymbol%22%3A%22INFY%22%2C%22transaction_type%22%3A%22BUY%22%2C\
                %22quantity%22%3A1%2C%22order_type%22%3A%22LIMIT%22%2C%22product%22%3A%22CNC%22%2C\
-               %22price%22%3A1400.0%7D%5D";
+               %22price%22%3A1.0%7D%5D";
     let placed = client.request("POST", "/gtt/triggers", gtt);
     assert_eq!(placed.status, 200, "{}", placed.text());
     let id = placed.json()["data"]["trigger_id"].to_string();
