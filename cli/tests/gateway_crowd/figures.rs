@@ -28,7 +28,7 @@ pub struct Figures {
     /// The transactional calls that each process got an answer to.
     shares: Vec<u64>,
     errors: BTreeMap<String, u64>,
-    /// One for each kind of error, of each process.
+    /// One for each kind of error and method, of each process.
     messages: Vec<String>,
     slowest: f64,
 }
@@ -90,8 +90,11 @@ impl Figures {
         assert_eq!(self.refused, 0);
         // One at the start, and one a second after that.
         assert!(self.quote_calls as u64 <= self.seconds + 1, "{} quote calls", self.quote_calls);
-        let is_own_refusal = |kind: &String| kind == "NetworkException 429";
-        assert!(self.errors.keys().all(is_own_refusal), "{:#?}", self.messages);
+        // Not sent, or a read that was sent in time and answered too late.
+        let is_harmless = |message: &String| {
+            message.starts_with("NetworkException 429 ") || message.contains("it changes nothing")
+        };
+        assert!(self.messages.iter().all(is_harmless), "{:#?}", self.messages);
     }
 
     /// Returns what a run came short of. On a busy machine each call takes longer, so less is sent.
