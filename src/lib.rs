@@ -170,6 +170,7 @@ pub mod quota;
 mod reported_limits;
 pub mod resilience;
 pub mod routes;
+pub mod scan;
 mod sent;
 mod session;
 pub mod stack;
@@ -223,6 +224,8 @@ pub use reported_limits::ReportedLimits;
 pub use resilience::{BreakerPolicy, RetryPolicy, ThrottlePolicy};
 #[doc(inline)]
 pub use routes::{RouteError, RouteTable};
+#[doc(inline)]
+pub use scan::Scan;
 #[doc(inline)]
 pub use sent::Sent;
 #[doc(inline)]

@@ -137,6 +137,7 @@ impl Account {
         let whole_up_to = if effect == Effect::Write { MAX_WHOLE } else { whole_up_to };
         let terms = Terms { timeout: self.timeout, whole_up_to, max_whole: MAX_WHOLE };
         let result = self.runtime.block_on(self.upstream.exchange(request, terms));
+        let result = result.map(|answer| self.credentials.redact(answer));
         self.protocol.judge(result, effect, Times { started, ended: Instant::now() })
     }
 

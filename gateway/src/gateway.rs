@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use crate::clients::ClientCounts;
 use crate::config::GatewayConfig;
 use crate::door;
 use crate::interface::prices::CoolDowns;
+use crate::interface::scans::Scans;
 use crate::interface::status::Sampler;
 use crate::metrics::DoorMetrics;
 use crate::notices::{Notice, Notices, Severity};
@@ -31,6 +32,9 @@ use crate::token_file;
 
 /// How many threads may block: a placement waits on one, and so does a batch of quotes.
 const MAX_BLOCKING_THREADS: usize = 1024;
+
+/// How long answers have to be written at the end of a drain, even if its time is over.
+const WRITE_GRACE: Duration = Duration::from_secs(1);
 
 /// How long the runtime waits for threads that still block when the gateway ends.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(500);
@@ -169,7 +173,10 @@ impl GatewayBuilder {
             metrics,
             status: watch::Sender::new(Bytes::new()),
             cool_downs: CoolDowns::default(),
+            scans: Scans::default(),
             is_draining: AtomicBool::new(false),
+            is_closing: watch::Sender::new(false),
+            replaced: watch::Sender::new(()),
             started: Instant::now(),
             clock,
         });
@@ -242,7 +249,7 @@ impl Gateway {
         changes.apply(&self.shared.accounts);
         let before = self.shared.settings.load();
         let settings = settings(&config, &self.shared.clock, Some(&before.clients));
-        self.shared.settings.store(Arc::new(settings));
+        self.shared.replace_settings(settings);
         *present = config;
         self.shared.notices.push(Notice {
             kind: "reload",
@@ -255,9 +262,10 @@ impl Gateway {
     }
 
     /// Ends the gateway in order: what is queued is still sent, what is in flight is waited for, and new requests are
-    /// refused as not sent. Takes at most `limit`, and a second more. Returns whether all clients were answered.
+    /// refused as not sent. Takes at most `limit`, and two seconds more. Returns whether all clients were answered.
     pub fn drain(mut self, limit: Duration) -> bool {
         let shared = &self.shared;
+        let end = Instant::now() + limit;
         shared.is_draining.store(true, Ordering::Relaxed);
         shared.notices.push(Notice {
             kind: "drain",
@@ -266,6 +274,7 @@ impl Gateway {
             lane: None,
             text: format!("the gateway ends within {limit:?}"),
         });
+        shared.scans.cancel_all();
         let drain = |account: &Arc<Account>| {
             let lanes = account.lanes.clone();
             std::thread::spawn(move || lanes.shutdown(Shutdown::Drain(limit)))
@@ -273,14 +282,18 @@ impl Gateway {
         let drains: Vec<_> = shared.accounts.values().map(drain).collect();
         let summaries: Vec<_> = drains.into_iter().filter_map(|drain| drain.join().ok()).collect();
         let is_complete = summaries.iter().all(|summary| summary.in_flight == 0);
-        // The answers have still to be written.
-        let until = Instant::now() + Duration::from_secs(1);
-        while shared.counts.in_progress.load(Ordering::Relaxed) > 0 && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let is_answered = shared.counts.in_progress.load(Ordering::Relaxed) == 0;
+        // The answers have still to be written: first to their connections, then by these to the clients.
+        let grace = Instant::now() + WRITE_GRACE;
+        let is_answered = wait_for_zero(&shared.counts.in_progress, end.max(grace));
+        shared.is_closing.send_replace(true);
+        wait_for_zero(&shared.counts.connections, Instant::now() + WRITE_GRACE);
         self.stop();
         is_complete && is_answered
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn stop(&mut self) {
@@ -307,6 +320,19 @@ impl std::fmt::Debug for Gateway {
 impl std::fmt::Debug for GatewayBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GatewayBuilder").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Waits until a count is zero, until `end`. Returns whether it is.
+fn wait_for_zero(count: &AtomicU64, end: Instant) -> bool {
+    loop {
+        if count.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -358,6 +384,9 @@ async fn sample(shared: Arc<Shared>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        for account in shared.accounts.values() {
+            account.kept.tidy().await;
+        }
         let status = sampler.sample(&shared);
         shared.status.send_replace(status);
         shared.metrics.upkeep();

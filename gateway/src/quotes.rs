@@ -214,9 +214,17 @@ fn fetch(
         if keys.is_empty() {
             return Ok(HashMap::new());
         }
-        rows(account.exchange(Effect::Read, request(&keys), MAX_WHOLE)?)
+        fetch_rows(&account, &keys)
     };
     lanes.call(&call, &options, work).map_err(|error| BatchError::Failed(Arc::new(error)))
+}
+
+/// Makes one request for quotes. Blocks the thread, which is that of a lane.
+pub(crate) fn fetch_rows(
+    account: &Account,
+    keys: &[String],
+) -> Result<HashMap<String, Row>, CallError> {
+    rows(account.exchange(Effect::Read, request(keys), MAX_WHOLE)?)
 }
 
 fn request(keys: &[String]) -> UpstreamRequest {

@@ -111,7 +111,12 @@ impl Lane {
 
     /// Returns the number of queued calls.
     pub fn queued(&self) -> usize {
-        self.core.queue_capacity.in_use()
+        self.core.queue_capacity.queued()
+    }
+
+    /// Returns how many calls that are not urgent may be in flight.
+    pub(crate) fn max_in_flight(&self) -> usize {
+        self.core.max_in_flight
     }
 
     /// Returns whether a caller that finds the queue full waits for a slot.
@@ -178,7 +183,7 @@ impl Lane {
         LaneStatus {
             lane: core.name,
             state: core.state(),
-            queued: core.queue_capacity.in_use(),
+            queued: core.queue_capacity.queued(),
             capacity: core.queue_capacity.limit(),
             queued_by_priority: stats.by_priority,
             queued_by_user: stats.by_user,
@@ -362,6 +367,7 @@ impl Lane {
             deadline: options.deadline.map(|limit| submitted_at + limit),
             estimated_wait: None,
             attempts: AtomicU32::new(0),
+            is_counted: !options.is_uncounted,
             attachment: Arc::clone(attachment),
             caller_chain: reentrancy::current_chain(),
             #[cfg(feature = "tracing")]

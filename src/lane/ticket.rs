@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::call::state::{Abandoned, WaitLimit};
@@ -114,25 +114,50 @@ impl<R, E: From<LaneError>> Ticket<R, E> {
     }
 
     fn take_refusal(&mut self) -> Result<R, E> {
-        match &mut self.state {
-            State::Refused { error, is_taken } => {
-                let was_taken = std::mem::replace(is_taken, true);
-                let kind = if was_taken { LaneErrorKind::AlreadyTaken } else { error.kind.clone() };
-                Err(LaneError { kind, ..error.clone() }.into())
-            }
-            State::Queued { call, .. } => into_result(None, call.meta()),
-        }
+        self.take_refusal_answer().unwrap_or_else(|error| Err(error.into()))
     }
 }
 
 impl<R, E> Ticket<R, E> {
+    /// Polls for the answer like the future, but tells the lane's own error apart from an error of the call. Runs no
+    /// user code, except the waker's `clone` and `drop`.
+    pub(crate) fn poll_answer(&mut self, waker: &Waker) -> Poll<Answer<Result<R, E>>> {
+        match &self.state {
+            State::Queued { call, .. } => call.poll(waker).map(|answer| {
+                answer.unwrap_or_else(|| Err(call.meta().error(LaneErrorKind::AlreadyTaken)))
+            }),
+            State::Refused { .. } => Poll::Ready(self.take_refusal_answer()),
+        }
+    }
+
+    fn take_refusal_answer(&mut self) -> Answer<Result<R, E>> {
+        match &mut self.state {
+            State::Refused { error, is_taken } => {
+                let was_taken = std::mem::replace(is_taken, true);
+                let kind = if was_taken { LaneErrorKind::AlreadyTaken } else { error.kind.clone() };
+                Err(LaneError { kind, ..error.clone() })
+            }
+            State::Queued { call, .. } => Err(call.meta().error(LaneErrorKind::AlreadyTaken)),
+        }
+    }
+
     /// Cancels the call. Returns `true` if it was not sent and never will be. Returns `false` if it is too late, and
     /// the answer will come. A call that waits for another attempt is answered with the result of its last one.
     pub fn cancel(&self) -> bool {
+        self.take_back();
+        match &self.state {
+            State::Queued { call, .. } => call.was_cancelled(),
+            State::Refused { .. } => true,
+        }
+    }
+
+    /// Cancels the call. Returns whether it is not sent any more, although it may have been sent before if it waited for
+    /// another attempt.
+    pub(crate) fn take_back(&self) -> bool {
         match &self.state {
             State::Queued { call, lane } => {
                 match call.cancel() {
-                    RejectResult::AlreadyDispatched | RejectResult::Unanswered => {}
+                    RejectResult::AlreadyDispatched | RejectResult::Unanswered => return false,
                     RejectResult::NeverSent => {
                         lane.remove(call.meta());
                         lane.observer
@@ -144,7 +169,7 @@ impl<R, E> Ticket<R, E> {
                         lane.report_late_result(call.meta(), answer);
                     }
                 }
-                call.was_cancelled()
+                true
             }
             State::Refused { .. } => true,
         }
@@ -205,12 +230,9 @@ impl<R, E: From<LaneError>> Future for Ticket<R, E> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let ticket = self.get_mut();
-        match &ticket.state {
-            State::Queued { call, .. } => {
-                call.poll(context.waker()).map(|answer| into_result(answer, call.meta()))
-            }
-            State::Refused { .. } => Poll::Ready(ticket.take_refusal()),
-        }
+        ticket
+            .poll_answer(context.waker())
+            .map(|answer| answer.unwrap_or_else(|error| Err(error.into())))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Calls without a trait: any closure, by the names of its lane and budgets.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use super::{Classify, Lanes, NO_SUCH_LANE, builder};
 use crate::Effect;
@@ -227,6 +228,19 @@ impl Lanes {
     /// [`LaneErrorKind::UnknownName`], as [`call`](Self::call) would return.
     pub fn check(&self, call: &LaneCall) -> Result<(), LaneError> {
         self.resolve(call).map(drop)
+    }
+
+    /// Estimates how long it takes until the last of `calls` more calls like this one is sent.
+    pub(crate) fn estimated_wait_of_more(
+        &self,
+        calls: usize,
+        call: &LaneCall,
+        options: &CallOptions,
+    ) -> Option<Duration> {
+        let method = self.resolve(call).ok()?;
+        let lane = self.0.shared.lanes.get(method.cost.lane)?;
+        let priority = options.priority.unwrap_or(method.priority);
+        lane.core().estimated_wait_of_more(calls, method.cost, priority, &options.user)
     }
 
     fn submit_named<R, E>(

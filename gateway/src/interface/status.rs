@@ -11,6 +11,7 @@ use lanekeeper::lane::{BudgetStatus, LaneState, LaneStatus, WindowStatus};
 use lanekeeper::resilience::BreakerState;
 use serde::Serialize;
 
+use super::scans::ScanView;
 use crate::account::Account;
 use crate::judge::Protocol;
 use crate::kept::KeptStats;
@@ -42,7 +43,7 @@ struct StatusView<'a> {
     accounts: Vec<AccountView<'a>>,
     clients: Vec<ClientView>,
     door: DoorView,
-    scans: Vec<serde_json::Value>,
+    scans: Vec<ScanView>,
 }
 
 #[derive(Serialize)]
@@ -118,7 +119,7 @@ struct QuotesView {
 struct OrdersView {
     placed: u64,
     rejected: u64,
-    found_late: u64,
+    found: u64,
     absent: u64,
     unknown: u64,
     pending: usize,
@@ -177,7 +178,7 @@ impl Sampler {
                 requests: shared.counts.requests.load(Ordering::Relaxed),
                 in_progress: shared.counts.in_progress.load(Ordering::Relaxed),
             },
-            scans: Vec::new(),
+            scans: shared.scans.all(),
         };
         serde_json::to_vec(&view).unwrap_or_default().into()
     }
@@ -217,7 +218,7 @@ impl Sampler {
                 OrdersView {
                     placed: stats.placed + stats.partly_placed,
                     rejected: stats.rejected,
-                    found_late: stats.turned_up,
+                    found: stats.turned_up,
                     absent: stats.absent,
                     unknown: stats.unknown,
                     pending: stats.pending,

@@ -41,19 +41,28 @@ pub(in crate::lane) fn admit(
             lane.observer.wants_estimates().then(|| estimate_turn(lane, meta).0).flatten()
         }
     };
-    let slot = match lane.queue_capacity.try_acquire() {
-        Some(slot) => slot,
-        None => match overflow_policy {
-            Some(overflow_policy) => handle_full(lane, meta, overflow_policy)?,
-            None => lane.queue_capacity.acquire_over_limit(),
-        },
-    };
+    let slot = acquire_slot(lane, meta, overflow_policy)?;
     Ok((slot, turn.map(|turn| turn.since(meta.submitted_at))))
 }
 
 /// Returns whether the lane and the proxy of the call admit calls.
 fn is_open(lane: &LaneCore, meta: &CallMeta) -> bool {
     lane.state().is_open() && meta.attachment.stage(lane.index) == AttachmentStage::Open
+}
+
+fn acquire_slot(
+    lane: &LaneCore,
+    meta: &CallMeta,
+    overflow_policy: Option<OverflowPolicy>,
+) -> Result<QueueSlot, LaneErrorKind> {
+    if !meta.is_counted {
+        return Ok(lane.queue_capacity.uncounted());
+    }
+    match (lane.queue_capacity.try_acquire(), overflow_policy) {
+        (Some(slot), _) => Ok(slot),
+        (None, Some(overflow_policy)) => handle_full(lane, meta, overflow_policy),
+        (None, None) => Ok(lane.queue_capacity.acquire_over_limit()),
+    }
 }
 
 fn handle_full(

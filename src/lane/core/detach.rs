@@ -40,6 +40,7 @@ impl LaneCore {
     fn reject_all_of(&self, attachment: &Arc<Attachment>) -> usize {
         let queued = self.lock_queue().scheduler.drain_matching(|meta| meta.is_of(attachment));
         let rejected = self.reject(queued.into_iter().map(|job| (job, LaneErrorKind::Closed)));
+        self.ring_all();
         // Calls of other proxies may have waited behind them.
         self.wake_one();
         self.idle.notify();

@@ -1,5 +1,6 @@
 //! Estimates of when a call will be sent: for callers, for deadlines, and for when a call is overdue.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
@@ -9,6 +10,7 @@ use crate::lane::call::CallMeta;
 use crate::lane::call::priority::Priority;
 use crate::lane::queue::load::QueueLoad;
 use crate::lane::queue::scheduler::Scheduler;
+use crate::lane::state::LaneState;
 use crate::quota::{Cost, Moment};
 
 /// Lower bound of a fair wait. A shorter wait does not matter.
@@ -64,6 +66,25 @@ impl LaneCore {
             });
         let turn = permit.map(|permit| permit.max(worker).max(pause.unwrap_or(now)));
         (turn, now)
+    }
+
+    /// Estimates how long it takes until the last of `calls` more calls of one user is sent, with nothing else queued
+    /// meanwhile. `None` if the lane sends nothing for now, or never sends such a call.
+    pub(crate) fn estimated_wait_of_more(
+        &self,
+        calls: usize,
+        cost: Cost,
+        priority: Priority,
+        user: &Option<Arc<str>>,
+    ) -> Option<Duration> {
+        if self.state() != LaneState::Running || self.session.is_expired() {
+            return None;
+        }
+        let queue = self.lock_queue();
+        let mut ahead = queue.scheduler.load_ahead_of_next(priority, user);
+        ahead.add_calls(cost, calls.saturating_sub(1));
+        let (turn_at, now) = self.estimate(&queue, cost, &ahead);
+        turn_at.map(|turn_at| turn_at.since(now))
     }
 
     /// Estimates when a worker is free for a call behind the given load. At the limit of calls in flight, one call is

@@ -9,6 +9,7 @@
 //! capacity, a manual clock. The broker is called, observers are notified, and user data is dropped with no lock held.
 
 pub(super) mod admission;
+mod alarm;
 mod detach;
 mod estimate;
 mod execute;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, MutexGuard};
 
+use self::alarm::Alarms;
 use self::poll::Deferred;
 use self::reentrancy::AwaitedCalls;
 use super::attachment::AttachmentStage;
@@ -95,6 +97,7 @@ pub(super) struct Queue {
     pub(super) scheduler: Scheduler,
     /// When the sleeping leader polls again without being woken.
     pub(super) leader_wakes_at: Option<Moment>,
+    pub(super) alarms: Alarms,
 }
 
 /// The parts that a lane core is built from.
@@ -159,7 +162,11 @@ impl LaneCore {
             max_in_flight,
             urgent_workers,
             health: Mutex::new(health),
-            queue: Mutex::new(Queue { scheduler: Scheduler::new(interval), leader_wakes_at: None }),
+            queue: Mutex::new(Queue {
+                scheduler: Scheduler::new(interval),
+                leader_wakes_at: None,
+                alarms: Alarms::new(),
+            }),
             intake,
             arrivals,
             pool,
@@ -370,6 +377,7 @@ impl LaneCore {
     pub(super) fn reject_all(&self) -> usize {
         let queued = self.lock_queue().scheduler.drain();
         let rejected = self.reject(queued.into_iter().map(|job| (job, LaneErrorKind::Closed)));
+        self.ring_all();
         self.idle.notify();
         rejected
     }
@@ -406,7 +414,7 @@ impl LaneCore {
             let in_flight = self.in_flight() + self.reporting.load(Ordering::SeqCst);
             !has_deferred
                 && queue.scheduler.is_empty()
-                && self.queue_capacity.in_use() == 0
+                && self.queue_capacity.queued() == 0
                 && in_flight <= usize::from(own.is_some()) + self.cut_off_calls(own)
         };
         self.idle.wait(&self.clock, deadline, is_idle)

@@ -7,8 +7,10 @@
 //! that is not the leader completes it later, with no lock held.
 
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 
 use super::LaneCore;
+use super::alarm::ring;
 use crate::lane::attachment::AttachmentStage;
 use crate::lane::call::CallMeta;
 use crate::lane::call::worker_class::WorkerClass;
@@ -45,6 +47,8 @@ pub(in crate::lane) struct Deferred {
     rejected: Vec<(Job, LaneErrorKind)>,
     /// Calls that are not queued any more, to be dropped.
     to_drop: Vec<Job>,
+    /// The wakers of alarms that are due.
+    due_alarms: Vec<Waker>,
 }
 
 impl WorkSource for LaneCore {
@@ -56,10 +60,14 @@ impl WorkSource for LaneCore {
             let mut deferred = Deferred::default();
             let mut queue = self.queue.lock();
             self.unseen_moves.store(false, Ordering::SeqCst);
-            let work = self.poll_locked(&mut queue.scheduler, &mut deferred);
-            let next = match &work {
-                NextWork::Sleep(until) => *until,
-                NextWork::Run(..) => queue.scheduler.next_deadline(),
+            let mut work = self.poll_locked(&mut queue.scheduler, &mut deferred);
+            deferred.due_alarms = self.take_due_alarms(&mut queue);
+            let next = match &mut work {
+                NextWork::Sleep(until) => {
+                    *until = until.iter().copied().chain(queue.next_alarm()).min();
+                    *until
+                }
+                NextWork::Run(..) => queue.next_timed(),
                 NextWork::Closed => None,
             };
             let mut needs_wakeup = false;
@@ -109,7 +117,7 @@ impl WorkSource for LaneCore {
         let mut queue = self.queue.lock();
         queue.leader_wakes_at = None;
         self.has_unseen_calls()
-            || queue.scheduler.next_deadline().is_some()
+            || queue.next_timed().is_some()
             || self.can_take_more(&queue.scheduler)
     }
 }
@@ -321,21 +329,23 @@ impl LaneCore {
 
     /// Completes deferred work. All calls are answered before the observer is notified of any.
     fn complete_deferred(&self, deferred: Vec<Deferred>) {
-        let (mut rejected, mut dropped) = (Vec::new(), Vec::new());
+        let (mut rejected, mut dropped, mut due_alarms) = (Vec::new(), Vec::new(), Vec::new());
         for calls in deferred {
             rejected.extend(calls.rejected);
             dropped.extend(calls.to_drop);
+            due_alarms.extend(calls.due_alarms);
         }
         self.reject(rejected);
         for job in dropped {
             let _ = catch_panic(|| drop(job));
         }
+        ring(due_alarms);
     }
 }
 
 impl Deferred {
     fn is_empty(&self) -> bool {
-        self.rejected.is_empty() && self.to_drop.is_empty()
+        self.rejected.is_empty() && self.to_drop.is_empty() && self.due_alarms.is_empty()
     }
 
     fn reject(

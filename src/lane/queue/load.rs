@@ -18,6 +18,11 @@ impl QueueLoad {
         self.add_many(cost, 1, weight_of(cost));
     }
 
+    /// Adds this many calls of one cost.
+    pub(in crate::lane) fn add_calls(&mut self, cost: Cost, calls: usize) {
+        self.add_many(cost, calls, weight_of(cost).saturating_mul(calls as u64));
+    }
+
     pub(super) fn remove(&mut self, cost: Cost) {
         if let Some(index) = self.0.iter().position(|entry| entry.cost == cost) {
             let entry = &mut self.0[index];

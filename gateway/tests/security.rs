@@ -1,0 +1,13 @@
+//! Tries to get past the gateway, each with its test. The pages' own part, markup in names and messages, is tested in a
+//! browser.
+
+mod support;
+
+#[path = "security/accounts.rs"]
+mod accounts;
+#[path = "security/browsers.rs"]
+mod browsers;
+#[path = "security/leaks.rs"]
+mod leaks;
+#[path = "security/proxies.rs"]
+mod proxies;
