@@ -44,7 +44,7 @@ class Report:
             kind = "%s %s" % (type(error).__name__, getattr(error, "code", "-"))
             with self.lock:
                 self.errors[kind] += 1
-                self.messages.setdefault(kind, "%s: %s" % (method, error))
+                self.messages.setdefault("%s %s" % (kind, method), str(error))
         else:
             with self.lock:
                 self.calls[method] += 1
