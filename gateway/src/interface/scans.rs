@@ -291,7 +291,8 @@ pub(super) fn start(
             (items, vec![call], INSTRUMENTS_IN_A_CALL)
         }
         false => {
-            let wanted = requests.iter().map(|wanted| (wanted.method.as_str(), wanted.path.as_str()));
+            let wanted =
+                requests.iter().map(|wanted| (wanted.method.as_str(), wanted.path.as_str()));
             let (items, calls) = request_items(account, wanted)?;
             (items, calls, 1)
         }

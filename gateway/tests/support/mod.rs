@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)] // Each test program uses a part of it.
 
 pub mod http;
+pub mod orders;
 pub mod upstream;
 
 use lanekeeper_gateway::config::{AccountConfig, GatewayConfig};

@@ -95,7 +95,8 @@ pub fn ok(kind: &str, body: &[u8]) -> Vec<u8> {
 /// Returns an answer.
 pub fn answer(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    let head = format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
+    let head =
+        format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
     [head.as_bytes(), body].concat()
 }
 
