@@ -14,7 +14,7 @@ use support::{Answer, Client, start};
 
 /// Starts an exchange at which the answers to the placements of these numbers come late, and a gateway.
 fn with_slow(numbers: &str) -> (SimulatedExchange, Gateway) {
-    let exchange = open_exchange(&[&format!("place=slow:400ms@{numbers}")]);
+    let exchange = open_exchange(&[&format!("place=slow:600ms@{numbers}")]);
     let gateway = start(open_gateway(&exchange));
     (exchange, gateway)
 }
@@ -49,7 +49,7 @@ fn a_client_that_hung_up_gets_the_id_of_its_order_when_it_repeats_it() {
 #[test]
 fn a_client_that_was_told_that_the_outcome_is_unknown_gets_the_id_when_it_repeats_it() {
     let (exchange, gateway) = with_slow("1");
-    let hasty = format!("{}x-lanekeeper-deadline: 100ms\r\n", by("alpha"));
+    let hasty = format!("{}x-lanekeeper-deadline: 400ms\r\n", by("alpha"));
     let first = place_with(&gateway, &hasty, &form(1));
     assert_eq!((first.status, sent(&first)), (503, "unknown"), "{}", first.text());
     assert!(first.text().contains("check the order book"), "{}", first.text());

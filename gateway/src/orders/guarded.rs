@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::form::{self, Fingerprint};
 use super::forwarded::{ForwardedOrder, LastAttempt, unknown};
-use super::placements::{Begun, Outcome, Placement, PlacementSender, Told};
+use super::placements::{Begun, NOTICE, Outcome, Placement, PlacementSender, Told};
 use super::route::OrderRoute;
 use crate::account::{Account, KiteParts};
 use crate::call::{CallTerms, Failed, HangUp};
@@ -160,8 +160,13 @@ impl Account {
             Some(key) => (Fingerprint::of_key(&call.client_name, key), Some(form)),
             None => (form, None),
         };
+        let mut may_be_twin = false;
         loop {
-            match kite.placements.begin(fingerprint, keyed_form, &client) {
+            match kite.placements.begin(fingerprint, keyed_form, &client, may_be_twin) {
+                Begun::Twin => {
+                    tokio::time::sleep(NOTICE).await;
+                    may_be_twin = true;
+                }
                 Begun::OtherOrder => {
                     let message = "not sent: this Idempotency-Key was given to another order";
                     return Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, message).into();

@@ -9,6 +9,8 @@
 //! - The first one is under way, has an unknown outcome, or was placed, **and no client was told so**. Its client hung
 //!   up, or was told that the outcome is unknown, or this process was killed before.
 //! - It is at most [`REMEMBERED`] ago.
+//! - A client that waits for the answer to an equal placement does not wait any more within [`NOTICE`]: a connection that
+//!   a client closes and the next one that it opens may be noticed in either order.
 //! - One repetition takes one placement over.
 //!
 //! With a header `Idempotency-Key` the client itself says what is the same: the answer is then the same however often,
@@ -31,6 +33,9 @@ use crate::call::HangUp;
 
 /// For how long a placement that no client was told about is remembered.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// For how long an equal placement of a client that waits holds up the next one.
+pub(crate) const NOTICE: Duration = Duration::from_millis(100);
 
 /// What became of a placement.
 #[derive(Debug, Clone)]
@@ -97,6 +102,8 @@ pub(crate) enum Begun {
     Repeated(Placement),
     /// Its client gave another order the same key.
     OtherOrder,
+    /// A client waits for the answer to an equal one. If that client left a moment ago, this is a repetition.
+    Twin,
 }
 
 /// One placement in the hands of its client's request.
@@ -206,12 +213,13 @@ impl Placements {
     }
 
     /// Begins a placement of a client, or takes over an earlier one that this repeats. `keyed_form` is the fingerprint of
-    /// its form, if its client gave it a key.
+    /// its form, if its client gave it a key. `may_be_twin`: an equal one of a client that waits does not matter any more.
     pub(crate) fn begin(
         self: &Arc<Self>,
         fingerprint: Fingerprint,
         keyed_form: Option<Fingerprint>,
         client: &HangUp,
+        may_be_twin: bool,
     ) -> Begun {
         let now = self.clock.now();
         let mut state = self.state.lock();
@@ -235,6 +243,9 @@ impl Placements {
                 true => Begun::Repeated(handle(entry)),
                 false => Begun::OtherOrder,
             };
+        }
+        if !entries.is_empty() && !may_be_twin {
+            return Begun::Twin;
         }
         let outcome = watch::Sender::new(Outcome::UnderWay);
         let (client, tag) = (None, None);
