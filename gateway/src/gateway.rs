@@ -14,7 +14,7 @@ use lanekeeper::config::ConfigError;
 use lanekeeper::lane::Shutdown;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::account::{self, Account, AccountError, Routes, Surroundings};
@@ -27,11 +27,13 @@ use crate::interface::scans::Scans;
 use crate::interface::status::Sampler;
 use crate::metrics::DoorMetrics;
 use crate::notices::{Notice, Notices, Severity};
+use crate::orders::MAX_ORDER_THREADS;
 use crate::shared::{DoorCounts, Settings, Shared};
 use crate::token_file;
 
-/// How many threads may block: a placement waits on one, and so does a batch of quotes.
-const MAX_BLOCKING_THREADS: usize = 1024;
+/// How many threads may block: an order waits on one, and so does a request for quotes. Both are bounded, so that an exit
+/// always finds one.
+const MAX_BLOCKING_THREADS: usize = 2 * MAX_ORDER_THREADS + 1024;
 
 /// How long answers have to be written at the end of a drain, even if its time is over.
 const WRITE_GRACE: Duration = Duration::from_secs(1);
@@ -148,6 +150,7 @@ impl GatewayBuilder {
         let address = listener.local_addr().map_err(bind)?;
         let metrics = DoorMetrics::new().map_err(|error| start(error.to_string()))?;
         let notices = Arc::new(Notices::default());
+        let order_threads = Arc::new(Semaphore::new(MAX_ORDER_THREADS));
         let mut accounts = BTreeMap::new();
         for (name, account) in &config.accounts {
             let built = account::build(
@@ -157,6 +160,7 @@ impl GatewayBuilder {
                     notices: &notices,
                     environment: &*environment,
                     runtime: runtime.handle().clone(),
+                    order_threads: Arc::clone(&order_threads),
                     metrics: Arc::new(metrics.of_account(name)),
                 },
             );

@@ -365,6 +365,11 @@ async fn order_reply(
     };
     match account.send_order(call, client).await {
         Ok(OrderResult { reply, told }) => reply.map(|reply| Reply::of_order(reply, told)),
+        // Only the guard knows a placement again.
+        Err((call, _)) if call.route.is_placement() && call.idempotency_key.is_some() => {
+            let message = "not sent: Idempotency-Key is for placements that the gateway guards, in a form that it can read";
+            Err(Refusal::bad_request(message))
+        }
         // The guard cannot take it: it goes as it is, once.
         Err((call, mut client)) => {
             let OrderCall { terms, request, .. } = call;

@@ -7,7 +7,7 @@
 //! | 429, with `Retry-After` | was certainly not sent, and never will be: it may be made again after that time |
 //! | 503 | may have been sent, and its outcome is unknown: a write is to be looked for in the order book. Never 504, which clients take for a reason to send again |
 //! | 502 | was not sent, because the upstream cannot be reached, or it reads and the answer makes no sense |
-//! | 400 to 421, 501 | was not sent, because it is wrong or not allowed |
+//! | 400 to 422, 501 | was not sent, because it is wrong or not allowed |
 //!
 //! `X-Lanekeeper-Sent` says it too: `no`, `yes` or `unknown`.
 
@@ -53,7 +53,8 @@ impl Refusal {
             StatusCode::BAD_REQUEST
             | StatusCode::PAYLOAD_TOO_LARGE
             | StatusCode::URI_TOO_LONG
-            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "InputException",
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            | StatusCode::UNPROCESSABLE_ENTITY => "InputException",
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE => "NetworkException",

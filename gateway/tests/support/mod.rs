@@ -6,6 +6,7 @@ pub mod door;
 pub mod http;
 pub mod log;
 pub mod ops;
+pub mod orders;
 pub mod upstream;
 
 use std::time::{Duration, Instant};
