@@ -73,6 +73,7 @@ impl Shared {
     /// Replaces the settings, from the next request on.
     pub(crate) fn replace_settings(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
+        self.replaced.send_replace(());
     }
 
     /// Waits until the settings are not these any more.
