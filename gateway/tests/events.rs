@@ -137,7 +137,7 @@ fn a_stream_shows_the_drain_and_ends_with_its_last_chunk() {
     let Paused { gateway, .. } = paused;
     assert!(gateway.drain(Duration::from_secs(30)));
     assert_eq!(stream.next_of("notice").data["kind"], "drain");
-    while stream.next().is_some() {}
+    stream.read_to_end();
 }
 
 #[test]
@@ -154,6 +154,6 @@ fn a_stream_ends_when_the_configuration_is_read_again_since_its_key_may_be_gone(
     config.clients.clear();
     config.clients.insert("beta".to_owned(), client(&key().1));
     gateway.reload(config).unwrap();
-    while stream.next().is_some() {}
+    stream.read_to_end();
     assert_eq!(EventStream::open(gateway.address(), &lines).err().unwrap().status, 401);
 }

@@ -181,6 +181,15 @@ impl EventStream {
         }
     }
 
+    /// Reads what is still there. Panics if the stream goes on.
+    pub fn read_to_end(&mut self) {
+        let mut snapshots = 0;
+        while let Some(event) = self.next() {
+            snapshots += usize::from(event.name == "status");
+            assert!(snapshots < 20, "the stream goes on");
+        }
+    }
+
     /// Returns the notices that are here before the next status.
     pub fn notices(&mut self) -> Vec<Event> {
         let mut notices = Vec::new();
