@@ -234,10 +234,10 @@ impl Account {
             (None, Sent::No) => {
                 Err(Refusal::new(hyper::StatusCode::BAD_GATEWAY, error.to_string()))
             }
-            (None, _) => Err(Refusal::unknown(effect, &error.to_string())),
+            (None, _) => Err(Refusal::unknown_after(effect, error)),
             // A write whose outcome the answer does not tell. Its status may be one that clients send again on.
             (Some(_), Sent::Unknown) if effect == Effect::Write => {
-                Err(Refusal::unknown(effect, &error.to_string()))
+                Err(Refusal::unknown_after(effect, error))
             }
             (Some(answer), _) => Ok(Answered { answer, times }),
         }

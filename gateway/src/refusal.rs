@@ -18,7 +18,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use lanekeeper::brokers::kite::wire;
 use lanekeeper::lane::LaneErrorKind;
-use lanekeeper::{Effect, LaneError, Sent};
+use lanekeeper::{BrokerError, Effect, LaneError, Sent};
 
 use crate::auth::{AuthError, TierRefusal};
 use crate::body::ReplyBody;
@@ -82,6 +82,15 @@ impl Refusal {
             Effect::Read => format!("{what}; it changes nothing, so it can be made again"),
         };
         Self { sent: Sent::Unknown, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
+    /// A request whose outcome this error leaves unknown. Only its detail is shown, because the error itself says to look
+    /// in the order book too.
+    pub(crate) fn unknown_after(effect: Effect, error: &BrokerError) -> Self {
+        match error.detail() {
+            Some(detail) => Self::unknown(effect, &detail.message),
+            None => Self::unknown(effect, &error.to_string()),
+        }
     }
 
     /// The broker does not accept the credentials of the gateway, in the broker's own words.

@@ -90,11 +90,12 @@ impl Official {
 
     /// Makes a call, which raises an exception of this name, with this status and these words.
     #[track_caller]
-    pub fn raises(&mut self, call: Call<'_>, kind: &str, code: u64, words: &str) {
+    pub fn raises(&mut self, call: Call<'_>, kind: &str, code: u64, words: &str) -> Raised {
         let raised = self.call(call).expect_err("the call was answered");
         assert_eq!(raised.kind, kind, "{raised:?}");
         assert_eq!(raised.code.unwrap_or(code), code, "{raised:?}");
         assert!(raised.message.contains(words), "{raised:?}");
+        raised
     }
 
     /// Places an order, and returns its id. The Python client unpacks it.

@@ -71,12 +71,12 @@ impl ClientKey {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
         let printed = command.args(["key", "new", name]).output().unwrap().stdout;
         let printed = String::from_utf8(printed).unwrap();
-        let between = |from: &str, to: &str| {
-            let (_, rest) = printed.split_once(from).unwrap();
-            rest.split_once(to).unwrap().0.to_owned()
+        let behind = |mark: &str| {
+            let (_, rest) = printed.split_once(mark).unwrap();
+            rest.split(['"', '\n']).next().unwrap().to_owned()
         };
-        let secret = between(&format!("{name}:"), "\n");
-        Self { name: name.to_owned(), secret, hash: between("{ key: \"", "\"") }
+        let (secret, hash) = (behind(&format!("{name}:")), behind("sha256:"));
+        Self { name: name.to_owned(), secret, hash: format!("sha256:{hash}") }
     }
 }
 

@@ -430,7 +430,7 @@ impl Account {
                 sent: Sent::Yes,
                 ..Refusal::new(StatusCode::BAD_REQUEST, detail.message.clone())
             },
-            error => Refusal::unknown(Effect::Write, &error.to_string()),
+            error => Refusal::unknown_after(Effect::Write, error),
         })
     }
 }
