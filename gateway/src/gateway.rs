@@ -12,9 +12,9 @@ use bytes::Bytes;
 use lanekeeper::Clock;
 use lanekeeper::config::ConfigError;
 use lanekeeper::lane::Shutdown;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::account::{self, Account, AccountError, Routes, Surroundings};
@@ -27,17 +27,23 @@ use crate::interface::scans::Scans;
 use crate::interface::status::Sampler;
 use crate::metrics::DoorMetrics;
 use crate::notices::{Notice, Notices, Severity};
+use crate::orders::MAX_ORDER_THREADS;
 use crate::shared::{DoorCounts, Settings, Shared};
 use crate::token_file;
 
-/// How many threads may block: a placement waits on one, and so does a batch of quotes.
-const MAX_BLOCKING_THREADS: usize = 1024;
+/// How many threads may block: an order waits on one, and so does a request for quotes. Both are bounded, so that an exit
+/// always finds one.
+const MAX_BLOCKING_THREADS: usize = 2 * MAX_ORDER_THREADS + 1024;
 
 /// How long answers have to be written at the end of a drain, even if its time is over.
 const WRITE_GRACE: Duration = Duration::from_secs(1);
 
 /// How long the runtime waits for threads that still block when the gateway ends.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(500);
+
+/// How many connections may wait to be accepted. The system drops the request for one more, and the client's own system
+/// repeats it after a second: too late for an order, if many clients come back at once.
+const BACKLOG: u32 = 4096;
 
 /// Why a gateway cannot start, or cannot take new settings.
 #[derive(Debug, thiserror::Error)]
@@ -137,15 +143,14 @@ impl GatewayBuilder {
             .build()
             .map_err(|error| start(error.to_string()))?;
         let bind = |source| GatewayError::Bind { address: config.listen, source };
-        let socket = std::net::TcpListener::bind(config.listen).map_err(bind)?;
-        socket.set_nonblocking(true).map_err(bind)?;
-        let address = socket.local_addr().map_err(bind)?;
         let listener = {
             let _entered = runtime.enter();
-            TcpListener::from_std(socket).map_err(bind)?
+            listen(config.listen).map_err(bind)?
         };
+        let address = listener.local_addr().map_err(bind)?;
         let metrics = DoorMetrics::new().map_err(|error| start(error.to_string()))?;
         let notices = Arc::new(Notices::default());
+        let order_threads = Arc::new(Semaphore::new(MAX_ORDER_THREADS));
         let mut accounts = BTreeMap::new();
         for (name, account) in &config.accounts {
             let built = account::build(
@@ -155,6 +160,7 @@ impl GatewayBuilder {
                     notices: &notices,
                     environment: &*environment,
                     runtime: runtime.handle().clone(),
+                    order_threads: Arc::clone(&order_threads),
                     metrics: Arc::new(metrics.of_account(name)),
                 },
             );
@@ -334,6 +340,15 @@ fn wait_for_zero(count: &AtomicU64, end: Instant) -> bool {
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a gateway that is started again need not wait for the connections of the one before.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn account_error(account: &str, source: impl Into<AccountError>) -> GatewayError {

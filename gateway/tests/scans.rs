@@ -50,7 +50,8 @@ fn events(gateway: &Gateway, id: &str, after: u64) -> Vec<(String, Option<u64>, 
 /// Waits until a scan is in a state in which `is` holds.
 fn wait_for(gateway: &Gateway, id: &str, is: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..3000 {
-        let list = Client::connect(gateway.address()).request("GET", "/_lanekeeper/scans", "").json();
+        let list =
+            Client::connect(gateway.address()).request("GET", "/_lanekeeper/scans", "").json();
         let scan = list["scans"].as_array().unwrap().iter().find(|scan| scan["id"] == id).cloned();
         if let Some(scan) = scan.filter(|scan| is(scan)) {
             return scan;
@@ -73,6 +74,7 @@ fn a_scan_of_instruments_brings_each_of_them_and_ends() {
     assert_eq!((&results[1]["ok"], &results[1]["index"]), (&json!(false), &json!(1)));
     let (kind, _, done) = events.last().unwrap();
     assert_eq!((kind.as_str(), &done["done"], &done["total"]), ("done", &json!(3), &json!(3)));
+    assert_eq!(done["failed"], 1, "the broker has no quote of one of them");
     // All of them in one request.
     assert_eq!(exchange.counts("quote").admitted, 1);
 }
@@ -104,7 +106,10 @@ fn a_scan_is_paused_and_resumed_and_a_reader_that_comes_back_misses_nothing() {
     assert_eq!(Client::connect(gateway.address()).request("GET", "/orders", "").status, 200);
     assert_eq!(exchange.arrivals().len(), paused_at + 1);
 
-    assert_eq!(post(&gateway, &format!("/scans/{id}/resume"), &json!({})).json()["state"], "running");
+    assert_eq!(
+        post(&gateway, &format!("/scans/{id}/resume"), &json!({})).json()["state"],
+        "running"
+    );
     let all = events(&gateway, &id, 0);
     let (_, half, _) = all.iter().filter(|(kind, ..)| kind == "result").nth(5).unwrap();
     let rest = events(&gateway, &id, half.unwrap());
@@ -125,7 +130,10 @@ fn a_scan_that_is_cancelled_sends_nothing_more() {
     let requests: Vec<_> = (0..200).map(|_| json!({"path": "/orders"})).collect();
     let id = begin(&gateway, &json!({ "requests": requests }));
     wait_for(&gateway, &id, |scan| scan["done"].as_u64() >= Some(1));
-    assert_eq!(post(&gateway, &format!("/scans/{id}/cancel"), &json!({})).json()["state"], "cancelled");
+    assert_eq!(
+        post(&gateway, &format!("/scans/{id}/cancel"), &json!({})).json()["state"],
+        "cancelled"
+    );
     assert_eq!(events(&gateway, &id, 0).last().unwrap().0, "cancelled");
     assert!(exchange.arrivals().len() < 200);
 }

@@ -1,10 +1,12 @@
 //! The door: accepts connections and reads requests, within limits.
 //!
-//! - `stream.rs` is a connection that gives up on a client that does not read, and reports what has been written.
+//! - `stream.rs` is a connection that gives up on a client that is too slow, and reports what has been written.
+//! - `malformed.rs` answers requests that cannot be read.
 //! - `request.rs` checks that a request is one for a gateway: for a path, to a host that is its own.
 //! - `serve.rs` serves one connection. Each request is handled in a task of its own, which goes on if the client hangs
 //!   up.
 
+mod malformed;
 pub(crate) mod request;
 mod serve;
 mod stream;

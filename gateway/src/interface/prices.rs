@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
+use lanekeeper::broker::lanes::QUOTE;
 use lanekeeper::jiff::{SignedDuration, Timestamp};
 use lanekeeper::quota::Moment;
 use parking_lot::Mutex;
@@ -70,6 +71,7 @@ pub(super) async fn read(
     let account = pairs.iter().find(|(name, _)| name == "account").map(|(_, value)| value.as_str());
     let keys = pairs.iter().filter(|(name, _)| name == "i").map(|(_, key)| key.clone()).collect();
     let asked = asked(shared, reader, account, keys)?;
+    reader.admit(QUOTE)?;
     answer(shared, asked, None).await
 }
 
@@ -86,6 +88,7 @@ pub(super) async fn refresh(
     }
     let refresh: Refresh = json::read(request)?;
     let asked = asked(shared, reader, refresh.account.as_deref(), refresh.instruments)?;
+    reader.admit(QUOTE)?;
     // After the checks, so that a mistake costs no time.
     let begun = shared.cool_downs.begin(reader.name(), shared.clock.now(), shared.door.cool_down);
     if let Err(wait) = begun {
@@ -155,9 +158,10 @@ async fn fetch(
     time: Duration,
 ) -> Result<Prices, Refusal> {
     let AskedPrices { account, quotes, keys } = asked;
-    let found = quotes.get(keys.clone(), max_age, time).await.map_err(|_| {
-        Refusal::later("the broker gave no quotes", account.wait(lanekeeper::broker::lanes::QUOTE))
-    })?;
+    let found = quotes
+        .get(keys.clone(), max_age, time)
+        .await
+        .map_err(|_| Refusal::later("the broker gave no quotes", account.wait(QUOTE)))?;
     let now = Timestamp::now();
     let (mut prices, mut absent) = (Vec::new(), Vec::new());
     for key in keys {

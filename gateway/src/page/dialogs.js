@@ -47,6 +47,8 @@ export class KeyDialog {
     };
     byId("key-cancel").addEventListener("click", () => this.dialog.close());
     this.dialog.addEventListener("close", () => {
+      // The event comes later than the end, and the dialog may be open again by then.
+      if (this.dialog.open) return;
       field.value = "";
       // The dialog opens by itself, so there may be nothing that the focus can return to.
       if (!api.hasKey) byId("key-open").focus();
@@ -81,8 +83,9 @@ export class AdminDialog {
     this.message = byId("admin-message");
     byId("admin-cancel").addEventListener("click", () => this.dialog.close());
     this.dialog.addEventListener("close", () => {
-      this.key.value = "";
-      this.extra.value = "";
+      // The event comes later than the end, and the dialog may be open again by then.
+      if (this.dialog.open) return;
+      this.#empty();
       this.#job = null;
     });
     onSubmit(this.dialog, byId("admin-form"), () => this.#submit());
@@ -108,6 +111,7 @@ export class AdminDialog {
   #open(job, problem) {
     if (this.dialog.open) return;
     this.#job = job;
+    this.#empty();
     text(byId("admin-title"), job.title);
     text(byId("admin-text"), job.text);
     text(byId("admin-submit"), job.verb);
@@ -117,6 +121,11 @@ export class AdminDialog {
     this.dialog.showModal();
     complain(this.message, problem, this.#firstField());
     if (!problem) this.#firstField().focus();
+  }
+
+  #empty() {
+    this.key.value = "";
+    this.extra.value = "";
   }
 
   #showKey() {

@@ -23,7 +23,8 @@ impl Answer {
     }
 
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 }
 
@@ -71,7 +72,9 @@ impl Client {
                 body.len()
             ),
         };
-        self.send(format!("{method} {target} HTTP/1.1\r\nhost: 127.0.0.1\r\n{lines}{form}\r\n{body}"));
+        self.send(format!(
+            "{method} {target} HTTP/1.1\r\nhost: 127.0.0.1\r\n{lines}{form}\r\n{body}"
+        ));
     }
 
     /// Reads an answer to a request of this method.
