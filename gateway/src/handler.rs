@@ -115,7 +115,7 @@ pub(crate) async fn handle(
     let mut access = Access { class: "refused", ..Access::default() };
     let result = route(request, received, shared, &settings, client, &mut access).await;
     let mut response = match result {
-        Ok(Routed::Own(response)) => response,
+        Ok(Routed::Own(response)) => *response,
         Ok(Routed::Broker(reply)) => to_response(*reply, received, after_flush, &mut access),
         Err(refusal) => {
             access.sent = Some(refusal.sent);
@@ -153,7 +153,7 @@ pub(crate) async fn handle(
 
 enum Routed {
     /// An answer of the gateway's own interface.
-    Own(Response<ReplyBody>),
+    Own(Box<Response<ReplyBody>>),
     Broker(Box<Reply>),
 }
 
@@ -169,7 +169,9 @@ async fn route(
     request::check_target(&parts, &settings.hosts)?;
     if interface::is_own(parts.uri.path()) {
         access.class = "own";
-        return interface::answer(parts, body, received, shared, settings).await.map(Routed::Own);
+        return interface::answer(parts, body, received, shared, settings)
+            .await
+            .map(|response| Routed::Own(Box::new(response)));
     }
     request::check_origin(&parts.headers, &settings.hosts)?;
     let caller = settings.clients.identify(&parts.headers);
