@@ -448,8 +448,9 @@ fn check_config_knows_the_file_of_a_gateway() {
 }
 
 #[test]
-fn the_demo_with_a_page_runs_clients_through_a_gateway_and_ends_by_itself() {
-    let mut demo = Running::start(&mut lanekeeper(&["demo", "--page", "--seconds", "6"]));
+#[cfg(unix)]
+fn the_demo_with_a_page_runs_clients_through_a_gateway_until_a_signal_comes() {
+    let mut demo = Running::start(&mut lanekeeper(&["demo", "--page"]));
     let address = &demo.address;
     assert_eq!(demo.lines[0], format!("page at http://{address}/_lanekeeper/"));
     let admin = demo.lines[1].strip_prefix("admin key: admin:").unwrap().to_owned();
@@ -464,20 +465,18 @@ fn the_demo_with_a_page_runs_clients_through_a_gateway_and_ends_by_itself() {
     let lines = format!("authorization: Bearer admin:{admin}\r\nx-lanekeeper-request: 1\r\n");
     let resume = demo.request("POST", "/_lanekeeper/accounts/main/lanes/quote/resume", &lines);
     assert_eq!(resume.0, 200, "{}", resume.1);
+    demo.signal("INT");
     assert_eq!(demo.wait(), Some(0), "{}", demo.errors());
     assert_eq!(demo.errors(), "");
+}
+
+#[test]
+fn the_demo_with_a_page_ends_by_itself_if_it_is_told_when() {
+    let mut demo = Running::start(&mut lanekeeper(&["demo", "--page", "--seconds", "1"]));
+    assert_eq!(demo.wait(), Some(0), "{}", demo.errors());
 
     let (code, _, errors) = run(&mut lanekeeper(&["demo", "--page", "--json"]));
     assert!(code == Some(2) && errors.lines().count() == 1, "{errors}");
     let (code, _, errors) = run(&mut lanekeeper(&["demo", "--listen", "127.0.0.1:0"]));
     assert!(code == Some(2) && errors.contains("--page"), "{errors}");
-}
-
-#[test]
-#[cfg(unix)]
-fn the_demo_with_a_page_ends_by_a_signal() {
-    let mut demo = Running::start(&mut lanekeeper(&["demo", "--page"]));
-    assert_eq!(demo.get("/_lanekeeper/healthz").0, 200);
-    demo.signal("INT");
-    assert_eq!(demo.wait(), Some(0), "{}", demo.errors());
 }

@@ -1,4 +1,6 @@
 //! The stream of events: snapshots, notices, what a reader that comes back gets, and when a stream ends.
+// clippy allows `unwrap` in test functions only, and the helpers are outside of them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 

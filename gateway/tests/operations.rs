@@ -1,4 +1,6 @@
 //! Running a gateway: its end in order, its health, its metrics, and what an operator does.
+// clippy allows `unwrap` in test functions only, and the helpers are outside of them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 

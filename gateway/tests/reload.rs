@@ -1,4 +1,6 @@
 //! New settings for a running gateway: all of them are taken, or none.
+// clippy allows `unwrap` in test functions only, and the helpers are outside of them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 

@@ -1,4 +1,6 @@
 //! Any REST API from a file: what the lines of the file do to requests at a scripted server.
+// clippy allows `unwrap` in test functions only, and the helpers are outside of them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 

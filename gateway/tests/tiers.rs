@@ -1,4 +1,6 @@
 //! What a client may do: its tier, and its account.
+// clippy allows `unwrap` in test functions only, and the helpers are outside of them.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
