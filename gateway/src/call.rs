@@ -16,7 +16,7 @@ use lanekeeper::brokers::kite::wire::WireAnswer;
 use lanekeeper::lane::{CallOptions, LaneErrorKind, Ticket};
 use lanekeeper::{Effect, LaneCall, Sent};
 use tokio::select;
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::account::Account;
@@ -31,31 +31,24 @@ pub(crate) const MAX_WHOLE: usize = 32 << 20;
 pub(crate) const WHOLE_READ: usize = 256 << 10;
 
 /// Resolves when the client has hung up.
-pub(crate) struct HangUp {
-    gone: oneshot::Receiver<()>,
-    is_gone: bool,
-}
+#[derive(Clone)]
+pub(crate) struct HangUp(watch::Receiver<()>);
 
 impl HangUp {
     /// Returns a pair. The client is gone when the first is dropped.
-    pub(crate) fn new() -> (oneshot::Sender<()>, Self) {
-        let (here, gone) = oneshot::channel();
-        (here, Self { gone, is_gone: false })
+    pub(crate) fn new() -> (watch::Sender<()>, Self) {
+        let (here, gone) = watch::channel(());
+        (here, Self(gone))
     }
 
     /// Waits until the client hangs up.
     pub(crate) async fn wait(&mut self) {
-        if !self.is_gone {
-            let _ = (&mut self.gone).await;
-            self.is_gone = true;
-        }
+        while self.0.changed().await.is_ok() {}
     }
 
     /// Returns whether the client has hung up.
-    pub(crate) fn is_gone(&mut self) -> bool {
-        self.is_gone = self.is_gone
-            || !matches!(self.gone.try_recv(), Err(oneshot::error::TryRecvError::Empty));
-        self.is_gone
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.has_changed().is_err()
     }
 }
 
@@ -80,10 +73,14 @@ impl CallTerms {
         self.received + self.client_time
     }
 
-    /// Returns the options for the lane: the call is not sent so late that its answer would be.
+    /// Returns the options for the lane: the call is not sent so late that its answer would be. An exit is, since it is
+    /// better late than never.
     pub(crate) fn lane_options(&self, account: &Account) -> CallOptions {
         let left = self.deadline().saturating_duration_since(Instant::now());
-        let margin = account.answer_margin(self.call.lane_name(), self.client_time);
+        let margin = match self.is_urgent {
+            true => Duration::ZERO,
+            false => account.answer_margin(self.call.lane_name(), self.client_time),
+        };
         self.options.clone().deadline(left.saturating_sub(margin))
     }
 }
@@ -137,6 +134,7 @@ impl Account {
         let whole_up_to = if effect == Effect::Write { MAX_WHOLE } else { whole_up_to };
         let terms = Terms { timeout: self.timeout, whole_up_to, max_whole: MAX_WHOLE };
         let result = self.runtime.block_on(self.upstream.exchange(request, terms));
+        let result = result.map(|answer| self.credentials.redact(answer));
         self.protocol.judge(result, effect, Times { started, ended: Instant::now() })
     }
 
@@ -148,6 +146,9 @@ impl Account {
         whole_up_to: usize,
         client: &mut HangUp,
     ) -> Result<Answered, Failed> {
+        if client.is_gone() {
+            return Err(Failed::Gone);
+        }
         let mut ticket = self.submit(terms, request, whole_up_to);
         select! {
             biased;
@@ -172,6 +173,10 @@ impl Account {
         work: impl FnMut() -> Result<R, CallError> + Send + 'static,
         client: &mut HangUp,
     ) -> Result<R, Failed> {
+        // It may have waited for a thread.
+        if client.is_gone() {
+            return Err(Failed::Gone);
+        }
         let mut ticket = self.lanes.submit(&terms.call, &terms.lane_options(self), work);
         self.runtime.block_on(async {
             select! {

@@ -7,7 +7,7 @@
 //! | 429, with `Retry-After` | was certainly not sent, and never will be: it may be made again after that time |
 //! | 503 | may have been sent, and its outcome is unknown: a write is to be looked for in the order book. Never 504, which clients take for a reason to send again |
 //! | 502 | was not sent, because the upstream cannot be reached, or it reads and the answer makes no sense |
-//! | 400 to 421, 501 | was not sent, because it is wrong or not allowed |
+//! | 400 to 422, 501 | was not sent, because it is wrong or not allowed |
 //!
 //! `X-Lanekeeper-Sent` says it too: `no`, `yes` or `unknown`.
 
@@ -30,6 +30,9 @@ pub(crate) const CHECK_ORDER_BOOK: &str =
 /// The header that says whether a call was sent.
 pub(crate) const SENT_HEADER: &str = "x-lanekeeper-sent";
 
+/// How long the start of another gateway takes.
+const RESTART: Duration = Duration::from_secs(5);
+
 /// An answer of the gateway itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -47,7 +50,11 @@ impl Refusal {
     pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let error_type = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "PermissionException",
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => "InputException",
+            StatusCode::BAD_REQUEST
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::URI_TOO_LONG
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            | StatusCode::UNPROCESSABLE_ENTITY => "InputException",
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE => "NetworkException",
@@ -90,6 +97,11 @@ impl Refusal {
         Self { closes: true, ..self }
     }
 
+    /// The gateway takes no new requests. The next one may be up soon.
+    pub(crate) fn draining() -> Self {
+        Self::later("not sent: the gateway is shutting down", Some(RESTART)).closing()
+    }
+
     /// Returns the answer of a lane in place of the broker.
     pub(crate) fn of_lane(error: &LaneError, wait: Option<Duration>) -> Self {
         let what = error.kind.to_string();
@@ -100,10 +112,7 @@ impl Refusal {
             | LaneErrorKind::Shed
             | LaneErrorKind::DeadlinePassed { .. }
             | LaneErrorKind::Cancelled => Self::later(what, wait),
-            LaneErrorKind::Closed => {
-                Self::later("not sent: the gateway is shutting down", Some(Duration::from_secs(5)))
-                    .closing()
-            }
+            LaneErrorKind::Closed => Self::draining(),
             LaneErrorKind::SessionExpired => Self::session_expired(),
             LaneErrorKind::Unanswered
             | LaneErrorKind::CutOff
@@ -111,6 +120,19 @@ impl Refusal {
             | LaneErrorKind::AlreadyTaken => Self::unknown(error.effect, &what),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, what),
         }
+    }
+
+    /// Returns it as the bytes of an answer, for a connection on which no request can be read.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        let body = wire::error_body(self.error_type, &self.message);
+        let mut bytes = format!("HTTP/1.1 {}\r\n", self.status).into_bytes();
+        for (name, value) in self.to_response().headers() {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes.extend_from_slice(format!("content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+        Bytes::from(bytes)
     }
 
     /// Returns it as a response.

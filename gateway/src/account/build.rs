@@ -2,26 +2,26 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use hyper::header::HeaderName;
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::kite::SecretString;
 use lanekeeper::lane::{CallOptions, ExpiredSessionPolicy, Observer, Priority};
-use lanekeeper::order_guard::GuardBuildError;
+use lanekeeper::order_guard::{GuardBuildError, RecoveredOutcome};
 use lanekeeper::proxy::{Lanes, LanesBuilder};
 use lanekeeper::telemetry::Metrics;
 use lanekeeper::{
     BrokerProxy, BuildError, LaneConfig, LaneError, Limits, OrderGuard, PaceFile, PaceFileError,
     PriorUsage, RouteError,
 };
+use tokio::sync::Semaphore;
 
-use super::Account;
 use super::credentials::Credentials;
 use super::kite::KiteParts;
 use super::routes::Routes;
 use super::watch::LaneWatch;
+use super::{Account, settle_time};
 use crate::config::{AccountConfig, Preset};
 use crate::judge::Protocol;
 use crate::kept::KeptAnswers;
@@ -87,6 +87,8 @@ pub(crate) struct Surroundings<'a> {
     /// Reads an environment variable.
     pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
     pub(crate) runtime: tokio::runtime::Handle,
+    /// The threads for orders that are no exits, of all accounts.
+    pub(crate) order_threads: Arc<Semaphore>,
     /// Observes the lanes beside the account itself.
     pub(crate) metrics: Arc<Metrics>,
 }
@@ -97,9 +99,6 @@ const KITE_LANES: [&str; 3] = [
     lanekeeper::broker::lanes::QUOTE,
     lanekeeper::broker::lanes::HISTORICAL,
 ];
-
-/// How long after an answer was lost an order may still appear, beyond the timeout of a call. At Kite one came 8 s later.
-const SETTLE_MARGIN: Duration = Duration::from_secs(3);
 
 /// Builds an account and starts its lanes.
 pub(crate) fn build(
@@ -144,6 +143,7 @@ pub(crate) fn build(
         token_file: config.token_file.clone(),
         timeout: config.upstream_timeout,
         runtime: with.runtime.clone(),
+        order_threads: Arc::clone(&with.order_threads),
     });
     if let Some(link) = link {
         // Set once, here.
@@ -154,6 +154,9 @@ pub(crate) fn build(
 
 /// The account of the quotes, which exists later than their cache.
 type AccountLink = Arc<OnceLock<Weak<Account>>>;
+
+/// The placements that clients were not told about, which exist later than the guard.
+type PlacementsLink = Arc<OnceLock<Weak<Placements>>>;
 
 type BuiltKite = ((KiteParts, AccountLink), Credentials, Lanes);
 
@@ -209,7 +212,8 @@ fn build_kite(
         (None, false) => builder,
     };
     let proxy = builder.build()?;
-    let guard = config.guard.then(|| build_guard(config, with, &proxy)).transpose()?;
+    let known = PlacementsLink::default();
+    let guard = config.guard.then(|| build_guard(config, with, &proxy, &known)).transpose()?;
     let told = match (&guard, &config.journal) {
         // After the journal, whose lock keeps other processes away from this file too.
         (Some(_), Some(journal)) => {
@@ -224,6 +228,8 @@ fn build_kite(
     });
     let lanes = proxy.lanes().clone();
     let placements = Placements::new(lanes.clock().clone(), told);
+    // Set once, here.
+    let _ = known.set(Arc::downgrade(&placements));
     let parts = KiteParts { kite, guard, placements, quotes, api_key, api_secret };
     Ok(((parts, link), credentials, lanes))
 }
@@ -232,14 +238,25 @@ fn build_guard(
     config: &AccountConfig,
     with: &Surroundings<'_>,
     proxy: &BrokerProxy<Kite>,
+    placements: &PlacementsLink,
 ) -> Result<OrderGuard<BrokerProxy<Kite>>, AccountError> {
     let urgent = proxy.with(CallOptions::new().priority(Priority::URGENT));
     let (notices, account) = (Arc::clone(with.notices), Arc::<str>::from(with.name));
+    let placements = Arc::clone(placements);
     let builder = OrderGuard::builder(proxy.clone())
         .lookup_broker(urgent)
         .clock(proxy.lanes().clock().clone())
-        .settle_time(config.upstream_timeout + SETTLE_MARGIN)
+        .settle_time(settle_time(config.upstream_timeout))
         .on_turned_up(move |late| {
+            if let Some(placements) = placements.get().and_then(Weak::upgrade) {
+                match &late.outcome {
+                    RecoveredOutcome::Placed(id) => {
+                        placements.turned_up(&late.tag, Some(id.as_str()));
+                    }
+                    RecoveredOutcome::Rejected(_) => placements.turned_up(&late.tag, None),
+                    _ => {}
+                }
+            }
             let text = format!(
                 "an order that was not found before is in the market after all: {} {}",
                 late.order.instrument, late.tag

@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use lanekeeper::lane::LaneStatus;
 use lanekeeper::proxy::Lanes;
 use lanekeeper::telemetry::Metrics;
+use tokio::sync::Semaphore;
 
 pub use build::AccountError;
 pub(crate) use build::{Surroundings, build, read_token};
@@ -52,12 +53,27 @@ pub(crate) struct Account {
     pub(crate) timeout: Duration,
     /// Where the exchanges with the upstream run.
     pub(crate) runtime: tokio::runtime::Handle,
+    /// The threads for orders that are no exits, of all accounts.
+    pub(crate) order_threads: Arc<Semaphore>,
 }
 
 /// The shortest time that an answer is given, beyond what it takes on average.
 const MIN_ANSWER_MARGIN: Duration = Duration::from_millis(100);
 
+/// How long after an answer was lost an order may still appear, beyond the timeout of a call. At Kite one came 8 s later.
+const SETTLE_MARGIN: Duration = Duration::from_secs(3);
+
+/// Returns how long after a call was given up its order may still appear in the order book.
+fn settle_time(upstream_timeout: Duration) -> Duration {
+    upstream_timeout + SETTLE_MARGIN
+}
+
 impl Account {
+    /// Returns how long after a call was given up its order may still appear in the order book.
+    pub(crate) fn settle_time(&self) -> Duration {
+        settle_time(self.timeout)
+    }
+
     /// Returns how long a call of this lane may take from its sending to its answer, in most cases. A call that is sent
     /// later than this before its client gives up is likely not answered in time.
     pub(crate) fn answer_margin(&self, lane: &str, client_time: Duration) -> Duration {

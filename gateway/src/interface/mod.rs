@@ -27,7 +27,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::auth::{AuthError, Caller};
+use crate::auth::{Asked, AuthError, Caller};
 use crate::body::ReplyBody;
 use crate::door::{ClientRequest, request};
 use crate::refusal::Refusal;
@@ -56,6 +56,14 @@ impl Reader {
         self.caller.as_ref().map_or_else(|| "page".into(), |caller| Arc::clone(&caller.name))
     }
 
+    /// Checks that the reader's tier allows one more read through this lane, and counts it.
+    fn admit(&self, lane: &str) -> Result<(), Refusal> {
+        let Some(tier) = self.caller.as_ref().and_then(|caller| caller.tier.as_ref()) else {
+            return Ok(());
+        };
+        Ok(tier.admit(Asked { lane, is_read: true, is_exit: false, is_placement: false })?)
+    }
+
     /// Checks that the reader may use an account.
     fn check_account(&self, account: &str) -> Result<(), Refusal> {
         let own = self.caller.as_ref().and_then(|caller| caller.account.as_deref());
@@ -72,7 +80,7 @@ pub(crate) async fn answer(
     body: Incoming,
     received: Instant,
     shared: &Arc<Shared>,
-    settings: &Settings,
+    settings: &Arc<Settings>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let path = parts.uri.path().to_owned();
     let rest = path.strip_prefix(ROOT).unwrap_or_default();
@@ -111,13 +119,16 @@ pub(crate) async fn answer(
     let request = ClientRequest { method, headers, path: path.clone(), target, body, received };
     match (request.method.as_str(), segments.as_slice()) {
         ("GET", ["status"]) => Ok(json::bytes(shared.status.borrow().clone())),
-        ("GET", ["events"]) => events::stream(shared, &request),
-        ("GET", ["metrics"]) => Ok(json::text(StatusCode::OK, &metrics_text(shared))),
+        ("GET", ["events"]) => events::stream(shared, settings, &request),
+        ("GET", ["metrics"]) => {
+            let text = metrics_text(shared).into();
+            Ok(json::with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
+        }
         ("GET", ["prices"]) => prices::read(shared, &reader, &request).await,
         ("POST", ["refresh"]) => prices::refresh(shared, &reader, &request).await,
         ("GET", ["scans"]) => Ok(scans::list(shared, &reader)),
         ("POST", ["scans"]) => scans::start(shared, &reader, &request),
-        ("GET", ["scans", id, "events"]) => scans::stream(shared, &reader, id, &request),
+        ("GET", ["scans", id, "events"]) => scans::stream(shared, settings, &reader, id, &request),
         ("POST", ["scans", id, action @ ("pause" | "resume" | "cancel")]) => {
             scans::control(shared, &reader, id, action)
         }
@@ -181,7 +192,11 @@ fn ready(shared: &Shared) -> Response<ReplyBody> {
 }
 
 fn metrics_text(shared: &Shared) -> String {
-    shared.accounts.values().for_each(|account| account.sample_metrics());
+    for (name, account) in &shared.accounts {
+        account.sample_metrics();
+        shared.metrics.sample_kept(name, &account.kept.stats());
+    }
+    shared.metrics.sample_door(&shared.counts);
     shared.metrics.render()
 }
 

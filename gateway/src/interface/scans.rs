@@ -3,7 +3,7 @@
 //! A scan of instruments asks for many of them in one call. A scan of requests makes one call for each. Results are kept
 //! for a while after the end, so that a reader that comes back with `Last-Event-ID` misses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ use crate::judge::{Answered, CallError};
 use crate::notices::{Notice, Severity};
 use crate::quotes;
 use crate::refusal::Refusal;
-use crate::shared::Shared;
+use crate::shared::{Settings, Shared};
 use crate::upstream::{UpstreamRequest, to_upstream};
 
 /// The most items of a scan.
@@ -302,6 +302,13 @@ pub(super) fn start(
             (items, calls, 1)
         }
     };
+    // What a client may not do call by call it may not do in a list. The list counts as one request of each lane.
+    calls
+        .iter()
+        .map(LaneCall::lane_name)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .try_for_each(|lane| reader.admit(lane))?;
     let mut calls = calls.into_iter().cycle();
     let worker = Arc::clone(account);
     let owner = reader.name();
@@ -438,17 +445,20 @@ pub(super) fn control(
 /// `GET /scans/ID/events`.
 pub(super) fn stream(
     shared: &Arc<Shared>,
+    settings: &Arc<Settings>,
     reader: &Reader,
     id: &str,
     request: &ClientRequest,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let kept = shared.scans.find(id, reader)?;
-    let open = events::OpenStream::begin(shared)?;
+    let open = events::OpenStream::begin(shared, settings)?;
     let (sender, response) = events::response();
     let last = events::last_event_id(request);
     tokio::spawn(async move {
-        send_all(&kept, &sender, last).await;
-        drop(open);
+        select! {
+            () = send_all(&kept, &sender, last) => {}
+            () = open.ended() => {}
+        }
     });
     Ok(response)
 }

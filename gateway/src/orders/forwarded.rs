@@ -84,7 +84,7 @@ impl ForwardedOrder {
     }
 }
 
-fn unknown(why: &str) -> BrokerError {
+pub(super) fn unknown(why: &str) -> BrokerError {
     BrokerError::OutcomeUnknown(ErrorDetail::new(why))
 }
 

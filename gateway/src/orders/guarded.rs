@@ -9,14 +9,17 @@ use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use lanekeeper::broker::{Broker, OrderChange, SlicedOrder};
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::kite::wire;
+use lanekeeper::order_guard::RecoveredOutcome;
+use lanekeeper::proxy::Classify;
 use lanekeeper::{BrokerError, BrokerProxy, Effect, OrderGuard, OrderId, OrderRequest, Sent};
 use parking_lot::Mutex;
 use tokio::select;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::form::{self, Fingerprint};
-use super::forwarded::{ForwardedOrder, LastAttempt};
-use super::placements::{Begun, Outcome, Placement, PlacementSender, Told};
+use super::forwarded::{ForwardedOrder, LastAttempt, unknown};
+use super::placements::{Begun, NOTICE, Outcome, Placement, PlacementSender, Told};
 use super::route::OrderRoute;
 use crate::account::{Account, KiteParts};
 use crate::call::{CallTerms, Failed, HangUp};
@@ -94,8 +97,6 @@ pub(crate) struct OrderCall {
 /// What the guard is asked for.
 enum Task {
     Place(OrderRequest),
-    /// A placement that the guard could not find. It is sent once, without the guard.
-    Forward(OrderRequest),
     Change(OrderId, OrderChange),
     Cancel(OrderId),
 }
@@ -154,12 +155,22 @@ impl Account {
             return Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "no such account").into();
         };
         let deadline = call.terms.deadline();
-        let fingerprint = match &call.idempotency_key {
-            Some(key) => Fingerprint::of_key(&call.client_name, key),
-            None => Fingerprint::of_form(&call.client_name, &call.path, pairs),
+        let form = Fingerprint::of_form(&call.client_name, &call.path, pairs);
+        let (fingerprint, keyed_form) = match &call.idempotency_key {
+            Some(key) => (Fingerprint::of_key(&call.client_name, key), Some(form)),
+            None => (form, None),
         };
+        let mut may_be_twin = false;
         loop {
-            match kite.placements.begin(fingerprint, call.idempotency_key.is_some()) {
+            match kite.placements.begin(fingerprint, keyed_form, &client, may_be_twin) {
+                Begun::Twin => {
+                    tokio::time::sleep(NOTICE).await;
+                    may_be_twin = true;
+                }
+                Begun::OtherOrder => {
+                    let message = "not sent: this Idempotency-Key was given to another order";
+                    return Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, message).into();
+                }
                 Begun::Repeated(placement) => {
                     match self.repeat(placement, &guard, deadline, &mut client).await {
                         Some(result) => return result,
@@ -169,14 +180,7 @@ impl Account {
                 }
                 Begun::New(placement) => {
                     let sender = placement.sender();
-                    // So that the order is known again in the journal of the next process.
-                    let order = order.extra(FINGERPRINT_FIELD, fingerprint.to_string());
-                    // A tag that other orders have, or that the order book would not show, finds no order.
-                    let task = match can_be_found(kite, &order) {
-                        true => Task::Place(order),
-                        false => Task::Forward(order),
-                    };
-                    let effort = self.begin(call, guard, task, Some(sender), client);
+                    let effort = self.begin(call, guard, Task::Place(order), Some(sender), client);
                     let (reply, is_told_outcome) = effort.await;
                     let told = is_told_outcome.then(|| placement.into_told());
                     return OrderResult { reply, told };
@@ -227,12 +231,10 @@ impl Account {
     async fn look_again(&self, placement: &Placement, guard: &Guard, deadline: Instant) {
         let Some(tag) = placement.tag() else { return };
         let (guard, sender) = (guard.clone(), placement.sender());
-        let search = tokio::task::spawn_blocking(move || {
-            match guard.recover_one(&tag).and_then(|found| recovered(&found.outcome)) {
-                Some(outcome) => sender.finish(outcome),
-                // Another search has it, or it is as unknown as before.
-                None => sender.leave(),
-            }
+        let search = tokio::task::spawn_blocking(move || match guard.recover_one(&tag) {
+            Some(found) => settle(&sender, &tag, &found.outcome),
+            // Another search has it, or it is known already.
+            None => sender.leave(),
         });
         let _ = tokio::time::timeout_at(deadline, search).await;
     }
@@ -245,11 +247,26 @@ impl Account {
         guard: Guard,
         task: Task,
         placement: Option<PlacementSender>,
-        client: HangUp,
+        mut client: HangUp,
     ) -> (Result<OrderReply, Refusal>, bool) {
         let deadline = call.terms.deadline();
+        // Exits find a thread however many other orders wait.
+        let thread = match call.terms.is_urgent {
+            true => Ok(None),
+            false => self.order_thread(&call.terms, &mut client).await.map(Some),
+        };
+        let thread = match thread {
+            Ok(thread) => thread,
+            Err(refusal) => {
+                if let Some(placement) = placement {
+                    placement.finish(Outcome::NotPlaced);
+                }
+                return (Err(refusal), true);
+            }
+        };
         let account = Arc::clone(self);
         let work = tokio::task::spawn_blocking(move || {
+            let _thread = thread;
             account.run(call, &guard, &task, placement.map(Arc::new), client)
         });
         select! {
@@ -263,6 +280,24 @@ impl Account {
         }
     }
 
+    /// Waits for one of the threads of orders that are no exits.
+    async fn order_thread(
+        &self,
+        terms: &CallTerms,
+        client: &mut HangUp,
+    ) -> Result<OwnedSemaphorePermit, Refusal> {
+        let late = || {
+            let wait = self.wait(terms.call.lane_name());
+            Refusal::later("not sent: the client's time was over first", wait)
+        };
+        select! {
+            // An error means that the semaphore was closed, which it never is.
+            thread = Arc::clone(&self.order_threads).acquire_owned() => thread.map_err(|_| late()),
+            () = client.wait() => Err(Refusal::later("the client is gone", None)),
+            () = sleep_until(terms.deadline()) => Err(late()),
+        }
+    }
+
     /// Sends a request through the guard, and waits for its outcome. Blocks the thread.
     fn run(
         self: &Arc<Self>,
@@ -273,42 +308,78 @@ impl Account {
         client: HangUp,
     ) -> (Result<OrderReply, Refusal>, bool) {
         let last = LastAttempt::default();
-        let is_urgent = call.terms.is_urgent;
+        let OrderCall { terms, request, .. } = call;
         let forwarded = ForwardedOrder {
-            proxy: guard.inner().clone(),
+            // What the guard reads before an order counts against the time of that order.
+            proxy: guard.inner().with(terms.lane_options(self)),
             account: Arc::clone(self),
-            terms: call.terms.clone(),
-            request: call.request,
+            terms: terms.clone(),
+            request,
             placement: placement.clone(),
             client: Mutex::new(client),
             last: Arc::clone(&last),
         };
-        let guard = match is_urgent {
+        let guard = match terms.is_urgent {
             true => guard.for_exits(forwarded),
             false => guard.with_inner(forwarded),
         };
         let result = match task {
-            Task::Forward(order) => guard.inner().place_sliced(order),
-            Task::Place(order) if order.autoslice => guard.place_sliced(order),
-            Task::Place(order) => {
-                guard.place_order(order).map(|id| SlicedOrder::single(id, order.quantity))
-            }
+            Task::Place(order) => self.place_by_tag(&guard, order, &last),
             Task::Change(id, change) => {
                 guard.modify_order(id, change).map(|id| SlicedOrder::single(id, 0))
             }
             Task::Cancel(id) => guard.cancel_order(id).map(|()| SlicedOrder::single(id.clone(), 0)),
         };
-        let outcome = Outcome::of(&result);
-        let reply = self.reply(result, last.lock().take(), &call.terms);
-        let is_final = !matches!(outcome, Outcome::Unknown);
+        let (is_placed, id) = (is_placed(&result), named_id(&result).map(ToString::to_string));
+        let reply = self.reply(result, last.lock().take(), &terms);
+        let is_final = match (is_placed, &reply) {
+            (Some(true), Ok(_)) | (Some(false), _) => true,
+            // A part of it is in the market, and its client cannot be told which.
+            (Some(true), Err(_)) | (None, _) => false,
+        };
         if let Some(placement) = placement {
-            let outcome = match (outcome, &reply) {
-                (Outcome::Placed(_), Ok(reply)) => Outcome::Placed(Arc::new(reply.clone())),
-                (outcome, _) => outcome,
-            };
-            placement.finish(outcome);
+            match (is_placed.filter(|_| is_final), &reply, id) {
+                (Some(true), Ok(reply), Some(id)) => placement.placed(&id, reply.clone()),
+                (Some(true), Ok(reply), None) => {
+                    placement.finish(Outcome::Placed(Arc::new(reply.clone())));
+                }
+                (Some(false), ..) => placement.finish(Outcome::NotPlaced),
+                _ => placement.finish(Outcome::Unknown),
+            }
         }
         (reply, is_final)
+    }
+
+    /// Places an order by the guard, if the guard can find it by its tag. Any other order is sent once, without the guard.
+    fn place_by_tag(
+        &self,
+        guard: &OrderGuard<ForwardedOrder>,
+        order: &OrderRequest,
+        last: &LastAttempt,
+    ) -> Result<SlicedOrder, BrokerError> {
+        let Some(kite) = &self.kite else { return guard.inner().place_sliced(order) };
+        let own_tag = order.tag.as_deref().filter(|tag| !tag.is_empty());
+        if own_tag.is_some_and(|tag| !can_be_found(kite, tag)) {
+            return guard.inner().place_sliced(order);
+        }
+        let result = match order.autoslice {
+            true => guard.place_sliced(order),
+            false => guard.place_order(order).map(|id| SlicedOrder::single(id, order.quantity)),
+        };
+        let Some(tag) = own_tag else { return result };
+        match result {
+            Err(error @ (BrokerError::NotSent(_) | BrokerError::Throttled { .. })) => {
+                kite.placements.free_tag(tag);
+                Err(error)
+            }
+            // It was found by its tag, and meanwhile another order has the same one.
+            Ok(_) | Err(BrokerError::Rejected(_) | BrokerError::PartlyPlaced(_))
+                if kite.placements.is_shared(tag) && is_lost(last) =>
+            {
+                Err(unknown("its answer was lost, and other orders have its tag"))
+            }
+            result => result,
+        }
     }
 
     /// Returns what the client gets: the upstream's own answer where it says the same as the guard.
@@ -325,8 +396,10 @@ impl Account {
             }
             // Its answer was lost, and the guard found it.
             (Ok(order), _) => {
-                let id = order.placed().next().map_or("", OrderId::as_str).to_owned();
-                return Ok(OrderReply::placed(order.parent.as_ref().map_or(&id, |id| id.as_str())));
+                let body = wire::placement_body(&order).ok_or_else(|| {
+                    Refusal::unknown(Effect::Write, "the order book shows nothing of it")
+                })?;
+                return Ok(OrderReply::json(StatusCode::OK, body, Sent::Yes));
             }
             // The guard has nothing to add to what the last attempt came to.
             (Err(error), Some(Err(failed))) if says_the_same(&error, &failed) => {
@@ -349,13 +422,7 @@ impl Account {
             ),
             BrokerError::Absent(_) => Refusal {
                 error_type: "OrderException",
-                sent: Sent::Unknown,
-                ..Refusal::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    format!(
-                        "the answer was lost, and the order book does not show the order: {error}"
-                    ),
-                )
+                ..Refusal::unknown(Effect::Write, &error.to_string())
             },
             // The order book shows it as rejected.
             BrokerError::Rejected(detail) => Refusal {
@@ -368,55 +435,66 @@ impl Account {
     }
 }
 
-/// Returns whether the guard can find an order whose answer is lost. One without a tag gets one of its own.
-fn can_be_found(kite: &KiteParts, order: &OrderRequest) -> bool {
-    let Some(tag) = order.tag.as_deref().filter(|tag| !tag.is_empty()) else { return true };
+/// Returns whether the guard can find an order by the tag of its client. It cannot if other orders have the tag, or if
+/// the order book would not show it.
+fn can_be_found(kite: &KiteParts, tag: &str) -> bool {
     let tags = kite.kite.order_tags();
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || tags.allowed_symbols().contains(c);
     let is_shown = tag.len() <= tags.max_length() && tag.chars().all(is_allowed);
     is_shown && kite.placements.claim_tag(tag)
 }
 
-/// The field of an order in the journal by which the next process knows the placement again. It is not sent.
-pub(crate) const FINGERPRINT_FIELD: &str = "lanekeeper_placement";
+/// Returns whether the answer of the last attempt was lost, so that what is known comes from the order book.
+fn is_lost(last: &LastAttempt) -> bool {
+    match &*last.lock() {
+        Some(Err(Failed::Call(error))) => error.class().was_sent() == Sent::Unknown,
+        Some(Err(Failed::UnderWay)) => true,
+        _ => false,
+    }
+}
 
-/// Returns whether an error of the guard is that of the last attempt.
+/// Returns whether the guard says no more than the last attempt.
 fn says_the_same(error: &BrokerError, failed: &Failed) -> bool {
-    use lanekeeper::proxy::Classify;
     match failed {
         Failed::Gone | Failed::OutOfTime => matches!(error, BrokerError::NotSent(_)),
         Failed::UnderWay => false,
-        Failed::Call(call) => call.class().as_str() == error.class().as_str(),
-    }
-}
-
-/// Returns the outcome that a recovery found. `None` if it is as unknown as before.
-pub(crate) fn recovered(outcome: &lanekeeper::order_guard::RecoveredOutcome) -> Option<Outcome> {
-    use lanekeeper::order_guard::RecoveredOutcome as Recovered;
-    match outcome {
-        Recovered::Placed(id) => Some(Outcome::Placed(Arc::new(OrderReply::placed(id.as_str())))),
-        Recovered::Rejected(_) | Recovered::Absent(_) => Some(Outcome::NotPlaced),
-        // A part is in the market, so the whole must not be sent again.
-        _ => None,
-    }
-}
-
-impl Outcome {
-    /// Returns what a result of the guard says of a placement.
-    fn of(result: &Result<SlicedOrder, BrokerError>) -> Self {
-        match result {
-            Ok(_) | Err(BrokerError::PartlyPlaced(_)) => {
-                Self::Placed(Arc::new(OrderReply::placed("")))
-            }
-            Err(
-                BrokerError::NotSent(_)
-                | BrokerError::Throttled { .. }
-                | BrokerError::Rejected(_)
-                | BrokerError::Unauthorized(_)
-                | BrokerError::Absent(_)
-                | BrokerError::Fatal(_),
-            ) => Self::NotPlaced,
-            Err(_) => Self::Unknown,
+        // Of an unknown outcome the guard says what it found so far.
+        Failed::Call(call) => {
+            error.was_sent() != Sent::Unknown && call.class().as_str() == error.class().as_str()
         }
     }
+}
+
+/// Sets the outcome of a placement to what a search by its tag found. What is as unknown as before stays so.
+pub(super) fn settle(sender: &PlacementSender, tag: &str, found: &RecoveredOutcome) {
+    match found {
+        // Which of the orders with this tag it is, nothing says.
+        _ if sender.is_shared(tag) => sender.finish(Outcome::Unknown),
+        RecoveredOutcome::Placed(id) => sender.placed(id.as_str(), OrderReply::placed(id.as_str())),
+        RecoveredOutcome::Rejected(_) | RecoveredOutcome::Absent(_) => {
+            sender.finish(Outcome::NotPlaced);
+        }
+        // A part is in the market, so the whole must not be sent again.
+        _ => sender.finish(Outcome::Unknown),
+    }
+}
+
+/// Returns whether a placement is in the market, at least in part. `None` if that is unknown.
+fn is_placed(result: &Result<SlicedOrder, BrokerError>) -> Option<bool> {
+    match result {
+        Ok(_) | Err(BrokerError::PartlyPlaced(_)) => Some(true),
+        // By all evidence it is not.
+        Err(BrokerError::Absent(_)) => Some(false),
+        Err(error) => (error.was_sent() != Sent::Unknown).then_some(false),
+    }
+}
+
+/// Returns the id by which a client knows an order: that of the parent, if it is in slices.
+fn named_id(result: &Result<SlicedOrder, BrokerError>) -> Option<&OrderId> {
+    let order = match result {
+        Ok(order) => order,
+        Err(BrokerError::PartlyPlaced(order)) => order,
+        Err(_) => return None,
+    };
+    order.parent.as_ref().or_else(|| order.placed().next())
 }

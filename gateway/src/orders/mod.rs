@@ -6,7 +6,7 @@
 //! - `route.rs` says which requests these are. `form.rs` reads a client's form, and adds the tag.
 //! - `forwarded.rs` is the broker that the guard calls: it forwards the client's request.
 //! - `placements.rs` knows which placements no client was told about, so that a client's own repetition is not a
-//!   second order. `told.rs` keeps that in a file, for the next process.
+//!   second order. `told.rs` keeps that in a file, for the next process. `seen.rs` tells which ids and tags were used.
 //! - `recovery.rs` finds the orders of the process before.
 //! - `guarded.rs` sends one request through the guard, and says what its client gets.
 
@@ -16,6 +16,7 @@ mod guarded;
 mod placements;
 mod recovery;
 mod route;
+mod seen;
 mod told;
 
 pub(crate) use guarded::{OrderCall, OrderReply, OrderResult};
@@ -23,3 +24,7 @@ pub(crate) use placements::{Placements, Told};
 pub(crate) use recovery::recover;
 pub(crate) use route::OrderRoute;
 pub(crate) use told::ToldFile;
+
+/// How many orders of a gateway that are no exits are under way or wait at a time. Each holds a thread, of which there are
+/// more.
+pub(crate) const MAX_ORDER_THREADS: usize = 1024;

@@ -6,15 +6,17 @@
 //!
 //! - The fields, the path and the client are the same. A client with tags of its own therefore repeats an order only with
 //!   the same tag.
-//! - The first one has an unknown outcome or was placed, **and no client was told so**. Its client hung up, or was told
-//!   that the outcome is unknown, or this process was killed before.
+//! - The first one is under way, has an unknown outcome, or was placed, **and no client was told so**. Its client hung
+//!   up, or was told that the outcome is unknown, or this process was killed before.
 //! - It is at most [`REMEMBERED`] ago.
+//! - A client that waits for the answer to an equal placement does not wait any more within [`NOTICE`]: a connection that
+//!   a client closes and the next one that it opens may be noticed in either order.
 //! - One repetition takes one placement over.
 //!
 //! With a header `Idempotency-Key` the client itself says what is the same: the answer is then the same however often,
-//! told or not.
+//! told or not. Another order under the same key is refused.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,13 +27,15 @@ use tokio::sync::watch;
 
 use super::form::Fingerprint;
 use super::guarded::OrderReply;
-use super::told::ToldFile;
+use super::seen::{SeenIds, UsedTags};
+use super::told::{Left, ToldFile};
+use crate::call::HangUp;
 
 /// For how long a placement that no client was told about is remembered.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// How many ids of orders are known, so that no answer names one twice. A day has at most 5000 orders.
-const KNOWN_IDS: usize = 20_000;
+/// For how long an equal placement of a client that waits holds up the next one.
+pub(crate) const NOTICE: Duration = Duration::from_millis(100);
 
 /// What became of a placement.
 #[derive(Debug, Clone)]
@@ -50,13 +54,29 @@ struct Entry {
     number: u64,
     /// What its client was not told yet.
     outcome: watch::Sender<Outcome>,
-    /// Whether a client waits for its answer.
-    has_client: bool,
-    /// Whether its answer is the same for every repetition.
-    has_key: bool,
-    /// The tag under which it was sent.
+    /// The client that waits for its answer.
+    client: Option<HangUp>,
+    /// Counts the requests that it was in the hands of.
+    holder: u64,
+    /// The fingerprint of its form, if its client gave it a key. Its answer is then the same for every repetition.
+    keyed_form: Option<Fingerprint>,
+    /// The tag under which it was sent, if it is found by that.
     tag: Option<String>,
     since: Moment,
+}
+
+impl Entry {
+    /// Returns whether a client waits for its answer. A hang-up counts from the moment at which the door notices it.
+    fn has_client(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| !client.is_gone())
+    }
+
+    /// Gives it into the hands of a request.
+    fn hold(&mut self, client: HangUp) -> u64 {
+        self.client = Some(client);
+        self.holder += 1;
+        self.holder
+    }
 }
 
 /// The placements of an account that may still be repeated.
@@ -70,8 +90,8 @@ pub(crate) struct Placements {
 struct State {
     last: u64,
     entries: HashMap<Fingerprint, VecDeque<Entry>>,
-    known_ids: VecDeque<String>,
-    used_tags: HashSet<String>,
+    ids: SeenIds,
+    tags: UsedTags,
 }
 
 /// What a placement is.
@@ -80,6 +100,10 @@ pub(crate) enum Begun {
     New(Placement),
     /// The repetition of an earlier one, which is not sent.
     Repeated(Placement),
+    /// Its client gave another order the same key.
+    OtherOrder,
+    /// A client waits for the answer to an equal one. If that client left a moment ago, this is a repetition.
+    Twin,
 }
 
 /// One placement in the hands of its client's request.
@@ -88,12 +112,25 @@ pub(crate) enum Begun {
 pub(crate) struct Placement {
     owner: Arc<Placements>,
     key: PlacementKey,
+    holder: u64,
     outcome: watch::Receiver<Outcome>,
     is_told: bool,
 }
 
+/// A placement that the previous process left without an outcome.
+pub(crate) struct LeftOpen {
+    pub(crate) sender: PlacementSender,
+    pub(crate) tag: String,
+    /// When it began, in seconds of the wall clock.
+    pub(crate) since: i64,
+}
+
 /// Reports that the answer has reached the connection of the client.
-pub(crate) struct Told(Placement);
+pub(crate) struct Told {
+    placement: Placement,
+    /// While the answer is written its client counts as there. If the connection ends first, this is dropped.
+    _here: watch::Sender<()>,
+}
 
 impl Placements {
     pub(crate) fn new(clock: Clock, file: Option<ToldFile>) -> Arc<Self> {
@@ -108,98 +145,141 @@ impl Placements {
         let Some(file) = &self.file else { return };
         let now = self.clock.now();
         let mut state = self.state.lock();
+        for (tag, orders) in file.tags() {
+            state.tags.add(tag, orders);
+        }
         for left in file.left() {
+            let is_shared = left.tag.as_deref().is_some_and(|tag| state.tags.is_shared(tag));
             let outcome = match &left.order_id {
                 Some(id) => Outcome::Placed(Arc::new(OrderReply::placed(id))),
-                None => Outcome::Unknown,
+                // No search can find it.
+                None if is_shared => Outcome::Unknown,
+                // Until its search has ended. A repetition waits for that.
+                None => Outcome::UnderWay,
             };
-            state.last += 1;
+            if let Some(id) = &left.order_id {
+                state.ids.claim(id);
+            }
+            state.last = state.last.max(left.number);
             let entry = Entry {
-                number: state.last,
+                number: left.number,
                 outcome: watch::Sender::new(outcome),
-                has_client: false,
-                has_key: left.has_key,
-                tag: left.tag.clone(),
+                client: None,
+                holder: 0,
+                keyed_form: left.keyed_form,
+                tag: left.tag.clone().filter(|_| !is_shared),
                 since: now,
             };
             state.entries.entry(left.fingerprint).or_default().push_back(entry);
         }
     }
 
-    /// Returns the fingerprints and tags of the placements that the previous process left without an outcome.
-    pub(crate) fn left_open(&self) -> Vec<(Fingerprint, Option<String>)> {
-        let left = self.file.iter().flat_map(ToldFile::left);
-        left.filter(|left| left.order_id.is_none())
-            .map(|left| (left.fingerprint, left.tag.clone()))
-            .collect()
+    /// Returns the placements that the previous process left without an outcome. They are searched for.
+    pub(crate) fn left_open(self: &Arc<Self>) -> Vec<LeftOpen> {
+        let state = self.state.lock();
+        let open = |left: &Left| {
+            let tag = left.tag.clone().filter(|tag| !state.tags.is_shared(tag))?;
+            let key = PlacementKey { fingerprint: left.fingerprint, number: left.number };
+            let sender = || PlacementSender::new(self, key);
+            let is_open = left.order_id.is_none();
+            is_open.then(|| LeftOpen { sender: sender(), tag, since: left.since })
+        };
+        self.file.iter().flat_map(ToldFile::left).filter_map(open).collect()
     }
 
-    /// Sets the outcome of a placement of the previous process.
-    pub(crate) fn resolve_left(&self, fingerprint: Fingerprint, outcome: Outcome) {
+    /// An order that was not found before is in the market after all, or is in the order book as rejected.
+    pub(crate) fn turned_up(&self, tag: &str, id: Option<&str>) {
         let mut state = self.state.lock();
-        let Some(entries) = state.entries.get_mut(&fingerprint) else { return };
-        let open = |entry: &&mut Entry| matches!(*entry.outcome.borrow(), Outcome::Unknown);
-        if let Some(entry) = entries.iter_mut().find(open) {
-            entry.outcome.send_replace(outcome.clone());
+        if state.tags.is_shared(tag) {
+            return;
         }
-        if matches!(outcome, Outcome::NotPlaced) {
+        let is_it = |entry: &&mut Entry| {
+            entry.tag.as_deref() == Some(tag) && matches!(*entry.outcome.borrow(), Outcome::Unknown)
+        };
+        for entries in state.entries.values_mut() {
+            for entry in entries.iter_mut().filter(is_it) {
+                if let Some(file) = &self.file {
+                    id.map_or_else(
+                        || file.told(entry.number),
+                        |id| file.answered(entry.number, id),
+                    );
+                }
+                entry.outcome.send_replace(id.map_or(Outcome::NotPlaced, |id| {
+                    Outcome::Placed(Arc::new(OrderReply::placed(id)))
+                }));
+            }
             entries.retain(|entry| !matches!(*entry.outcome.borrow(), Outcome::NotPlaced));
         }
     }
 
-    /// Begins a placement, or takes over an earlier one that this repeats.
-    pub(crate) fn begin(self: &Arc<Self>, fingerprint: Fingerprint, has_key: bool) -> Begun {
+    /// Begins a placement of a client, or takes over an earlier one that this repeats. `keyed_form` is the fingerprint of
+    /// its form, if its client gave it a key. `may_be_twin`: an equal one of a client that waits does not matter any more.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        fingerprint: Fingerprint,
+        keyed_form: Option<Fingerprint>,
+        client: &HangUp,
+        may_be_twin: bool,
+    ) -> Begun {
         let now = self.clock.now();
         let mut state = self.state.lock();
         state.entries.retain(|_, entries| {
-            entries.retain(|entry| entry.has_client || now.since(entry.since) < REMEMBERED);
+            entries.retain(|entry| entry.has_client() || now.since(entry.since) < REMEMBERED);
             !entries.is_empty()
         });
         state.last += 1;
-        let next = state.last;
+        let number = state.last;
         let entries = state.entries.entry(fingerprint).or_default();
-        let handle = |number, outcome: &watch::Sender<Outcome>| Placement {
+        let handle = |entry: &mut Entry| Placement {
             owner: Arc::clone(self),
-            key: PlacementKey { fingerprint, number },
-            outcome: outcome.subscribe(),
+            key: PlacementKey { fingerprint, number: entry.number },
+            holder: entry.hold(client.clone()),
+            outcome: entry.outcome.subscribe(),
             is_told: false,
         };
-        if let Some(entry) = entries.iter_mut().find(|entry| has_key || !entry.has_client) {
-            entry.has_client = true;
-            return Begun::Repeated(handle(entry.number, &entry.outcome));
+        let is_repeated = |entry: &&mut Entry| keyed_form.is_some() || !entry.has_client();
+        if let Some(entry) = entries.iter_mut().find(is_repeated) {
+            return match entry.keyed_form == keyed_form {
+                true => Begun::Repeated(handle(entry)),
+                false => Begun::OtherOrder,
+            };
+        }
+        if !entries.is_empty() && !may_be_twin {
+            return Begun::Twin;
         }
         let outcome = watch::Sender::new(Outcome::UnderWay);
-        let placement = handle(next, &outcome);
-        let (number, has_client, tag) = (next, true, None);
-        entries.push_back(Entry { number, outcome, has_client, has_key, tag, since: now });
+        let (client, tag) = (None, None);
+        let mut entry = Entry { number, outcome, client, holder: 0, keyed_form, tag, since: now };
+        let placement = handle(&mut entry);
+        entries.push_back(entry);
         drop(state);
         if let Some(file) = &self.file {
-            file.begun(fingerprint, has_key);
+            file.begun(number, fingerprint, keyed_form);
         }
         Begun::New(placement)
     }
 
     /// Returns whether an id is new. An answer with one that was seen before belongs to another order.
     pub(crate) fn claim_id(&self, id: &str) -> bool {
-        let mut state = self.state.lock();
-        if state.known_ids.iter().any(|known| known == id) {
-            return false;
-        }
-        state.known_ids.push_back(id.to_owned());
-        if state.known_ids.len() > KNOWN_IDS {
-            state.known_ids.pop_front();
-        }
-        true
+        self.state.lock().ids.claim(id)
     }
 
     /// Returns whether a tag is new. An order is found by its tag only if no other order has it.
     pub(crate) fn claim_tag(&self, tag: &str) -> bool {
-        let mut state = self.state.lock();
-        if state.used_tags.len() >= KNOWN_IDS {
-            // A day has far fewer. What is forgotten is found by its time, as tags of earlier processes are.
-            state.used_tags.clear();
+        self.state.lock().tags.claim(tag)
+    }
+
+    /// Returns whether several orders were sent under a tag.
+    pub(crate) fn is_shared(&self, tag: &str) -> bool {
+        self.state.lock().tags.is_shared(tag)
+    }
+
+    /// Frees a tag whose order was not sent.
+    pub(crate) fn free_tag(&self, tag: &str) {
+        let is_free = self.state.lock().tags.free(tag);
+        if let Some(file) = self.file.as_ref().filter(|_| is_free) {
+            file.freed(tag);
         }
-        state.used_tags.insert(tag.to_owned())
     }
 
     /// Changes the entry of a placement, if it is there, and removes it if `change` returns `true`.
@@ -236,11 +316,7 @@ impl Placement {
 
     /// Returns a handle for the thread that sends the placement.
     pub(crate) fn sender(&self) -> PlacementSender {
-        PlacementSender {
-            owner: Arc::clone(&self.owner),
-            key: self.key,
-            is_over: AtomicBool::new(false),
-        }
+        PlacementSender::new(&self.owner, self.key)
     }
 
     /// Waits until it is no longer under way.
@@ -253,22 +329,37 @@ impl Placement {
 
     /// Returns what reports that the client has the answer.
     pub(crate) fn into_told(self) -> Told {
-        Told(self)
+        let (here, client) = HangUp::new();
+        self.change(|entry| {
+            // One that has left cannot be told any more.
+            entry.client = entry.has_client().then_some(client);
+            false
+        });
+        Told { placement: self, _here: here }
+    }
+}
+
+impl Placement {
+    /// Changes the entry, unless another request has it in its hands by now. Removes it if `change` returns `true`.
+    fn change(&self, change: impl FnOnce(&mut Entry) -> bool) {
+        self.owner.with_entry(self.key, |entry| entry.holder == self.holder && change(entry));
     }
 }
 
 impl Told {
     /// The answer has been handed to the connection.
     pub(crate) fn report(mut self) {
-        let Placement { owner, key, is_told, .. } = &mut self.0;
-        *is_told = true;
-        owner.with_entry(*key, |entry| {
-            entry.has_client = false;
+        let placement = &mut self.placement;
+        placement.is_told = true;
+        let mut is_over = false;
+        placement.change(|entry| {
+            entry.client = None;
             // One with a key is remembered for its time.
-            !entry.has_key
+            is_over = entry.keyed_form.is_none();
+            is_over
         });
-        if let Some(file) = &owner.file {
-            file.told(key.fingerprint);
+        if let Some(file) = placement.owner.file.as_ref().filter(|_| is_over) {
+            file.told(placement.key.number);
         }
     }
 }
@@ -277,9 +368,8 @@ impl Drop for Placement {
     fn drop(&mut self) {
         if !self.is_told {
             let now = self.owner.clock.now();
-            self.owner.with_entry(self.key, |entry| {
-                entry.has_client = false;
-                entry.since = now;
+            self.change(|entry| {
+                (entry.client, entry.since) = (None, now);
                 matches!(*entry.outcome.borrow(), Outcome::NotPlaced)
             });
         }
@@ -296,22 +386,32 @@ pub(crate) struct PlacementSender {
 }
 
 impl PlacementSender {
+    fn new(owner: &Arc<Placements>, key: PlacementKey) -> Self {
+        Self { owner: Arc::clone(owner), key, is_over: AtomicBool::new(false) }
+    }
+
     /// The placement is about to be sent under this tag.
     pub(crate) fn tagged(&self, tag: &str) {
+        let is_shared = self.owner.is_shared(tag);
         self.owner.with_entry(self.key, |entry| {
-            entry.tag = Some(tag.to_owned());
+            entry.tag = Some(tag.to_owned()).filter(|_| !is_shared);
             false
         });
         if let Some(file) = &self.owner.file {
-            file.tagged(self.key.fingerprint, tag);
+            file.tagged(self.key.number, tag);
         }
     }
 
     /// The broker named this order.
     pub(crate) fn answered(&self, id: &str) {
         if let Some(file) = &self.owner.file {
-            file.answered(self.key.fingerprint, id);
+            file.answered(self.key.number, id);
         }
+    }
+
+    /// Returns whether several orders were sent under a tag.
+    pub(crate) fn is_shared(&self, tag: &str) -> bool {
+        self.owner.is_shared(tag)
     }
 
     /// Leaves the outcome as it is.
@@ -328,8 +428,15 @@ impl PlacementSender {
             is_not_placed
         });
         if let Some(file) = self.owner.file.as_ref().filter(|_| is_not_placed) {
-            file.told(self.key.fingerprint);
+            file.told(self.key.number);
         }
+    }
+
+    /// Sets the outcome to an order that is in the market.
+    pub(crate) fn placed(&self, id: &str, reply: OrderReply) {
+        self.owner.claim_id(id);
+        self.answered(id);
+        self.finish(Outcome::Placed(Arc::new(reply)));
     }
 }
 
