@@ -2,10 +2,11 @@
 
 import { ApiError, keyProblem } from "./api.js";
 import { byId, show, text } from "./dom.js";
+import { sentence } from "./format.js";
 
 /** Shows why a dialog cannot go on, and moves the focus to the field that is to be mended. */
 function complain(message, problem, field) {
-  text(message, problem);
+  text(message, sentence(problem));
   show(message, problem !== "");
   field.setAttribute("aria-invalid", problem !== "");
   if (problem) {

@@ -1,6 +1,6 @@
 // The scan panel: starts a scan of instruments, shows how each scan goes, and the results of one.
 
-import { clip, count, duration, plural, words } from "./format.js";
+import { clip, count, duration, plural, sentence, words } from "./format.js";
 import { attr, byId, el, keyed, show, text, variable } from "./dom.js";
 import { parseInstruments } from "./hash.js";
 import { EventStream } from "./stream.js";
@@ -102,7 +102,7 @@ export class Scans {
   }
 
   #complain(problem) {
-    text(byId("scan-message"), problem);
+    text(byId("scan-message"), sentence(problem));
     show(byId("scan-message"), problem !== "");
   }
 

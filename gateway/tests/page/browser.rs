@@ -111,9 +111,19 @@ impl Browser {
 
     /// Sets the size of the page, in CSS pixels.
     pub async fn resize(&self, width: u32, height: u32) {
+        self.resize_scaled(width, height, 1).await;
+    }
+
+    /// Sets the size of the page, with so many pixels of the screen for one of CSS.
+    pub async fn resize_scaled(&self, width: u32, height: u32, scale: u32) {
         let size =
-            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+            json!({"width": width, "height": height, "deviceScaleFactor": scale, "mobile": false});
         self.command("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    /// Returns a picture of what is in the window, as PNG.
+    pub async fn picture(&self) -> Vec<u8> {
+        self.driver().screenshot_as_png().await.unwrap()
     }
 
     /// Sets the colour scheme that the page is asked for. Colours change at once, since motion is unwanted too.
@@ -149,14 +159,19 @@ impl Browser {
 
     /// Waits until an expression is true.
     pub async fn until(&self, what: &str, expression: &str) {
+        self.until_within(LIMIT, what, expression).await;
+    }
+
+    /// Waits until an expression is true, but no longer than this.
+    pub async fn until_within(&self, limit: Duration, what: &str, expression: &str) {
         let began = Instant::now();
         while !is_true(&self.value(expression).await) {
-            if began.elapsed() > LIMIT {
+            if began.elapsed() > limit {
                 let text = self.value("document.body.innerText").await;
                 let text = text.as_str().unwrap_or_default().to_owned();
                 let complaints = self.complaints().await;
                 panic!(
-                    "not so, after {LIMIT:?}: {what}\n{expression}\n{complaints:#?}\nthe page is:\n{text}"
+                    "not so, after {limit:?}: {what}\n{expression}\n{complaints:#?}\nthe page is:\n{text}"
                 );
             }
             tokio::time::sleep(LOOK).await;

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use lanekeeper::brokers::PaperBroker;
 use lanekeeper_gateway::Gateway;
 use lanekeeper_gateway::auth::NewKey;
 use lanekeeper_gateway::config::{ClientConfig, GatewayConfig};
-use lanekeeper_simulator::SimulatedExchange;
+use lanekeeper_simulator::{SimulatedExchange, SimulatorBuilder};
 
 use crate::support::{self, Client};
 
@@ -33,7 +34,13 @@ impl Desk {
 
     /// Starts a desk whose gateway has these settings too.
     pub fn with(set: impl FnOnce(&mut GatewayConfig)) -> Self {
-        let exchange = exchange();
+        let broker = PaperBroker::builder().synthetic(7).build().unwrap();
+        Self::at(SimulatedExchange::builder().broker(broker).circuit_limits(false), set)
+    }
+
+    /// Starts a desk at an exchange with these settings.
+    pub fn at(exchange: SimulatorBuilder, set: impl FnOnce(&mut GatewayConfig)) -> Self {
+        let exchange = exchange.start().unwrap();
         let mut config = support::kite(&exchange.base_url());
         let key = NewKey::generate().unwrap();
         config.admin_key = Some(key.hash.to_string());
@@ -51,11 +58,6 @@ impl Desk {
     }
 }
 
-fn exchange() -> SimulatedExchange {
-    let broker = PaperBroker::builder().synthetic(7).build().unwrap();
-    SimulatedExchange::builder().broker(broker).circuit_limits(false).start().unwrap()
-}
-
 /// Adds a client to the settings, and returns its key: `NAME:SECRET`.
 pub fn add_client(config: &mut GatewayConfig, name: &str) -> String {
     let key = NewKey::generate().unwrap();
@@ -71,13 +73,20 @@ pub struct Member {
     pub connections: usize,
     /// Method, target and body of each request.
     pub requests: Vec<(&'static str, String, String)>,
+    /// How long it thinks before a request, on average. It thinks for longer and for shorter in turn.
+    pub think: Duration,
 }
 
 impl Member {
     /// Returns a client of an open gateway that reads these addresses.
     pub fn reader(name: &str, connections: usize, targets: &[&str]) -> Self {
         let requests = targets.iter().map(|target| ("GET", (*target).to_owned(), String::new()));
-        Self { key: format!("{name}:any"), connections, requests: requests.collect() }
+        Self {
+            key: format!("{name}:any"),
+            connections,
+            requests: requests.collect(),
+            think: Duration::ZERO,
+        }
     }
 
     /// Returns a client of an open gateway that places orders.
@@ -90,7 +99,26 @@ impl Member {
             ("POST", "/orders/regular".to_owned(), form)
         };
         let requests = SHARES.iter().map(order).collect();
-        Self { key: format!("{name}:any"), connections, requests }
+        Self { key: format!("{name}:any"), connections, requests, think: Duration::ZERO }
+    }
+}
+
+impl Member {
+    /// Returns this client, thinking before each request.
+    pub fn thinking(self, think: Duration) -> Self {
+        Self { think, ..self }
+    }
+
+    /// Returns this client with a key of its own.
+    pub fn with_key(self, key: &str) -> Self {
+        Self { key: key.to_owned(), ..self }
+    }
+
+    /// From a fifth of the average to nearly twice as long, in waves of half a minute.
+    fn thinks_for(&self, since: Duration, connection: usize) -> Duration {
+        let phase =
+            since.as_secs_f64() / 5.0 + connection as f64 * 2.4 + self.think.as_secs_f64() * 7.0;
+        self.think.mul_f64(1.0 + 0.8 * phase.sin())
     }
 }
 
@@ -118,7 +146,12 @@ impl Crowd {
 fn work(gateway: SocketAddr, member: &Member, first: usize, stop: &AtomicBool) {
     let lines = format!("authorization: token {}\r\n", member.key);
     let mut client = Client::connect(gateway);
+    let began = Instant::now();
     for (method, target, body) in member.requests.iter().cycle().skip(first) {
+        let until = Instant::now() + member.thinks_for(began.elapsed(), first);
+        while !stop.load(Ordering::Relaxed) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(20).min(member.think));
+        }
         if stop.load(Ordering::Relaxed) {
             return;
         }

@@ -131,7 +131,7 @@ async fn a_gateway_without_an_admin_key_says_so() {
     browser.click("lane-toggle").await;
     browser.enter("admin-key", "any").await;
     browser.click("admin-submit").await;
-    browser.until_text("admin-message", "the gateway has no admin key").await;
+    browser.until_text("admin-message", "The gateway has no admin key").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,7 +147,7 @@ async fn the_key_of_a_client_opens_the_page_and_pauses_nothing() {
     browser.until_text("key-message", "NAME:SECRET").await;
     browser.enter("key-field", "alpha:wrong").await;
     browser.click("key-submit").await;
-    browser.until_text("key-message", "does not take this key").await;
+    browser.until_text("key-message", "The gateway does not take this key.").await;
     browser.enter("key-field", &key).await;
     browser.click("key-submit").await;
     browser.until_text("link", "live").await;

@@ -14,9 +14,11 @@ mod hostile;
 mod keyboard;
 mod lanes;
 mod looks;
+mod pictures;
 mod prices;
 mod restart;
 mod scans;
 #[path = "../support/mod.rs"]
+#[allow(unused_imports)] // Each test program uses a part of it.
 mod support;
 mod tools;

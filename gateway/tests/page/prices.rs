@@ -48,7 +48,7 @@ async fn the_gateway_holds_a_user_to_the_cool_down_whatever_the_page_thinks() {
     ));
     assert_eq!(other.read("POST").status, 200);
     browser.click("refresh").await;
-    browser.until_text("price-message", "refreshed a moment ago").await;
+    browser.until_text("price-message", "Refreshed a moment ago").await;
     browser.until_text("refresh", "Refresh in ").await;
     browser.until("the message goes with the cool-down", "!isVisible(find('price-message'))").await;
 }

@@ -24,6 +24,13 @@ async fn a_scan_is_followed_to_its_end_with_a_pause_in_between() {
     browser.open(&desk.page()).await;
     browser.click("scan-start").await;
     browser.until_text("scan-message", "Enter instruments").await;
+    browser
+        .run(
+            "window.banners = 0;
+             const look = () => (window.banners += isVisible(find('banner')) ? 1 : 0);
+             new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributes: true });",
+        )
+        .await;
     // A call asks for a hundred of them, and there is one a second.
     paste(&browser, &names(950)).await;
     browser.click("scan-start").await;
@@ -63,6 +70,8 @@ async fn a_scan_is_followed_to_its_end_with_a_pause_in_between() {
     assert_eq!(browser.value(distinct).await, 300);
     browser.until_text("scan-results", "950").await;
     assert_eq!(desk.exchange.counts("quote").admitted, 10, "one call for a hundred");
+    let banners = browser.value("window.banners").await;
+    assert_eq!(banners, 0, "a scan waits for other calls, and is no reason for a banner");
     assert_eq!(browser.complaints().await, Vec::<String>::new());
 }
 
