@@ -25,7 +25,8 @@ pub(super) struct Inner<R, E> {
     pub(super) log: EventLog<R, E>,
     pub(super) pace: Pace,
     pub(super) tasks: TaskWakers,
-    driver: Driver,
+    /// Whether a thread drives the scan.
+    is_driven: bool,
 }
 
 /// The call of an item, from its submission until its answer is recorded.
@@ -46,15 +47,6 @@ pub(super) struct Answered<R, E> {
     pub(super) _ticket: Option<UnderWay<R, E>>,
 }
 
-/// Whether a thread drives the scan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Driver {
-    Idle,
-    Driving,
-    /// It has to look again, because something changed.
-    DrivingAgain,
-}
-
 impl<R, E> Inner<R, E> {
     pub(super) fn new(lanes: Lanes, total: usize, now: Moment) -> Self {
         Self {
@@ -65,7 +57,7 @@ impl<R, E> Inner<R, E> {
             log: EventLog::new(total),
             pace: Pace::new(now),
             tasks: TaskWakers::default(),
-            driver: Driver::Idle,
+            is_driven: false,
         }
     }
 
@@ -74,28 +66,22 @@ impl<R, E> Inner<R, E> {
         self.state.is_over() || self.log.has_after(seq)
     }
 
-    /// Makes the present thread the driver, if there is none. Otherwise that one looks again.
+    /// Makes the present thread the driver, if there is none.
     pub(super) fn begin_driving(&mut self) -> bool {
-        let is_idle = self.driver == Driver::Idle;
-        self.driver = if is_idle { Driver::Driving } else { Driver::DrivingAgain };
-        is_idle
+        !std::mem::replace(&mut self.is_driven, true)
     }
 
-    /// Ends the driving, unless something changed meanwhile. Returns whether it ended.
-    pub(super) fn end_driving(&mut self) -> bool {
-        let ends = self.driver != Driver::DrivingAgain;
-        self.driver = if ends { Driver::Idle } else { Driver::Driving };
-        ends
-    }
-
-    /// Returns what the driver does next. An item that it submits is under way from now on.
+    /// Returns what the driver does next. An item that it submits is under way from now on. If there is nothing to do, the
+    /// thread is the driver no more.
     pub(super) fn step(&mut self, at_once: usize) -> Step {
-        if self.state != ScanState::Running {
-            return Step::Wait;
-        }
-        let step = self.agenda.step(self.under_way.len(), at_once);
-        if let Step::Submit(item) = step {
-            self.under_way.insert(item, UnderWay::Submitting);
+        let step = match self.state {
+            ScanState::Running => self.agenda.step(self.under_way.len(), at_once),
+            _ => Step::Wait,
+        };
+        match step {
+            Step::Submit(item) => drop(self.under_way.insert(item, UnderWay::Submitting)),
+            Step::SetAlarm { .. } => {}
+            Step::Wait => self.is_driven = false,
         }
         step
     }
