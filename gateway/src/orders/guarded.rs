@@ -359,8 +359,14 @@ impl Account {
     ) -> Result<SlicedOrder, BrokerError> {
         let Some(kite) = &self.kite else { return guard.inner().place_sliced(order) };
         let own_tag = order.tag.as_deref().filter(|tag| !tag.is_empty());
-        if own_tag.is_some_and(|tag| !can_be_found(kite, tag)) {
-            return guard.inner().place_sliced(order);
+        if let Some(tag) = own_tag {
+            let is_found = can_be_found(kite, tag);
+            if let Some(placement) = &guard.inner().placement {
+                placement.tagged(tag);
+            }
+            if !is_found {
+                return guard.inner().place_sliced(order);
+            }
         }
         let result = match order.autoslice {
             true => guard.place_sliced(order),

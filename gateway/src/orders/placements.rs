@@ -382,16 +382,21 @@ impl Drop for Placement {
 pub(crate) struct PlacementSender {
     owner: Arc<Placements>,
     key: PlacementKey,
+    is_tagged: AtomicBool,
     is_over: AtomicBool,
 }
 
 impl PlacementSender {
     fn new(owner: &Arc<Placements>, key: PlacementKey) -> Self {
-        Self { owner: Arc::clone(owner), key, is_over: AtomicBool::new(false) }
+        let (is_tagged, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { owner: Arc::clone(owner), key, is_tagged, is_over }
     }
 
-    /// The placement is about to be sent under this tag.
+    /// The placement is about to be sent under this tag. Call this before the journal knows the tag too.
     pub(crate) fn tagged(&self, tag: &str) {
+        if self.is_tagged.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let is_shared = self.owner.is_shared(tag);
         self.owner.with_entry(self.key, |entry| {
             entry.tag = Some(tag.to_owned()).filter(|_| !is_shared);
