@@ -19,6 +19,8 @@ struct AlpacaPage;
 struct Quotes;
 #[doc = include_str!("../docs/response-cache.md")]
 struct ResponseCache;
+#[doc = include_str!("../docs/scan.md")]
+struct Scans;
 #[doc = include_str!("../docs/trading-day.md")]
 struct TradingDay;
 #[doc = include_str!("../docs/own-trait.md")]

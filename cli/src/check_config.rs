@@ -1,14 +1,17 @@
-//! `lanekeeper check-config`: checks a configuration file, and prints the quotas that result from it.
+//! `lanekeeper check-config`: checks a configuration file of a proxy or of a gateway, and prints the quotas that result
+//! from it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use lanekeeper::Config;
 use lanekeeper::broker::lanes;
+use lanekeeper::config::{ConfigError, reader};
 use lanekeeper::quota::Budget;
-use serde_json::json;
+use lanekeeper_gateway::config::{AccountConfig, GatewayConfig, Preset};
+use serde_json::{Value, json};
 
 use crate::command::print;
 
@@ -16,6 +19,10 @@ use crate::command::print;
 pub struct CheckArgs {
     /// The file
     file: PathBuf,
+    /// Check it as the file of a gateway. This is the default if it has a key that only a gateway has, such as `listen`,
+    /// `clients` or `upstream`
+    #[arg(long, conflicts_with_all = ["lanes", "budgets"])]
+    gateway: bool,
     /// The lanes of your own trait. Without it, the lanes of a broker
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     lanes: Option<Vec<String>>,
@@ -30,8 +37,26 @@ pub struct CheckArgs {
 /// The quota of each lane or budget, if the file or its preset sets one.
 type Quotas<'a> = Vec<(&'a str, Option<String>)>;
 
+/// Keys that the file of a gateway has, and that of a proxy has not.
+const OF_GATEWAYS: [&str; 10] = [
+    "listen",
+    "upstream",
+    "accounts",
+    "clients",
+    "tiers",
+    "routes",
+    "unmatched",
+    "admin_key",
+    "token_file",
+    "hosts",
+];
+
 /// Checks a configuration file, and prints the quota of each lane and budget.
 pub fn run(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let is_of_proxy = args.lanes.is_some() || args.budgets.is_some();
+    if args.gateway || (!is_of_proxy && is_of_gateway(&args.file)?) {
+        return check_gateway(args);
+    }
     let config = Config::from_path(&args.file)?;
     let names_or = |names: &Option<Vec<String>>, of_broker: &[&str]| match names {
         Some(names) => names.clone(),
@@ -79,6 +104,73 @@ pub fn run(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
         }
     };
     Ok(print(text.as_bytes())?)
+}
+
+/// Returns whether a file is of a gateway, by its keys.
+fn is_of_gateway(file: &Path) -> Result<bool, ConfigError> {
+    let root = reader::parse_path(file).map_err(|error| error.in_file(file))?;
+    let keys = reader::lines(&root);
+    Ok(OF_GATEWAYS.iter().any(|key| keys.contains_key(*key)))
+}
+
+/// Checks the file of a gateway, and prints the quotas of each account.
+fn check_gateway(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let config = GatewayConfig::from_path(&args.file)?;
+    let file = args.file.display();
+    if args.json {
+        let of = |(name, account): (&String, &AccountConfig)| {
+            let account = json!({
+                "upstream": account.upstream,
+                "preset": account.preset.map(preset_name),
+                "lanes": BTreeMap::from_iter(lane_quotas(account)),
+                "budgets": BTreeMap::from_iter(budget_quotas(account)),
+            });
+            (name.clone(), account)
+        };
+        let accounts: BTreeMap<String, Value> = config.accounts.iter().map(of).collect();
+        let clients: Vec<&String> = config.clients.keys().collect();
+        let listen = config.listen;
+        let json = json!({
+            "file": file.to_string(), "listen": listen, "accounts": accounts, "clients": clients
+        });
+        return Ok(print(format!("{json}\n").as_bytes())?);
+    }
+    let mut text = format!("{file}: good\nlisten: {}\n", config.listen);
+    for (name, account) in &config.accounts {
+        let preset = account.preset.map_or("no preset", preset_name);
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "account {name}: {}, {preset}", account.upstream);
+        let lanes = lane_quotas(account).into_iter().map(|quota| ("lane", quota));
+        let budgets = budget_quotas(account).into_iter().map(|quota| ("budget", quota));
+        for (what, (of, quota)) in lanes.chain(budgets) {
+            let _ = writeln!(text, "{what} {name}/{of}: {}", quota.unwrap_or_default());
+        }
+    }
+    for (name, client) in &config.clients {
+        let of = |what, name: &Option<String>| {
+            name.as_ref().map_or(String::new(), |name| format!(", {what} {name}"))
+        };
+        let (account, tier) = (of("account", &client.account), of("tier", &client.tier));
+        let _ = writeln!(text, "client {name}: with a key{account}{tier}");
+    }
+    Ok(print(text.as_bytes())?)
+}
+
+fn preset_name(preset: Preset) -> &'static str {
+    match preset {
+        Preset::Kite => "kite",
+        _ => "unknown",
+    }
+}
+
+fn lane_quotas(account: &AccountConfig) -> Quotas<'_> {
+    let names = account.lane_names().into_iter();
+    names.map(|name| (name, account.quota_of_lane(name).map(|it| it.to_string()))).collect()
+}
+
+fn budget_quotas(account: &AccountConfig) -> Quotas<'_> {
+    let names = account.budget_names().into_iter();
+    names.map(|name| (name, account.budget(name).map(|it| it.quota().to_string()))).collect()
 }
 
 fn str_refs(all: &[String]) -> Vec<&str> {

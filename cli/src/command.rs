@@ -27,7 +27,7 @@ enum Command {
     /// Run sixteen strategies against a simulated exchange, behind lanekeeper and then without, and compare.
     ///
     /// Nothing to set up, no account, no real order. SIGINT, SIGTERM and SIGHUP end it early, and it prints the
-    /// results so far.
+    /// results so far. With --page it runs a gateway instead, whose page shows what goes on.
     Demo(DemoArgs),
     /// Run a strict simulated exchange that speaks Kite Connect v3, on loopback, with paper money.
     ///
@@ -76,7 +76,9 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Demo(args) => demo::run(&args).map_err(|error| format!("error: {error}")),
         Command::Exchange(args) => exchange::run(args).map_err(|error| format!("error: {error}")),
-        Command::Gateway(args) => gateway::run(&args).map_err(|error| format!("error: {error}")),
+        Command::Gateway(args) => {
+            gateway::run(&args).map_err(|error| gateway::error_lines(&*error))
+        }
         Command::Key(args) => key::run(&args).map_err(|error| format!("error: {error}")),
         // Each line of this error begins with the file already, in the form that editors parse.
         Command::CheckConfig(args) => check_config::run(&args).map_err(|error| error.to_string()),

@@ -84,7 +84,7 @@ pub fn run(args: &GatewayArgs) -> Result<(), Error> {
         .try_init();
     let drain = config.door.drain;
     // Before the start, so that a signal that comes early is not lost.
-    let signals = signal::listen()?;
+    let signals = signal::listen(args.config.is_some())?;
     let gateway = Gateway::builder(config).start()?;
     // Programs read the address from the first line, so nothing comes before it. They may close the pipe then, so both
     // lines are written at once.
@@ -108,8 +108,16 @@ pub fn run(args: &GatewayArgs) -> Result<(), Error> {
 fn reload(gateway: &Gateway, args: &GatewayArgs, path: &Path) {
     let reloaded = args.settings().and_then(|config| Ok(gateway.reload(config)?));
     if let Err(error) = reloaded {
-        eprintln!("error: {} was not taken: {error}", path.display());
+        eprintln!("error: {} was not taken, and nothing has changed", path.display());
+        eprintln!("{}", error_lines(&*error));
     }
+}
+
+/// Returns an error with a line for each problem.
+pub fn error_lines(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
+    let lines: Vec<String> = text.lines().map(|line| format!("error: {line}")).collect();
+    lines.join("\n")
 }
 
 impl GatewayArgs {

@@ -14,6 +14,7 @@ mod bot;
 mod check_config;
 mod command;
 mod demo;
+mod demo_page;
 mod exchange;
 mod exchange_log;
 mod gateway;

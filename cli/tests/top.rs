@@ -2,6 +2,7 @@
 // clippy allows `unwrap` in test functions only, and the helpers are outside of them.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
@@ -9,7 +10,52 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
+use lanekeeper_gateway::Gateway;
+use lanekeeper_gateway::auth::NewKey;
+use lanekeeper_gateway::config::{AccountConfig, ClientConfig, GatewayConfig};
+use lanekeeper_simulator::SimulatedExchange;
+use serde_json::Value;
+
 const STATUS: &str = include_str!("gateway_status.json");
+
+/// The objects of the status whose names are those of users, priorities and route classes.
+const OWN_NAMES: [&str; 3] = ["queued_by_user", "queued_by_priority", "breakers"];
+
+/// Finds the names of the fields of a value, each with the way to it.
+fn fields(way: &str, value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) if !OWN_NAMES.iter().any(|name| way.ends_with(name)) => {
+            for (name, value) in object {
+                let way = format!("{way}.{name}");
+                fields(&way, value, found);
+                found.insert(way);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| fields(way, value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_status_of_these_tests_has_the_fields_that_a_gateway_sends() {
+    let exchange = SimulatedExchange::builder().start().unwrap();
+    let mut config = GatewayConfig::new(AccountConfig::kite(exchange.base_url()));
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    let key = NewKey::generate().unwrap().hash.to_string();
+    config.clients.insert("alpha".to_owned(), ClientConfig::new(key));
+    let gateway = Gateway::builder(config)
+        .secret("KITE_API_KEY", "key")
+        .secret("KITE_ACCESS_TOKEN", "token-of-the-day")
+        .start()
+        .unwrap();
+    let (mut real, mut ours) = (BTreeSet::new(), BTreeSet::new());
+    fields("", &serde_json::from_str(&gateway.status_json()).unwrap(), &mut real);
+    fields("", &serde_json::from_str(STATUS).unwrap(), &mut ours);
+    // A gateway without a scan has none to compare.
+    ours.retain(|way| !way.starts_with(".scans."));
+    let invented: Vec<_> = ours.difference(&real).collect();
+    assert!(invented.is_empty(), "a gateway does not send {invented:?}");
+}
 
 /// A gateway that answers `/status` and `/events` with the same status, and a command with its state. The requests are
 /// sent to the test as text in small letters.

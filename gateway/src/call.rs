@@ -134,6 +134,7 @@ impl Account {
         let whole_up_to = if effect == Effect::Write { MAX_WHOLE } else { whole_up_to };
         let terms = Terms { timeout: self.timeout, whole_up_to, max_whole: MAX_WHOLE };
         let result = self.runtime.block_on(self.upstream.exchange(request, terms));
+        let result = result.map(|answer| self.credentials.redact(answer));
         self.protocol.judge(result, effect, Times { started, ended: Instant::now() })
     }
 
@@ -233,10 +234,10 @@ impl Account {
             (None, Sent::No) => {
                 Err(Refusal::new(hyper::StatusCode::BAD_GATEWAY, error.to_string()))
             }
-            (None, _) => Err(Refusal::unknown(effect, &error.to_string())),
+            (None, _) => Err(Refusal::unknown_after(effect, error)),
             // A write whose outcome the answer does not tell. Its status may be one that clients send again on.
             (Some(_), Sent::Unknown) if effect == Effect::Write => {
-                Err(Refusal::unknown(effect, &error.to_string()))
+                Err(Refusal::unknown_after(effect, error))
             }
             (Some(answer), _) => Ok(Answered { answer, times }),
         }

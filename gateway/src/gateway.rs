@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use lanekeeper::Clock;
 use lanekeeper::config::ConfigError;
 use lanekeeper::lane::Shutdown;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -35,8 +35,15 @@ use crate::token_file;
 /// always finds one.
 const MAX_BLOCKING_THREADS: usize = 2 * MAX_ORDER_THREADS + 1024;
 
+/// How long answers have to be written at the end of a drain, even if its time is over.
+const WRITE_GRACE: Duration = Duration::from_secs(1);
+
 /// How long the runtime waits for threads that still block when the gateway ends.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(500);
+
+/// How many connections may wait to be accepted. The system drops the request for one more, and the client's own system
+/// repeats it after a second: too late for an order, if many clients come back at once.
+const BACKLOG: u32 = 4096;
 
 /// Why a gateway cannot start, or cannot take new settings.
 #[derive(Debug, thiserror::Error)]
@@ -136,13 +143,11 @@ impl GatewayBuilder {
             .build()
             .map_err(|error| start(error.to_string()))?;
         let bind = |source| GatewayError::Bind { address: config.listen, source };
-        let socket = std::net::TcpListener::bind(config.listen).map_err(bind)?;
-        socket.set_nonblocking(true).map_err(bind)?;
-        let address = socket.local_addr().map_err(bind)?;
         let listener = {
             let _entered = runtime.enter();
-            TcpListener::from_std(socket).map_err(bind)?
+            listen(config.listen).map_err(bind)?
         };
+        let address = listener.local_addr().map_err(bind)?;
         let metrics = DoorMetrics::new().map_err(|error| start(error.to_string()))?;
         let notices = Arc::new(Notices::default());
         let order_threads = Arc::new(Semaphore::new(MAX_ORDER_THREADS));
@@ -176,6 +181,8 @@ impl GatewayBuilder {
             cool_downs: CoolDowns::default(),
             scans: Scans::default(),
             is_draining: AtomicBool::new(false),
+            is_closing: watch::Sender::new(false),
+            replaced: watch::Sender::new(()),
             started: Instant::now(),
             clock,
         });
@@ -248,7 +255,7 @@ impl Gateway {
         changes.apply(&self.shared.accounts);
         let before = self.shared.settings.load();
         let settings = settings(&config, &self.shared.clock, Some(&before.clients));
-        self.shared.settings.store(Arc::new(settings));
+        self.shared.replace_settings(settings);
         *present = config;
         self.shared.notices.push(Notice {
             kind: "reload",
@@ -261,9 +268,10 @@ impl Gateway {
     }
 
     /// Ends the gateway in order: what is queued is still sent, what is in flight is waited for, and new requests are
-    /// refused as not sent. Takes at most `limit`, and a second more. Returns whether all clients were answered.
+    /// refused as not sent. Takes at most `limit`, and two seconds more. Returns whether all clients were answered.
     pub fn drain(mut self, limit: Duration) -> bool {
         let shared = &self.shared;
+        let end = Instant::now() + limit;
         shared.is_draining.store(true, Ordering::Relaxed);
         shared.notices.push(Notice {
             kind: "drain",
@@ -280,14 +288,18 @@ impl Gateway {
         let drains: Vec<_> = shared.accounts.values().map(drain).collect();
         let summaries: Vec<_> = drains.into_iter().filter_map(|drain| drain.join().ok()).collect();
         let is_complete = summaries.iter().all(|summary| summary.in_flight == 0);
-        // The answers have still to be written.
-        let until = Instant::now() + Duration::from_secs(1);
-        while shared.counts.in_progress.load(Ordering::Relaxed) > 0 && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let is_answered = shared.counts.in_progress.load(Ordering::Relaxed) == 0;
+        // The answers have still to be written: first to their connections, then by these to the clients.
+        let grace = Instant::now() + WRITE_GRACE;
+        let is_answered = wait_for_zero(&shared.counts.in_progress, end.max(grace));
+        shared.is_closing.send_replace(true);
+        wait_for_zero(&shared.counts.connections, Instant::now() + WRITE_GRACE);
         self.stop();
         is_complete && is_answered
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn stop(&mut self) {
@@ -315,6 +327,28 @@ impl std::fmt::Debug for GatewayBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GatewayBuilder").field("config", &self.config).finish_non_exhaustive()
     }
+}
+
+/// Waits until a count is zero, until `end`. Returns whether it is.
+fn wait_for_zero(count: &AtomicU64, end: Instant) -> bool {
+    loop {
+        if count.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a gateway that is started again need not wait for the connections of the one before.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn account_error(account: &str, source: impl Into<AccountError>) -> GatewayError {
@@ -365,6 +399,9 @@ async fn sample(shared: Arc<Shared>) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
+        for account in shared.accounts.values() {
+            account.kept.tidy().await;
+        }
         let status = sampler.sample(&shared);
         shared.status.send_replace(status);
         shared.metrics.upkeep();

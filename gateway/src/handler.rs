@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Incoming;
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use lanekeeper::lane::{CallOptions, Priority};
 use lanekeeper::{Effect, LaneCall, Sent};
@@ -26,7 +26,7 @@ use crate::orders::{OrderCall, OrderReply, OrderResult, OrderRoute, Told};
 use crate::quotes::{self, QuoteRoute};
 use crate::refusal::{Refusal, SENT_HEADER, sent_word};
 use crate::shared::{Settings, Shared};
-use crate::upstream::{AnswerBody, UpstreamRequest, remove_hop_by_hop, to_upstream};
+use crate::upstream::{AnswerBody, UpstreamRequest, to_client, to_upstream};
 
 /// The longest time in which a client may ask to be answered, if no tier says otherwise.
 const MAX_DEADLINE: Duration = Duration::from_secs(60);
@@ -59,17 +59,17 @@ impl Reply {
         Self { status, headers, body, sent, times, cache, is_repeated, told }
     }
 
-    fn of(answered: Answered, account: &Account) -> Self {
+    fn of(answered: Answered) -> Self {
         let Answered { answer, times } = answered;
         let body = match answer.body {
-            AnswerBody::Whole(bytes) => account.credentials.redact(bytes).into(),
+            AnswerBody::Whole(bytes) => bytes.into(),
             AnswerBody::Rest(rest) => ReplyBody::Rest(Box::new(rest)),
         };
         Self { times: Some(times), ..Self::new(answer.status, answer.headers, body) }
     }
 
-    fn of_order(reply: OrderReply, told: Option<Told>, account: &Account) -> Self {
-        let body = account.credentials.redact(reply.body).into();
+    fn of_order(reply: OrderReply, told: Option<Told>) -> Self {
+        let body = reply.body.into();
         Self {
             sent: reply.sent,
             times: reply.times,
@@ -81,7 +81,12 @@ impl Reply {
 
     fn kept(kept: &Kept, origin: Origin) -> Self {
         let cache = Some(CacheNote { origin, age: kept.age() });
-        Self { cache, ..Self::new(kept.status, kept.headers.clone(), kept.body.clone().into()) }
+        let mut headers = kept.headers.clone();
+        if origin != Origin::Miss {
+            // A cookie is for the client whose request was answered.
+            headers.remove(hyper::header::SET_COOKIE);
+        }
+        Self { cache, ..Self::new(kept.status, headers, kept.body.clone().into()) }
     }
 }
 
@@ -109,14 +114,18 @@ pub(crate) async fn handle(
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut access = Access { class: "refused", ..Access::default() };
     let result = route(request, received, shared, &settings, client, &mut access).await;
-    let response = match result {
-        Ok(Routed::Own(response)) => response,
+    let mut response = match result {
+        Ok(Routed::Own(response)) => *response,
         Ok(Routed::Broker(reply)) => to_response(*reply, received, after_flush, &mut access),
         Err(refusal) => {
             access.sent = Some(refusal.sent);
             refusal.to_response()
         }
     };
+    if shared.is_draining.load(Ordering::Relaxed) {
+        // The next request needs another gateway.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let status = response.status();
     let took = received.elapsed();
     let name = access.client.clone().unwrap_or_else(|| "-".into());
@@ -144,7 +153,7 @@ pub(crate) async fn handle(
 
 enum Routed {
     /// An answer of the gateway's own interface.
-    Own(Response<ReplyBody>),
+    Own(Box<Response<ReplyBody>>),
     Broker(Box<Reply>),
 }
 
@@ -152,7 +161,7 @@ async fn route(
     request: Request<Incoming>,
     received: Instant,
     shared: &Arc<Shared>,
-    settings: &Settings,
+    settings: &Arc<Settings>,
     client: HangUp,
     access: &mut Access,
 ) -> Result<Routed, Refusal> {
@@ -160,7 +169,8 @@ async fn route(
     request::check_target(&parts, &settings.hosts)?;
     if interface::is_own(parts.uri.path()) {
         access.class = "own";
-        return interface::answer(parts, body, received, shared, settings).await.map(Routed::Own);
+        let answer = interface::answer(parts, body, received, shared, settings).await;
+        return answer.map(|answer| Routed::Own(Box::new(answer)));
     }
     request::check_origin(&parts.headers, &settings.hosts)?;
     let caller = settings.clients.identify(&parts.headers);
@@ -199,6 +209,9 @@ async fn broker(
     mut client: HangUp,
     access: &mut Access,
 ) -> Result<Reply, Refusal> {
+    if shared.is_draining.load(Ordering::Relaxed) {
+        return Err(Refusal::draining());
+    }
     let account = shared.account(caller.account.as_deref()).ok_or_else(|| {
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the account of this client does not exist")
     })?;
@@ -296,7 +309,7 @@ async fn forward(
 ) -> Result<Reply, Refusal> {
     let result = account.call(terms, to_send(request), WHOLE_READ, client).await;
     let answered = result.or_else(|failed| account.explain(failed, terms))?;
-    Ok(Reply::of(answered, account))
+    Ok(Reply::of(answered))
 }
 
 async fn quote_reply(
@@ -315,7 +328,7 @@ async fn quote_reply(
         Ok(found) => found,
         Err(failure) => {
             let answered = account.explain(quotes::to_failed(failure), terms)?;
-            return Ok(Reply::of(answered, account));
+            return Ok(Reply::of(answered));
         }
     };
     let origin = if found.is_from_memory { Origin::Hit } else { Origin::Miss };
@@ -324,7 +337,7 @@ async fn quote_reply(
     }
     let body = quotes::body(route, &keys, &found);
     let mut headers = HeaderMap::new();
-    headers.insert(hyper::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let cache = Some(CacheNote { origin, age: found.age });
     Ok(Reply { cache, ..Reply::new(StatusCode::OK, headers, body.into()) })
 }
@@ -352,7 +365,7 @@ async fn order_reply(
         idempotency_key: key,
     };
     match account.send_order(call, client).await {
-        Ok(OrderResult { reply, told }) => reply.map(|reply| Reply::of_order(reply, told, account)),
+        Ok(OrderResult { reply, told }) => reply.map(|reply| Reply::of_order(reply, told)),
         // Only the guard knows a placement again.
         Err((call, _)) if call.route.is_placement() && call.idempotency_key.is_some() => {
             let message = "not sent: Idempotency-Key is for placements that the gateway guards, in a form that it can read";
@@ -363,7 +376,7 @@ async fn order_reply(
             let OrderCall { terms, request, .. } = call;
             let result = account.call(&terms, request, WHOLE_READ, &mut client).await;
             let answered = result.or_else(|failed| account.explain(failed, &terms))?;
-            Ok(Reply::of(answered, account))
+            Ok(Reply::of(answered))
         }
     }
 }
@@ -407,15 +420,13 @@ async fn kept_reply(
             }
             Ok(Reply::kept(&kept, origin))
         }
-        (Err(Some(NotKept::Answer(answered))), _) => Ok(Reply::of(*answered, account)),
-        (Err(Some(NotKept::Failed(failed))), _) => {
-            account.explain(failed, terms).map(|answered| Reply::of(answered, account))
-        }
+        (Err(Some(NotKept::Answer(answered))), _) => Ok(Reply::of(*answered)),
+        (Err(Some(NotKept::Failed(failed))), _) => account.explain(failed, terms).map(Reply::of),
         // The fetch of another request failed. That is no answer to this one.
         (Err(None), _) => {
             let result = account.call(terms, upstream, WHOLE_READ, client).await;
             let answered = result.or_else(|failed| account.explain(failed, terms))?;
-            Ok(Reply::of(answered, account))
+            Ok(Reply::of(answered))
         }
     }
 }
@@ -433,8 +444,8 @@ fn to_response(
     after_flush: &AfterFlush,
     access: &mut Access,
 ) -> Response<ReplyBody> {
-    let Reply { status, mut headers, body, sent, times, cache, is_repeated, told } = reply;
-    remove_hop_by_hop(&mut headers);
+    let Reply { status, headers, body, sent, times, cache, is_repeated, told } = reply;
+    let mut headers = to_client(headers);
     let mut note = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);

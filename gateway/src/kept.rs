@@ -56,11 +56,11 @@ pub(crate) enum NotKept {
 /// Counters, for the status.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct KeptStats {
-    hits: u64,
-    misses: u64,
-    joined: u64,
-    entries: u64,
-    bytes: u64,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) joined: u64,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The kept answers of an account.
@@ -133,6 +133,11 @@ impl KeptAnswers {
         let counter = if origin == Origin::Miss { &self.misses } else { &self.joined };
         counter.fetch_add(1, Ordering::Relaxed);
         (result.map_err(|_| own.into_inner()), origin)
+    }
+
+    /// Brings the counts of entries and bytes up to date, which moka does only as it is used.
+    pub(crate) async fn tidy(&self) {
+        self.cache.run_pending_tasks().await;
     }
 
     pub(crate) fn stats(&self) -> KeptStats {

@@ -18,7 +18,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use lanekeeper::brokers::kite::wire;
 use lanekeeper::lane::LaneErrorKind;
-use lanekeeper::{Effect, LaneError, Sent};
+use lanekeeper::{BrokerError, Effect, LaneError, Sent};
 
 use crate::auth::{AuthError, TierRefusal};
 use crate::body::ReplyBody;
@@ -29,6 +29,9 @@ pub(crate) const CHECK_ORDER_BOOK: &str =
 
 /// The header that says whether a call was sent.
 pub(crate) const SENT_HEADER: &str = "x-lanekeeper-sent";
+
+/// How long the start of another gateway takes.
+const RESTART: Duration = Duration::from_secs(5);
 
 /// An answer of the gateway itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,8 @@ impl Refusal {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "PermissionException",
             StatusCode::BAD_REQUEST
             | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::URI_TOO_LONG
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
             | StatusCode::UNPROCESSABLE_ENTITY => "InputException",
             StatusCode::TOO_MANY_REQUESTS
             | StatusCode::BAD_GATEWAY
@@ -79,6 +84,15 @@ impl Refusal {
         Self { sent: Sent::Unknown, ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
+    /// A request whose outcome this error leaves unknown. Only its detail is shown, because the error itself says to look
+    /// in the order book too.
+    pub(crate) fn unknown_after(effect: Effect, error: &BrokerError) -> Self {
+        match error.detail() {
+            Some(detail) => Self::unknown(effect, &detail.message),
+            None => Self::unknown(effect, &error.to_string()),
+        }
+    }
+
     /// The broker does not accept the credentials of the gateway, in the broker's own words.
     pub(crate) fn session_expired() -> Self {
         Self {
@@ -92,6 +106,11 @@ impl Refusal {
         Self { closes: true, ..self }
     }
 
+    /// The gateway takes no new requests. The next one may be up soon.
+    pub(crate) fn draining() -> Self {
+        Self::later("not sent: the gateway is shutting down", Some(RESTART)).closing()
+    }
+
     /// Returns the answer of a lane in place of the broker.
     pub(crate) fn of_lane(error: &LaneError, wait: Option<Duration>) -> Self {
         let what = error.kind.to_string();
@@ -102,10 +121,7 @@ impl Refusal {
             | LaneErrorKind::Shed
             | LaneErrorKind::DeadlinePassed { .. }
             | LaneErrorKind::Cancelled => Self::later(what, wait),
-            LaneErrorKind::Closed => {
-                Self::later("not sent: the gateway is shutting down", Some(Duration::from_secs(5)))
-                    .closing()
-            }
+            LaneErrorKind::Closed => Self::draining(),
             LaneErrorKind::SessionExpired => Self::session_expired(),
             LaneErrorKind::Unanswered
             | LaneErrorKind::CutOff
@@ -113,6 +129,19 @@ impl Refusal {
             | LaneErrorKind::AlreadyTaken => Self::unknown(error.effect, &what),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, what),
         }
+    }
+
+    /// Returns it as the bytes of an answer, for a connection on which no request can be read.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        let body = wire::error_body(self.error_type, &self.message);
+        let mut bytes = format!("HTTP/1.1 {}\r\n", self.status).into_bytes();
+        for (name, value) in self.to_response().headers() {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                bytes.extend_from_slice(part);
+            }
+        }
+        bytes.extend_from_slice(format!("content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+        Bytes::from(bytes)
     }
 
     /// Returns it as a response.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lanekeeper::{Budget, LaneConfig, Quota};
 
 use crate::account::Account;
-use crate::config::{AccountConfig, GatewayConfig};
+use crate::config::{AccountConfig, DoorConfig, GatewayConfig};
 use crate::gateway::GatewayError;
 
 /// Changes of quotas and budgets, by account.
@@ -24,15 +24,11 @@ pub(crate) fn changes(
     present: &GatewayConfig,
     new: &GatewayConfig,
 ) -> Result<Changes, GatewayError> {
-    let needs = |what: &str| GatewayError::NeedsRestart { what: what.to_owned() };
-    if present.listen != new.listen {
-        return Err(needs("listen"));
-    }
-    if present.door != new.door {
-        return Err(needs("the limits and timeouts of connections"));
+    if let Some(key) = changed_key(present, new) {
+        return Err(needs_restart(format!("`{key}`")));
     }
     if !present.accounts.keys().eq(new.accounts.keys()) {
-        return Err(needs("the accounts"));
+        return Err(needs_restart("the names of the accounts"));
     }
     let mut changes = Changes::default();
     for (name, present) in &present.accounts {
@@ -42,6 +38,95 @@ pub(crate) fn changes(
     Ok(changes)
 }
 
+fn needs_restart(what: impl Into<String>) -> GatewayError {
+    GatewayError::NeedsRestart { what: what.into() }
+}
+
+/// Returns the first key of the gateway that differs and cannot change.
+fn changed_key(present: &GatewayConfig, new: &GatewayConfig) -> Option<&'static str> {
+    // The fields are listed, so that a new one cannot be forgotten here.
+    let DoorConfig {
+        client_timeout,
+        max_body,
+        max_connections,
+        read_timeout,
+        idle_timeout,
+        write_timeout,
+        drain,
+        cool_down,
+    } = &present.door;
+    let GatewayConfig {
+        listen,
+        accounts: _,
+        clients: _,
+        tiers: _,
+        admin_key: _,
+        hosts: _,
+        trusted_proxies: _,
+        door,
+    } = new;
+    [
+        ("listen", present.listen != *listen),
+        ("client_timeout", *client_timeout != door.client_timeout),
+        ("max_body", *max_body != door.max_body),
+        ("max_connections", *max_connections != door.max_connections),
+        ("read_timeout", *read_timeout != door.read_timeout),
+        ("idle_timeout", *idle_timeout != door.idle_timeout),
+        ("write_timeout", *write_timeout != door.write_timeout),
+        ("drain", *drain != door.drain),
+        ("cool_down", *cool_down != door.cool_down),
+    ]
+    .into_iter()
+    .find_map(|(key, differs)| differs.then_some(key))
+}
+
+/// Returns the first key of an account that differs and cannot change.
+fn changed_account_key(present: &AccountConfig, new: &AccountConfig) -> Option<&'static str> {
+    let AccountConfig {
+        upstream,
+        preset,
+        auth,
+        token_file,
+        api_key_env,
+        access_token_env,
+        api_secret_env,
+        lanes: _,
+        budgets: _,
+        routes: _,
+        unmatched: _,
+        quote_ttl,
+        kept_capacity,
+        pace,
+        journal,
+        guard,
+        upstream_timeout,
+    } = present;
+    [
+        ("preset", *preset != new.preset),
+        ("upstream", *upstream != new.upstream),
+        ("auth", *auth != new.auth),
+        ("token_file", *token_file != new.token_file),
+        ("api_key_env", *api_key_env != new.api_key_env),
+        ("access_token_env", *access_token_env != new.access_token_env),
+        ("api_secret_env", *api_secret_env != new.api_secret_env),
+        ("quotes", *quote_ttl != new.quote_ttl),
+        ("kept", *kept_capacity != new.kept_capacity),
+        ("pace", *pace != new.pace),
+        ("journal", *journal != new.journal),
+        ("guard", *guard != new.guard),
+        ("upstream_timeout", *upstream_timeout != new.upstream_timeout),
+    ]
+    .into_iter()
+    .find_map(|(key, differs)| differs.then_some(key))
+}
+
+/// Returns the settings of a lane without its quota, which alone can change while the lane runs.
+fn beside_quota(account: &AccountConfig, lane: &str) -> LaneConfig {
+    let configured = account.lanes.iter().find(|(name, _)| name == lane);
+    let configured = configured.map(|(_, config)| config.clone()).unwrap_or_default();
+    LaneConfig::new(Quota::unlimited()).or(configured)
+}
+
 impl Changes {
     fn of_account(
         &mut self,
@@ -49,43 +134,35 @@ impl Changes {
         present: &AccountConfig,
         new: &AccountConfig,
     ) -> Result<(), GatewayError> {
-        let needs = |what: String| GatewayError::NeedsRestart { what };
-        // What can change is made equal. What differs then cannot.
-        let mut rest = new.clone();
-        rest.routes.clone_from(&present.routes);
-        rest.unmatched.clone_from(&present.unmatched);
-        rest.lanes.clone_from(&present.lanes);
-        rest.budgets.clone_from(&present.budgets);
-        if rest != *present {
-            return Err(needs(format!("the account {name}, beside its routes, lanes and budgets")));
+        if let Some(key) = changed_account_key(present, new) {
+            return Err(needs_restart(format!("`{key}` of the account {name}")));
         }
-        let names = |account: &AccountConfig| -> Vec<(bool, String)> {
-            let lanes = account.lanes.iter().map(|(lane, _)| (true, lane.clone()));
-            let budgets = account.budgets.iter().map(|(budget, _)| (false, budget.clone()));
-            lanes.chain(budgets).collect()
-        };
-        if names(present) != names(new) {
-            return Err(needs(format!("the names of the lanes and budgets of {name}")));
+        // By name and place: a lane that is not in the file has the settings of the preset.
+        let (lanes, budgets) = (present.lane_names(), present.budget_names());
+        if lanes != new.lane_names() {
+            return Err(needs_restart(format!("the names of the lanes of the account {name}")));
         }
-        for ((lane, present), (_, new)) in present.lanes.iter().zip(&new.lanes) {
-            if present == new {
-                continue;
+        if budgets != new.budget_names() {
+            return Err(needs_restart(format!("the names of the budgets of the account {name}")));
+        }
+        for lane in lanes {
+            if beside_quota(present, lane) != beside_quota(new, lane) {
+                let what = format!("the lane {lane} of the account {name}, beside its quota");
+                return Err(needs_restart(what));
             }
-            // Only the quota can change while the lane runs.
-            let quota = new.quota().cloned();
-            let same_rest = |config: &LaneConfig| config.clone().or(LaneConfig::default());
-            let with_present = present.quota().map(|quota| LaneConfig::new(quota.clone()));
-            let rest = with_present.map(|quota| quota.or(new.clone()));
-            let (Some(quota), true) =
-                (quota, rest.as_ref().is_some_and(|rest| same_rest(rest) == same_rest(present)))
-            else {
-                return Err(needs(format!("the lane {lane} of {name}, beside its quota")));
-            };
-            self.quotas.push((name.to_owned(), lane.clone(), quota));
+            match new.quota_of_lane(lane) {
+                Some(quota) if present.quota_of_lane(lane).as_ref() != Some(&quota) => {
+                    self.quotas.push((name.to_owned(), lane.to_owned(), quota));
+                }
+                _ => {}
+            }
         }
-        for ((budget, present), (_, new)) in present.budgets.iter().zip(&new.budgets) {
-            if present != new {
-                self.budgets.push((name.to_owned(), budget.clone(), new.clone()));
+        for budget in budgets {
+            match new.budget(budget) {
+                Some(value) if present.budget(budget).as_ref() != Some(&value) => {
+                    self.budgets.push((name.to_owned(), budget.to_owned(), value));
+                }
+                _ => {}
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use lanekeeper::Clock;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::account::Account;
 use crate::auth::Clients;
@@ -23,7 +23,7 @@ use crate::notices::Notices;
 /// The state of a gateway.
 pub(crate) struct Shared {
     pub(crate) accounts: BTreeMap<Arc<str>, Arc<Account>>,
-    /// Replaced when the configuration is read again.
+    /// Replaced by [`replace_settings`](Self::replace_settings), when the configuration is read again.
     pub(crate) settings: ArcSwap<Settings>,
     /// As it was at the start. A connection does not change its limits.
     pub(crate) door: DoorConfig,
@@ -35,7 +35,12 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Sender<Bytes>,
     pub(crate) cool_downs: CoolDowns,
     pub(crate) scans: Scans,
+    /// New requests are refused.
     pub(crate) is_draining: AtomicBool,
+    /// Set once nothing is in progress any more: connections and streams end.
+    pub(crate) is_closing: watch::Sender<bool>,
+    /// Changes when the settings are replaced.
+    pub(crate) replaced: watch::Sender<()>,
     pub(crate) started: Instant,
     pub(crate) clock: Clock,
 }
@@ -54,8 +59,6 @@ pub(crate) struct DoorCounts {
     pub(crate) requests: AtomicU64,
     pub(crate) in_progress: AtomicU64,
     pub(crate) streams: AtomicU64,
-    /// Notified when a request ends.
-    pub(crate) idle: Notify,
 }
 
 impl Shared {
@@ -65,5 +68,24 @@ impl Shared {
             Some(name) => self.accounts.get(name),
             None => self.accounts.values().next(),
         }
+    }
+
+    /// Replaces the settings, from the next request on.
+    pub(crate) fn replace_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+        self.replaced.send_replace(());
+    }
+
+    /// Waits until the settings are not these any more.
+    pub(crate) async fn replaced(&self, settings: &Arc<Settings>) {
+        let mut replaced = self.replaced.subscribe();
+        // The sender is here, so there is no error.
+        while Arc::ptr_eq(settings, &self.settings.load()) && replaced.changed().await.is_ok() {}
+    }
+
+    /// Waits until connections and streams are to end.
+    pub(crate) async fn closing(&self) {
+        // The sender is here, so there is no error.
+        let _ = self.is_closing.subscribe().wait_for(|is_closing| *is_closing).await;
     }
 }

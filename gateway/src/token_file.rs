@@ -28,7 +28,8 @@ fn version(path: &Path) -> Version {
 
 /// Reads the file again whenever it changes, until the task is dropped.
 pub(crate) async fn watch(shared: Arc<Shared>, account: Arc<Account>, path: PathBuf) {
-    let mut known = version(&path);
+    // The file may have changed since the account was built with it.
+    let mut known = None;
     loop {
         tokio::time::sleep(EVERY).await;
         let now = version(&path);

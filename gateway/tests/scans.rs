@@ -74,6 +74,7 @@ fn a_scan_of_instruments_brings_each_of_them_and_ends() {
     assert_eq!((&results[1]["ok"], &results[1]["index"]), (&json!(false), &json!(1)));
     let (kind, _, done) = events.last().unwrap();
     assert_eq!((kind.as_str(), &done["done"], &done["total"]), ("done", &json!(3), &json!(3)));
+    assert_eq!(done["failed"], 1, "the broker has no quote of one of them");
     // All of them in one request.
     assert_eq!(exchange.counts("quote").admitted, 1);
 }

@@ -1,6 +1,7 @@
 //! The capacity of a queue, and what happens to a call that finds it full.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -24,21 +25,27 @@ pub enum OverflowPolicy {
     Shed,
 }
 
-/// A counting semaphore for the queue slots of one lane.
+/// A counting semaphore for the queue slots of one lane. It also counts the calls beside it, which have no limit.
 #[derive(Debug, Clone)]
 pub(crate) struct QueueCapacity(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     in_use: Mutex<usize>,
+    /// The number of queued calls that do not count.
+    uncounted: AtomicUsize,
     released: TimedCondvar,
     limit: usize,
 }
 
 impl QueueCapacity {
     pub(crate) fn new(capacity: usize) -> Self {
-        let in_use = Mutex::default();
-        Self(Arc::new(Inner { in_use, released: TimedCondvar::default(), limit: capacity }))
+        Self(Arc::new(Inner {
+            in_use: Mutex::default(),
+            uncounted: AtomicUsize::new(0),
+            released: TimedCondvar::default(),
+            limit: capacity,
+        }))
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -49,6 +56,11 @@ impl QueueCapacity {
         *self.0.in_use.lock()
     }
 
+    /// Returns the number of queued calls: the slots in use, and the calls that do not count.
+    pub(crate) fn queued(&self) -> usize {
+        self.in_use() + self.0.uncounted.load(Ordering::SeqCst)
+    }
+
     /// Acquires a slot, if one is free.
     pub(crate) fn try_acquire(&self) -> Option<QueueSlot> {
         let mut in_use = self.0.in_use.lock();
@@ -56,13 +68,23 @@ impl QueueCapacity {
             return None;
         }
         *in_use += 1;
-        Some(QueueSlot(Arc::clone(&self.0)))
+        Some(self.slot())
     }
 
     /// Acquires a slot, beyond the limit if none is free.
     pub(crate) fn acquire_over_limit(&self) -> QueueSlot {
         *self.0.in_use.lock() += 1;
-        QueueSlot(Arc::clone(&self.0))
+        self.slot()
+    }
+
+    /// Returns a slot that does not count.
+    pub(crate) fn uncounted(&self) -> QueueSlot {
+        self.0.uncounted.fetch_add(1, Ordering::SeqCst);
+        QueueSlot { capacity: Arc::clone(&self.0), is_counted: false }
+    }
+
+    fn slot(&self) -> QueueSlot {
+        QueueSlot { capacity: Arc::clone(&self.0), is_counted: true }
     }
 
     /// Blocks until a slot is free, and acquires it. Returns `None` once `deadline` passes, or once `is_closed` holds.
@@ -72,7 +94,7 @@ impl QueueCapacity {
         deadline: Option<Moment>,
         is_closed: impl Fn() -> bool,
     ) -> Option<QueueSlot> {
-        let Inner { in_use, released, limit } = &*self.0;
+        let Inner { in_use, released, limit, .. } = &*self.0;
         let mut in_use = in_use.lock();
         let mut was_closed = false;
         let is_full = |in_use: &mut usize| {
@@ -88,7 +110,7 @@ impl QueueCapacity {
             return None;
         }
         *in_use += 1;
-        Some(QueueSlot(Arc::clone(&self.0)))
+        Some(self.slot())
     }
 
     /// Wakes all callers that wait for a slot, so that they check again whether the lane is closed.
@@ -100,13 +122,21 @@ impl QueueCapacity {
 
 /// A queue slot. Dropping it frees the slot.
 #[derive(Debug)]
-pub(crate) struct QueueSlot(Arc<Inner>);
+pub(crate) struct QueueSlot {
+    capacity: Arc<Inner>,
+    is_counted: bool,
+}
 
 impl Drop for QueueSlot {
     fn drop(&mut self) {
-        let mut in_use = self.0.in_use.lock();
+        let Inner { in_use, uncounted, released, .. } = &*self.capacity;
+        if !self.is_counted {
+            uncounted.fetch_sub(1, Ordering::SeqCst);
+            return;
+        }
+        let mut in_use = in_use.lock();
         *in_use -= 1;
-        self.0.released.notify_one(in_use);
+        released.notify_one(in_use);
     }
 }
 
@@ -123,6 +153,18 @@ mod tests {
         drop(first);
         assert_eq!(capacity.in_use(), 1);
         assert!(capacity.try_acquire().is_some());
+    }
+
+    #[test]
+    fn a_call_that_does_not_count_leaves_all_slots_to_others() {
+        let capacity = QueueCapacity::new(1);
+        let uncounted = [capacity.uncounted(), capacity.uncounted()];
+        let slot = capacity.try_acquire().unwrap();
+        assert_eq!((capacity.in_use(), capacity.queued()), (1, 3));
+        drop(uncounted);
+        assert_eq!((capacity.in_use(), capacity.queued()), (1, 1));
+        drop(slot);
+        assert_eq!((capacity.in_use(), capacity.queued()), (0, 0));
     }
 
     #[test]

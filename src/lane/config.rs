@@ -116,7 +116,8 @@ impl LaneConfig {
     }
 
     /// Sets how many calls may wait. The default is 1024. An urgent call that finds the queue full takes the place in
-    /// the queue of a call of lower priority. If there is none, it is queued beyond the limit.
+    /// the queue of a call of lower priority. If there is none, it is queued beyond the limit. The calls of a
+    /// [`Scan`](crate::Scan) do not count.
     #[must_use]
     pub fn queue(mut self, calls: usize) -> Self {
         self.queue = Some(calls);

@@ -14,10 +14,8 @@ use super::call::priority::Priority;
 use super::call::task::{CallHandle, Task};
 use super::call::{CallMeta, Work};
 use super::capacity::OverflowPolicy;
-use super::core::admission::WhenFull;
 use super::core::{CoreConfig, LaneCore, thread_count};
 use super::core::{admission, reentrancy};
-use super::error::LaneErrorKind;
 use super::observer::ObserverHandle;
 use super::pacing::SharedPacing;
 use super::queue::priority_level::Job;
@@ -113,7 +111,7 @@ impl Lane {
 
     /// Returns the number of queued calls.
     pub fn queued(&self) -> usize {
-        self.core.queue_capacity.in_use()
+        self.core.queue_capacity.queued()
     }
 
     /// Returns how many calls that are not urgent may be in flight.
@@ -185,7 +183,7 @@ impl Lane {
         LaneStatus {
             lane: core.name,
             state: core.state(),
-            queued: core.queue_capacity.in_use(),
+            queued: core.queue_capacity.queued(),
             capacity: core.queue_capacity.limit(),
             queued_by_priority: stats.by_priority,
             queued_by_user: stats.by_user,
@@ -369,17 +367,14 @@ impl Lane {
             deadline: options.deadline.map(|limit| submitted_at + limit),
             estimated_wait: None,
             attempts: AtomicU32::new(0),
+            is_counted: !options.is_uncounted,
             attachment: Arc::clone(attachment),
             caller_chain: reentrancy::current_chain(),
             #[cfg(feature = "tracing")]
             caller_span: crate::telemetry::CallerSpan::current(),
         };
-        let when_full = match options {
-            CallOptions { leaves_room: true, .. } => WhenFull::LeaveRoom,
-            CallOptions { is_over_limit: true, .. } => WhenFull::ExceedLimit,
-            _ => WhenFull::Follow(self.overflow_policy),
-        };
-        match admission::admit(core, &meta, when_full) {
+        let overflow_policy = (!options.is_over_limit).then_some(self.overflow_policy);
+        match admission::admit(core, &meta, overflow_policy) {
             Ok((slot, estimated_wait)) => {
                 meta.estimated_wait = estimated_wait;
                 let task = Arc::new(Task::new(meta, slot, work, failure));
@@ -391,13 +386,7 @@ impl Lane {
                 Ok(task)
             }
             Err(reason) => {
-                // A call that leaves room is made again, so it is no loss that anyone has to hear of.
-                let is_deferred =
-                    options.leaves_room && matches!(reason, LaneErrorKind::QueueFull { .. });
-                if !is_deferred {
-                    core.observer
-                        .notify(|observer| observer.refused(&meta.to_call_info(), &reason));
-                }
+                core.observer.notify(|observer| observer.refused(&meta.to_call_info(), &reason));
                 Err(meta.error(reason))
             }
         }

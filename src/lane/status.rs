@@ -19,7 +19,7 @@ pub struct LaneStatus {
     pub state: LaneState,
     /// The number of queued calls.
     pub queued: usize,
-    /// The maximum number of queued calls.
+    /// The maximum number of queued calls. The calls of a [`Scan`](crate::Scan) do not count.
     pub capacity: usize,
     /// The number of queued calls by priority.
     pub queued_by_priority: BTreeMap<u8, usize>,

@@ -26,7 +26,8 @@ impl Refusal {
         let retry_in = match kind {
             LaneErrorKind::BrokerDown { retry_in } => *retry_in,
             LaneErrorKind::TooLate { retry_in } => Some(*retry_in),
-            // Only the scan itself cancels its calls, and then it submits them again.
+            // The calls of a scan have no deadline and take no slot of the queue, so that the first two and `TooLate` do
+            // not occur. Only the scan itself cancels them.
             LaneErrorKind::QueueFull { .. }
             | LaneErrorKind::Shed
             | LaneErrorKind::SessionExpired

@@ -1,9 +1,10 @@
 //! How a scan is started: its settings, and the checks of its calls.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::Scan;
-use super::engine::{Engine, Plan};
+use super::engine::{Calls, Engine, Plan};
 use crate::Effect;
 use crate::lane::{CallOptions, Lane, LaneError, Priority};
 use crate::proxy::{Classify, LaneCall, Lanes};
@@ -43,17 +44,25 @@ pub enum ScanStartError {
 /// The settings of a [`Scan`], before it is started.
 #[derive(Debug)]
 #[must_use]
-pub struct ScanBuilder<I> {
+pub struct ScanBuilder<I, R, E> {
     lanes: Lanes,
     items: Vec<I>,
     user: Option<Arc<str>>,
     priority: Priority,
     at_once: Option<usize>,
+    _result: PhantomData<fn() -> Result<R, E>>,
 }
 
-impl<I> ScanBuilder<I> {
+impl<I, R, E> ScanBuilder<I, R, E> {
     pub(super) fn new(lanes: Lanes, items: Vec<I>) -> Self {
-        Self { lanes, items, user: None, priority: Priority::LOWEST, at_once: None }
+        Self {
+            lanes,
+            items,
+            user: None,
+            priority: Priority::LOWEST,
+            at_once: None,
+            _result: PhantomData,
+        }
     }
 
     /// Sets the user on whose behalf the calls are made. Users of one priority take turns.
@@ -78,8 +87,9 @@ impl<I> ScanBuilder<I> {
 
     /// Checks the calls, and starts the scan.
     ///
-    /// `call` is called once for each item, now. `work` makes the request for an item, on a worker of the lane. It runs
-    /// again if the lane retries the call. An item can be a chunk, for example the symbols of one request.
+    /// `call` is called once for each item, now. `work` makes the request for an item, on a worker of the lane, and has its
+    /// slots by then: it calls the adapter, and not the proxy. It runs again if the lane retries the call. An item can be a
+    /// chunk, for example the symbols of one request.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {
@@ -97,7 +107,7 @@ impl<I> ScanBuilder<I> {
     ///
     /// # Errors
     /// A call that is not for a scan, see [`ScanStartError`]. Nothing was submitted then.
-    pub fn start<R, E>(
+    pub fn start(
         self,
         call: impl FnMut(&I) -> LaneCall,
         work: impl Fn(&I) -> Result<R, E> + Send + Sync + 'static,
@@ -107,20 +117,30 @@ impl<I> ScanBuilder<I> {
         R: Send + Sync + 'static,
         E: From<LaneError> + Classify + Send + Sync + 'static,
     {
-        let Self { lanes, items, user, priority, at_once } = self;
-        let calls: Box<[LaneCall]> = items.iter().map(call).collect();
-        check(&lanes, &calls, priority)?;
-        let options =
-            CallOptions { user, priority: Some(priority), leaves_room: true, ..CallOptions::new() };
-        let at_once = at_once.unwrap_or_else(|| default_at_once(&lanes, &calls));
+        let Self { lanes, items, user, priority, at_once, .. } = self;
+        let of_items = shared(items.iter().map(call));
+        check(&lanes, &of_items, priority)?;
+        let priority = Some(priority);
+        let options = CallOptions { user, priority, is_uncounted: true, ..CallOptions::new() };
+        let at_once = at_once.unwrap_or_else(|| default_at_once(&lanes, &of_items));
         let plan = Plan { items: items.into_boxed_slice(), work: Box::new(work) };
-        let engine = Engine::new(lanes, plan, calls, options, at_once);
+        let engine = Engine::new(lanes, plan, Calls { of_items, options, at_once });
         engine.start();
-        Ok(Scan { engine })
+        Ok(Scan::new(engine))
     }
 }
 
-fn check(lanes: &Lanes, calls: &[LaneCall], priority: Priority) -> Result<(), ScanStartError> {
+/// Collects the calls. Neighbours that are equal, as most are, share one.
+fn shared(calls: impl Iterator<Item = LaneCall>) -> Box<[Arc<LaneCall>]> {
+    let mut all: Vec<Arc<LaneCall>> = Vec::with_capacity(calls.size_hint().0);
+    for call in calls {
+        let same = all.last().filter(|last| ***last == call).cloned();
+        all.push(same.unwrap_or_else(|| Arc::new(call)));
+    }
+    all.into_boxed_slice()
+}
+
+fn check(lanes: &Lanes, calls: &[Arc<LaneCall>], priority: Priority) -> Result<(), ScanStartError> {
     for (index, call) in calls.iter().enumerate() {
         let name = call.call_name();
         if call.effect() == Effect::Write {
@@ -135,7 +155,7 @@ fn check(lanes: &Lanes, calls: &[LaneCall], priority: Priority) -> Result<(), Sc
 }
 
 /// Returns twice what may be in flight in the largest lane that the calls use.
-fn default_at_once(lanes: &Lanes, calls: &[LaneCall]) -> usize {
+fn default_at_once(lanes: &Lanes, calls: &[Arc<LaneCall>]) -> usize {
     let of_call = calls.iter().filter_map(|call| lanes.lane(call.lane_name()));
     let in_flight = of_call.map(Lane::max_in_flight).max();
     2 * in_flight.unwrap_or(1)

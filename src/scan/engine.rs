@@ -1,38 +1,20 @@
-//! The engine of a scan: it submits the calls, takes their answers, and records what happened.
-//!
-//! Nothing here waits. The ticket of each call is polled with a waker that takes the answer and then *drives* the scan:
-//! submits calls until as many are under way as may be. So the worker that answered one call submits the next. If the
-//! lane refuses all calls, an alarm in the lane drives the scan later.
-//!
-//! # No wake-up is lost
-//!
-//! - Only one thread drives at a time. Another one leaves a note, under the lock, and the driver looks once more.
-//! - A driver stops only if a call is under way, an alarm is set, or nothing is left to submit. Each of the first two ends
-//!   with somebody driving.
-//! - A ticket is polled once it is where its waker finds it. It is taken out of there before it is cancelled, and polled
-//!   again if that was too late.
-//!
-//! The alarms, calls and wakers of a scan do not keep it alive, so dropping the last handle ends it.
+//! The engine of a scan: what its handles share. It has the controls, and `drive.rs` submits the calls.
 //!
 //! # Locks
 //!
 //! The lock of the engine is taken before those of a lane, and no lane calls it with a lock held. Calls are submitted and
 //! cancelled, wakers woken, and user data dropped without it.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::agenda::{Agenda, Step};
-use super::back_off::Refusal;
-use super::event_log::{EventLog, StateChange};
+use super::event_log::StateChange;
+use super::inner::Inner;
 use super::progress::{Pace, ScanProgress, ScanState};
-use super::readers::TaskWakers;
 use crate::clock::{Clock, TimedCondvar};
-use crate::lane::{CallOptions, LaneError, Ticket};
+use crate::lane::{CallOptions, LaneError};
 use crate::panic::catch_panic;
 use crate::proxy::{Classify, LaneCall, Lanes};
 use crate::session::RenewalListener;
@@ -45,52 +27,24 @@ pub(super) struct Plan<I, R, E> {
 
 type Work<I, R, E> = dyn Fn(&I) -> Result<R, E> + Send + Sync;
 
-/// The answer to a call: its result, or the lane's error in its place.
-type Answer<R, E> = Result<Result<R, E>, LaneError>;
+/// How the calls of a scan are sent.
+pub(super) struct Calls {
+    /// What the lanes have to know of the call of each item.
+    pub(super) of_items: Box<[Arc<LaneCall>]>,
+    pub(super) options: CallOptions,
+    /// How many are queued or in flight at once.
+    pub(super) at_once: usize,
+}
 
 /// One scan.
 pub(super) struct Engine<I, R, E> {
-    me: Weak<Self>,
-    plan: Arc<Plan<I, R, E>>,
-    calls: Box<[LaneCall]>,
-    options: CallOptions,
-    at_once: usize,
-    clock: Clock,
+    pub(super) me: Weak<Self>,
+    pub(super) plan: Arc<Plan<I, R, E>>,
+    pub(super) calls: Calls,
+    pub(super) clock: Clock,
     pub(super) inner: Mutex<Inner<R, E>>,
     /// Notified of each event.
     pub(super) changed: TimedCondvar,
-}
-
-/// The part of a scan that changes.
-pub(super) struct Inner<R, E> {
-    state: ScanState,
-    /// `None` once the scan is over, so that a scan which is kept for its results does not keep the lanes open.
-    lanes: Option<Lanes>,
-    agenda: Agenda,
-    under_way: BTreeMap<usize, UnderWay<R, E>>,
-    driver: Driver,
-    pub(super) log: EventLog<R, E>,
-    pace: Pace,
-    pub(super) tasks: TaskWakers,
-}
-
-/// The call of an item, from its submission to its answer.
-enum UnderWay<R, E> {
-    /// The driver is submitting it.
-    Submitting,
-    /// Queued, in flight, or answered.
-    Submitted(Ticket<R, E>),
-    /// A pause is taking it back.
-    TakingBack,
-}
-
-/// Whether a thread drives the scan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Driver {
-    Idle,
-    Driving,
-    /// It has to look again, because something changed.
-    DrivingAgain,
 }
 
 impl<I, R, E> Engine<I, R, E> {
@@ -98,38 +52,49 @@ impl<I, R, E> Engine<I, R, E> {
         &self.plan.items
     }
 
-    pub(super) fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
     pub(super) fn state(&self) -> ScanState {
         self.inner.lock().state
+    }
+
+    pub(super) fn cancel(&self) {
+        let mut inner = self.inner.lock();
+        if inner.state.is_over() {
+            return;
+        }
+        let ended = inner.end(ScanState::Cancelled, StateChange::Cancelled);
+        self.publish(inner);
+        // Dropping the ticket of a read cancels its call.
+        drop(ended);
     }
 
     pub(super) fn progress(&self) -> ScanProgress {
         let inner = self.inner.lock();
         let (done, failed) = inner.log.counts();
-        let (state, total) = (inner.state, self.calls.len());
-        let positions = inner.under_way.values().filter_map(|call| match call {
-            UnderWay::Submitted(ticket) => ticket.position(),
-            UnderWay::Submitting | UnderWay::TakingBack => None,
-        });
-        let position = positions.min();
+        let (state, total) = (inner.state, self.items().len());
+        let position = inner.position();
         let at_pace = inner.pace.time_for(total - done).unwrap_or_default();
         let to_submit = inner.agenda.len();
         let is_stopped = state != ScanState::Running || inner.agenda.is_held();
-        let last_call = inner.agenda.first().or(inner.under_way.keys().last().copied());
+        let next = inner.agenda.first().or(inner.under_way.keys().last().copied());
         let lanes = inner.lanes.clone().filter(|_| !is_stopped);
         drop(inner);
         let by_lane = lanes.and_then(|lanes| {
-            let call = self.calls.get(last_call?)?;
-            lanes.estimated_wait_of_more(to_submit.max(1), call, &self.options)
+            let call = self.calls.of_items.get(next?)?;
+            lanes.estimated_wait_of_more(to_submit.max(1), call, &self.calls.options)
         });
         let estimated_wait = match state {
             ScanState::Done => Some(Duration::ZERO),
             _ => by_lane.map(|by_lane| by_lane.max(at_pace)),
         };
         ScanProgress { state, done, failed, total, position, estimated_wait }
+    }
+
+    /// Ends the scan if every item has its result. Releases the lock, and publishes the events.
+    pub(super) fn publish_or_finish(&self, mut inner: MutexGuard<'_, Inner<R, E>>) {
+        let is_done = inner.log.is_complete() && !inner.state.is_over();
+        let ended = is_done.then(|| inner.end(ScanState::Done, StateChange::Done));
+        self.publish(inner);
+        drop(ended);
     }
 
     /// Releases the lock, and wakes everything that waits for an event.
@@ -148,32 +113,15 @@ where
     R: Send + Sync + 'static,
     E: From<LaneError> + Classify + Send + Sync + 'static,
 {
-    pub(super) fn new(
-        lanes: Lanes,
-        plan: Plan<I, R, E>,
-        calls: Box<[LaneCall]>,
-        options: CallOptions,
-        at_once: usize,
-    ) -> Arc<Self> {
-        let total = plan.items.len();
+    pub(super) fn new(lanes: Lanes, plan: Plan<I, R, E>, calls: Calls) -> Arc<Self> {
         let clock = lanes.clock().clone();
+        let inner = Inner::new(lanes, plan.items.len(), clock.now());
         Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             plan: Arc::new(plan),
             calls,
-            options,
-            at_once,
             clock,
-            inner: Mutex::new(Inner {
-                state: ScanState::Running,
-                lanes: Some(lanes),
-                agenda: Agenda::new(total),
-                under_way: BTreeMap::new(),
-                driver: Driver::Idle,
-                log: EventLog::new(total),
-                pace: Pace::default(),
-                tasks: TaskWakers::default(),
-            }),
+            inner: Mutex::new(inner),
             changed: TimedCondvar::default(),
         })
     }
@@ -183,307 +131,35 @@ where
         let session = self.inner.lock().lanes.as_ref().map(|lanes| lanes.session().clone());
         let listener: Weak<dyn RenewalListener> = Weak::<Self>::clone(&self.me);
         session.iter().for_each(|session| session.add_listener(Weak::clone(&listener)));
-        self.finish_if_complete(self.inner.lock());
+        self.publish_or_finish(self.inner.lock());
         self.drive();
     }
 
     pub(super) fn pause(&self) {
-        let submitted: Vec<_> = {
-            let mut inner = self.inner.lock();
-            if inner.state != ScanState::Running {
-                return;
-            }
-            inner.state = ScanState::Paused;
-            inner.pace.clear();
-            inner.log.push_state_change(StateChange::Paused);
-            let under_way = inner.under_way.iter_mut();
-            let submitted = under_way.filter_map(|(item, call)| {
-                match std::mem::replace(call, UnderWay::TakingBack) {
-                    UnderWay::Submitted(ticket) => Some((*item, ticket)),
-                    // The driver finds the scan paused.
-                    other => {
-                        *call = other;
-                        None
-                    }
-                }
-            });
-            let submitted = submitted.collect();
-            self.publish(inner);
-            submitted
-        };
+        let mut inner = self.inner.lock();
+        if inner.state != ScanState::Running {
+            return;
+        }
+        inner.state = ScanState::Paused;
+        inner.log.push_state_change(StateChange::Paused);
+        let tickets = inner.take_tickets();
+        self.publish(inner);
         // The latest calls first: the earlier ones may be sent meanwhile.
-        submitted.into_iter().rev().for_each(|(item, ticket)| self.take_back(item, ticket));
+        tickets.into_iter().rev().for_each(|(item, ticket)| self.take_back(item, ticket));
         // The scan may have been resumed meanwhile.
         self.drive();
     }
 
     pub(super) fn resume(&self) {
-        {
-            let mut inner = self.inner.lock();
-            if inner.state != ScanState::Paused {
-                return;
-            }
-            inner.state = ScanState::Running;
-            inner.agenda.release();
-            inner.log.push_state_change(StateChange::Resumed);
-            self.publish(inner);
-        }
-        self.drive();
-    }
-
-    pub(super) fn cancel(&self) {
         let mut inner = self.inner.lock();
-        if inner.state.is_over() {
+        if inner.state != ScanState::Paused {
             return;
         }
-        inner.state = ScanState::Cancelled;
-        inner.log.push_state_change(StateChange::Cancelled);
-        let (under_way, lanes) = (std::mem::take(&mut inner.under_way), inner.lanes.take());
+        inner.state = ScanState::Running;
+        inner.log.push_state_change(StateChange::Resumed);
+        inner.pace = Pace::new(self.clock.now());
+        inner.agenda.release();
         self.publish(inner);
-        // Dropping the ticket of a read cancels its call.
-        drop(under_way);
-        drop(lanes);
-    }
-
-    /// Submits calls until as many are under way as may be, unless another thread does.
-    fn drive(&self) {
-        if self.inner.lock().begin_driving() {
-            // Not with a reference to the scan: it ends if its last handle is dropped meanwhile.
-            Self::drive_on(&self.me);
-        }
-    }
-
-    fn drive_on(me: &Weak<Self>) {
-        while let Some(engine) = me.upgrade() {
-            let (step, lanes) = {
-                let mut inner = engine.inner.lock();
-                let step = inner.step(engine.at_once);
-                if step == Step::Wait && inner.end_driving() {
-                    return;
-                }
-                (step, inner.lanes.clone())
-            };
-            match (step, lanes) {
-                (Step::Submit(item), Some(lanes)) => engine.submit(item, &lanes),
-                (Step::SetAlarm { next, delay }, Some(lanes)) => {
-                    engine.set_alarm(next, delay, &lanes);
-                }
-                // Something changed, or the scan is over.
-                (Step::Wait, _) | (_, None) => {}
-            }
-        }
-    }
-
-    fn submit(&self, item: usize, lanes: &Lanes) {
-        let Some(call) = self.calls.get(item) else { return };
-        let plan = Arc::clone(&self.plan);
-        let ticket = lanes.submit(call, &self.options, move || (plan.work)(&plan.items[item]));
-        let mut inner = self.inner.lock();
-        match inner.state {
-            ScanState::Running => {
-                let answer = inner.keep(item, ticket, &self.me);
-                drop(inner);
-                self.take_answer(item, answer);
-            }
-            ScanState::Paused => {
-                inner.under_way.insert(item, UnderWay::TakingBack);
-                drop(inner);
-                self.take_back(item, ticket);
-            }
-            ScanState::Done | ScanState::Cancelled => {
-                drop(inner);
-                drop(ticket);
-            }
-        }
-    }
-
-    /// Takes a call back that is not sent yet. If it was sent, its answer will come.
-    fn take_back(&self, item: usize, ticket: Ticket<R, E>) {
-        if ticket.take_back() {
-            let mut inner = self.inner.lock();
-            if inner.under_way.remove(&item).is_some() {
-                inner.agenda.give_back(item);
-            }
-            return;
-        }
-        let mut inner = self.inner.lock();
-        if inner.under_way.contains_key(&item) {
-            let answer = inner.keep(item, ticket, &self.me);
-            drop(inner);
-            self.take_answer(item, answer);
-        }
-    }
-
-    /// Takes the answer to a call, if it is there.
-    fn on_wake(&self, item: usize) {
-        let answer = self.inner.lock().poll(item, &self.me);
-        self.take_answer(item, answer);
-        self.drive();
-    }
-
-    fn take_answer(&self, item: usize, answer: Poll<Answer<R, E>>) {
-        let Poll::Ready(answer) = answer else { return };
-        let refusal = answer.as_ref().err().and_then(|error| Refusal::of(&error.kind));
-        if let Some(refusal) = refusal {
-            // Tickets are dropped without the lock.
-            let mut inner = self.inner.lock();
-            let ticket = inner.under_way.remove(&item);
-            if ticket.is_some() {
-                inner.agenda.refuse(item, refusal);
-            }
-            drop(inner);
-            drop(ticket);
-            return;
-        }
-        let result = match answer {
-            Ok(result) => Some(result),
-            // The conversion is the user's code.
-            Err(error) => catch_panic(|| E::from(error)).ok().map(Err),
-        };
-        let result = result.map(Arc::new);
-        let now = self.clock.now();
-        let mut inner = self.inner.lock();
-        let ticket = inner.under_way.remove(&item);
-        if ticket.is_none() {
-            // The scan was cancelled. The result is dropped without the lock.
-            drop(inner);
-            return;
-        }
-        inner.agenda.on_answer();
-        inner.pace.note_answer(now);
-        inner.log.push_result(item, result);
-        self.finish_if_complete(inner);
-        drop(ticket);
-    }
-
-    /// Ends the scan if every item has its result, and publishes the events.
-    fn finish_if_complete(&self, mut inner: MutexGuard<'_, Inner<R, E>>) {
-        let is_done = inner.log.is_complete() && !inner.state.is_over();
-        let mut lanes = None;
-        if is_done {
-            inner.state = ScanState::Done;
-            inner.log.push_state_change(StateChange::Done);
-            lanes = inner.lanes.take();
-        }
-        self.publish(inner);
-        drop(lanes);
-    }
-
-    fn set_alarm(&self, next: usize, delay: Duration, lanes: &Lanes) {
-        let lane = self.calls.get(next).and_then(|call| lanes.lane(call.lane_name()));
-        if let Some(lane) = lane {
-            let waker = Waker::from(Arc::new(AlarmWaker(Weak::clone(&self.me))));
-            lane.core().set_alarm(self.clock.now() + delay, waker);
-        }
-    }
-
-    fn on_alarm(&self) {
-        self.inner.lock().agenda.on_alarm();
-        self.drive();
-    }
-}
-
-impl<R, E> Inner<R, E> {
-    /// Returns whether a reader that has the events up to `seq` need not wait.
-    pub(super) fn is_ready(&self, seq: u64) -> bool {
-        self.state.is_over() || self.log.has_after(seq)
-    }
-
-    /// Makes the present thread the driver, if there is none.
-    fn begin_driving(&mut self) -> bool {
-        let is_idle = self.driver == Driver::Idle;
-        self.driver = if is_idle { Driver::Driving } else { Driver::DrivingAgain };
-        is_idle
-    }
-
-    /// Ends the driving, unless something changed meanwhile. Returns whether it ended.
-    fn end_driving(&mut self) -> bool {
-        let ends = self.driver != Driver::DrivingAgain;
-        self.driver = if ends { Driver::Idle } else { Driver::Driving };
-        ends
-    }
-
-    fn step(&mut self, at_once: usize) -> Step {
-        if self.state != ScanState::Running {
-            return Step::Wait;
-        }
-        let step = self.agenda.step(self.under_way.len(), at_once);
-        if let Step::Submit(item) = step {
-            self.under_way.insert(item, UnderWay::Submitting);
-        }
-        step
-    }
-
-    /// Keeps the ticket of a call, and returns its answer if it is there.
-    fn keep<I>(
-        &mut self,
-        item: usize,
-        ticket: Ticket<R, E>,
-        engine: &Weak<Engine<I, R, E>>,
-    ) -> Poll<Answer<R, E>>
-    where
-        CallWaker<I, R, E>: Wake + Send + Sync + 'static,
-    {
-        self.under_way.insert(item, UnderWay::Submitted(ticket));
-        self.poll(item, engine)
-    }
-
-    /// Returns the answer to a call if it is there, or else leaves a waker with it.
-    fn poll<I>(&mut self, item: usize, engine: &Weak<Engine<I, R, E>>) -> Poll<Answer<R, E>>
-    where
-        CallWaker<I, R, E>: Wake + Send + Sync + 'static,
-    {
-        let Some(UnderWay::Submitted(ticket)) = self.under_way.get_mut(&item) else {
-            return Poll::Pending;
-        };
-        let waker = Waker::from(Arc::new(CallWaker { engine: Weak::clone(engine), item }));
-        ticket.poll_answer(&waker)
-    }
-}
-
-/// Wakes the scan when a call is answered.
-struct CallWaker<I, R, E> {
-    engine: Weak<Engine<I, R, E>>,
-    item: usize,
-}
-
-impl<I, R, E> Wake for CallWaker<I, R, E>
-where
-    I: Send + Sync + 'static,
-    R: Send + Sync + 'static,
-    E: From<LaneError> + Classify + Send + Sync + 'static,
-{
-    fn wake(self: Arc<Self>) {
-        if let Some(engine) = self.engine.upgrade() {
-            engine.on_wake(self.item);
-        }
-    }
-}
-
-/// Wakes the scan when its alarm rings.
-struct AlarmWaker<I, R, E>(Weak<Engine<I, R, E>>);
-
-impl<I, R, E> Wake for AlarmWaker<I, R, E>
-where
-    I: Send + Sync + 'static,
-    R: Send + Sync + 'static,
-    E: From<LaneError> + Classify + Send + Sync + 'static,
-{
-    fn wake(self: Arc<Self>) {
-        if let Some(engine) = self.0.upgrade() {
-            engine.on_alarm();
-        }
-    }
-}
-
-impl<I, R, E> RenewalListener for Engine<I, R, E>
-where
-    I: Send + Sync + 'static,
-    R: Send + Sync + 'static,
-    E: From<LaneError> + Classify + Send + Sync + 'static,
-{
-    fn on_session_valid(&self) {
-        self.inner.lock().agenda.release();
         self.drive();
     }
 }

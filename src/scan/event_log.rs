@@ -52,10 +52,16 @@ pub(super) struct EventLog<R, E> {
     failed: usize,
     last_seq: u64,
     /// By sequence number.
-    results: Vec<(u64, usize, Arc<Result<R, E>>)>,
+    results: Vec<LoggedResult<R, E>>,
     /// The sequence number of the latest progress.
     progress: Option<u64>,
     state_change: Option<(u64, StateChange)>,
+}
+
+struct LoggedResult<R, E> {
+    seq: u64,
+    index: usize,
+    result: Arc<Result<R, E>>,
 }
 
 /// An event that has no data.
@@ -97,7 +103,7 @@ impl<R, E> EventLog<R, E> {
         self.failed += usize::from(result.as_ref().is_none_or(|result| result.is_err()));
         if let Some(result) = result {
             let seq = self.next_seq();
-            self.results.push((seq, index, result));
+            self.results.push(LoggedResult { seq, index, result });
         }
         self.progress = Some(self.next_seq());
     }
@@ -118,10 +124,11 @@ impl<R, E> EventLog<R, E> {
 
     /// Returns the events after `seq`.
     pub(super) fn after(&self, seq: u64) -> Vec<ScanEvent<R, E>> {
-        let first = self.results.partition_point(|(at, ..)| *at <= seq);
-        let results = self.results[first..].iter().map(|(at, index, result)| ScanEvent {
-            seq: *at,
-            kind: ScanEventKind::Result { index: *index, result: Arc::clone(result) },
+        let first = self.results.partition_point(|logged| logged.seq <= seq);
+        let results = self.results.iter().skip(first).map(|logged| {
+            let LoggedResult { seq, index, result } = logged;
+            let kind = ScanEventKind::Result { index: *index, result: Arc::clone(result) };
+            ScanEvent { seq: *seq, kind }
         });
         let Self { done, failed, total, .. } = *self;
         let progress = self
@@ -131,7 +138,7 @@ impl<R, E> EventLog<R, E> {
             self.state_change.map(|(at, change)| ScanEvent { seq: at, kind: change.into() });
         let others = progress.into_iter().chain(state_change).filter(|event| event.seq > seq);
         let mut events: Vec<_> = results.chain(others).collect();
-        events.sort_unstable_by_key(|event| event.seq);
+        events.sort_by_key(|event| event.seq);
         events
     }
 }

@@ -1,6 +1,5 @@
 //! How far a scan is, and the estimate of when it is done.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -58,38 +57,37 @@ pub struct ScanProgress {
     /// How many calls go before the next call of the scan in the queue of its lane. `None` if none of its calls is queued,
     /// or if they wait for another attempt or an open breaker.
     pub position: Option<usize>,
-    /// The estimated time until all items have their results: what the lane's quota permits, or what the latest answers
-    /// took if that is longer. `None` if it is not known: the scan is not running, or the lane refuses its calls for now.
-    /// Zero for a scan that is done.
+    /// The estimated time until all items have their results: as the quota and the queue of the lane permit, or at the pace
+    /// so far if that takes longer. `None` if it is not known: the scan or its lane is paused, the session is expired, or the
+    /// lane refuses the calls for now. Zero for a scan that is done.
     pub estimated_wait: Option<Duration>,
 }
 
-/// The times of the latest answers.
-#[derive(Debug, Default)]
-pub(super) struct Pace(VecDeque<Moment>);
-
-/// How many answers the pace is measured over. More would be slow to show a change, fewer would show single bursts.
-const MEASURED: usize = 32;
+/// How fast answers came since the scan was started, resumed, or took up again what the lane had refused.
+///
+/// A quota lets calls through in bursts. So the pace is measured over all of that time, and not over the latest answers:
+/// a few bursts more or less would change it.
+#[derive(Debug)]
+pub(super) struct Pace {
+    since: Moment,
+    until: Moment,
+    answers: u32,
+}
 
 impl Pace {
+    pub(super) fn new(now: Moment) -> Self {
+        Self { since: now, until: now, answers: 0 }
+    }
+
     pub(super) fn note_answer(&mut self, now: Moment) {
-        if self.0.len() == MEASURED {
-            self.0.pop_front();
-        }
-        self.0.push_back(now);
+        self.until = now;
+        self.answers = self.answers.saturating_add(1);
     }
 
-    /// Forgets the times, because the scan was paused in between.
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// Returns how long this many more answers take at the present pace. `None` before the second answer.
+    /// Returns how long this many more answers take at this pace. `None` before the first answer.
     pub(super) fn time_for(&self, answers: usize) -> Option<Duration> {
-        let (first, last) = (self.0.front()?, self.0.back()?);
-        let gaps = u32::try_from(self.0.len() - 1).ok().filter(|gaps| *gaps > 0)?;
-        let answers = u32::try_from(answers).unwrap_or(u32::MAX);
-        Some((last.since(*first) / gaps).saturating_mul(answers))
+        let for_one = self.until.since(self.since).checked_div(self.answers)?;
+        Some(for_one.saturating_mul(u32::try_from(answers).unwrap_or(u32::MAX)))
     }
 }
 
@@ -98,18 +96,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pace_is_that_of_the_latest_answers() {
-        let mut pace = Pace::default();
+    fn the_pace_is_the_mean_since_the_beginning() {
         let at = |seconds| Moment::ORIGIN + Duration::from_secs(seconds);
-        pace.note_answer(at(1));
+        let mut pace = Pace::new(at(1));
         assert_eq!(pace.time_for(10), None);
         pace.note_answer(at(3));
         assert_eq!(pace.time_for(10), Some(Duration::from_secs(20)));
-        // Answers that came too long ago do not count any more.
-        (4..40).for_each(|second| pace.note_answer(at(second)));
-        assert_eq!(pace.time_for(10), Some(Duration::from_secs(10)));
+        // A burst.
+        (0..9).for_each(|_| pace.note_answer(at(6)));
+        assert_eq!(pace.time_for(10), Some(Duration::from_secs(5)));
         assert_eq!(pace.time_for(0), Some(Duration::ZERO));
-        pace.clear();
-        assert_eq!(pace.time_for(10), None);
     }
 }

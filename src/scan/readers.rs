@@ -38,7 +38,7 @@ impl<I, R, E> Engine<I, R, E> {
     /// Waits until there are events after `seq`, the scan is over, or `deadline` is reached. Returns the events.
     pub(super) fn wait_after(&self, seq: u64, deadline: Option<Moment>) -> Vec<ScanEvent<R, E>> {
         let mut inner = self.inner.lock();
-        self.changed.wait_while(&mut inner, self.clock(), deadline, |inner| !inner.is_ready(seq));
+        self.changed.wait_while(&mut inner, &self.clock, deadline, |inner| !inner.is_ready(seq));
         inner.log.after(seq)
     }
 }

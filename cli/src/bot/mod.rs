@@ -27,8 +27,8 @@ mod meter;
 mod orders;
 mod report;
 mod screen;
-mod strategy;
-mod tap;
+pub mod strategy;
+pub mod tap;
 mod target;
 
 use std::process::ExitCode;

@@ -115,9 +115,10 @@ pub struct Kept {
 #[serde(default)]
 pub struct Orders {
     pub placed: u64,
-    pub found: u64,
+    pub rejected: u64,
     pub absent: u64,
     pub unknown: u64,
+    pub found_late: u64,
     pub pending: u64,
 }
 

@@ -62,8 +62,13 @@ fn account_lines(account: &Account, lines: &mut Vec<String>) {
     }
     if let Some(orders) = &account.orders {
         lines.push(format!(
-            "orders {name}: {} placed, {} found, {} absent, {} unknown, {} pending",
-            orders.placed, orders.found, orders.absent, orders.unknown, orders.pending
+            "orders {name}: {} placed, {} rejected, {} absent, {} unknown, {} found late, {} pending",
+            orders.placed,
+            orders.rejected,
+            orders.absent,
+            orders.unknown,
+            orders.found_late,
+            orders.pending
         ));
     }
     if let Some(quotes) = &account.quotes {
@@ -131,7 +136,7 @@ mod tests {
             "lane main/quote: paused for 12 s, breaker open",
             "lane main/historical: 1 of 3 used in 3/s, cut, resets in 0.6 s",
             "budget main/orders: 81 of 400 used in 400/min, resets in 52 s",
-            "orders main: 80 placed, 1 found, 0 absent, 0 unknown, 0 pending",
+            "orders main: 80 placed, 2 rejected, 0 absent, 0 unknown, 1 found late, 0 pending",
             "client alpha (gold): 2 waiting, 120 requests, 40 from the cache, 0 refused",
             "scan s1: running, 9 of 50 done, 1 failed, 13 s left",
         ] {

@@ -2,19 +2,17 @@
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::kite::SecretString;
-use memchr::memmem;
 use parking_lot::RwLock;
 use secrecy::ExposeSecret;
 
+use crate::upstream::{Answer, AnswerBody, Redactor};
+
 /// How many replaced secrets are still removed from answers.
 const MAX_PREVIOUS: usize = 8;
-
-/// The longest answer that is searched for secrets. A secret that is echoed is in an error, which is short.
-const MAX_SEARCHED: usize = 64 * 1024;
 
 /// A secret that is shorter than this would be found in innocent answers.
 const MIN_SECRET: usize = 8;
@@ -112,23 +110,29 @@ impl Credentials {
         self.state.read().secrets.clone()
     }
 
-    /// Overwrites the secrets in an answer, should the upstream have echoed them.
-    pub(crate) fn redact(&self, body: Bytes) -> Bytes {
-        if body.len() > MAX_SEARCHED {
-            return body;
+    /// Overwrites the secrets in an answer, should the upstream have echoed them. So whatever is made of the answer, such
+    /// as an error, a notice or an entry of a cache, has none.
+    pub(crate) fn redact(&self, mut answer: Answer) -> Answer {
+        let secrets = self.secrets().into_iter();
+        let secrets = secrets.filter(|secret| secret.expose_secret().len() >= MIN_SECRET).collect();
+        let redactor = Redactor::new(secrets);
+        for value in answer.headers.values_mut() {
+            let bytes = Bytes::copy_from_slice(value.as_bytes());
+            let clean = redactor.overwrite(bytes.clone());
+            if clean != bytes {
+                // Asterisks are allowed in every header.
+                *value =
+                    HeaderValue::from_maybe_shared(clean).unwrap_or(HeaderValue::from_static(""));
+            }
         }
-        let state = self.state.read();
-        let secrets = state.secrets.iter().map(|secret| secret.expose_secret().as_bytes());
-        secrets.filter(|secret| secret.len() >= MIN_SECRET).fold(body, |body, secret| {
-            if memmem::find(&body, secret).is_none() {
-                return body;
+        answer.body = match answer.body {
+            AnswerBody::Whole(bytes) => AnswerBody::Whole(redactor.overwrite(bytes)),
+            AnswerBody::Rest(mut rest) => {
+                rest.redact(redactor);
+                AnswerBody::Rest(rest)
             }
-            let mut clean = BytesMut::from(&body[..]);
-            while let Some(at) = memmem::find(&clean, secret) {
-                clean[at..at + secret.len()].fill(b'*');
-            }
-            clean.freeze()
-        })
+        };
+        answer
     }
 }
 
@@ -140,6 +144,8 @@ impl fmt::Debug for Credentials {
 
 #[cfg(test)]
 mod tests {
+    use hyper::StatusCode;
+
     use super::*;
 
     #[test]
@@ -154,10 +160,17 @@ mod tests {
         credentials.replace(&"the-second-token".into()).unwrap();
         credentials.apply(&mut headers);
         assert_eq!(headers[AUTHORIZATION], "token key:the-second-token");
-        let answer =
-            Bytes::from_static(b"no session the-second-token, the-first-token; the-second-token");
+        let body = b"no session the-second-token, the-first-token; the-second-token";
+        let mut answer = Answer {
+            status: StatusCode::OK,
+            headers: HeaderMap::new(),
+            body: AnswerBody::Whole(Bytes::from_static(body)),
+        };
+        answer.headers.insert("x-request", HeaderValue::from_static("token key:the-second-token"));
         let clean = credentials.redact(answer);
-        assert_eq!(clean, "no session ****************, ***************; ****************");
+        let expected = "no session ****************, ***************; ****************";
+        assert_eq!(clean.whole().unwrap(), expected);
+        assert_eq!(clean.headers["x-request"], "token key:****************");
     }
 
     #[test]

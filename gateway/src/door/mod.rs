@@ -1,10 +1,12 @@
 //! The door: accepts connections and reads requests, within limits.
 //!
-//! - `stream.rs` is a connection that gives up on a client that does not read, and reports what has been written.
+//! - `stream.rs` is a connection that gives up on a client that is too slow, and reports what has been written.
+//! - `malformed.rs` answers requests that cannot be read.
 //! - `request.rs` checks that a request is one for a gateway: for a path, to a host that is its own.
 //! - `serve.rs` serves one connection. Each request is handled in a task of its own, which goes on if the client hangs
 //!   up.
 
+mod malformed;
 pub(crate) mod request;
 mod serve;
 mod stream;
@@ -14,6 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::select;
 use tokio::sync::Semaphore;
 
 pub(crate) use request::ClientRequest;
@@ -24,7 +27,7 @@ use crate::shared::Shared;
 /// How long the door waits after a connection could not be accepted: most likely no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// Accepts connections until the task is dropped.
+/// Accepts connections until the gateway closes.
 ///
 /// A connection beyond the limit is closed at once. If it waited, clients that send half a request could keep all
 /// others out.
@@ -32,7 +35,11 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let limit = shared.door.max_connections.min(Semaphore::MAX_PERMITS);
     let permits = Arc::new(Semaphore::new(limit));
     loop {
-        match listener.accept().await {
+        let accepted = select! {
+            accepted = listener.accept() => accepted,
+            () = shared.closing() => return,
+        };
+        match accepted {
             Ok((stream, peer)) => {
                 if let Ok(permit) = permits.clone().try_acquire_owned() {
                     let shared = Arc::clone(&shared);

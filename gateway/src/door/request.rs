@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
@@ -65,7 +65,8 @@ pub(crate) fn check_target(parts: &Parts, hosts: &[String]) -> Result<(), Refusa
             "the gateway passes no WebSocket on: connect the ticker to the broker itself",
         ));
     }
-    // A length and chunks: two servers may see two different requests.
+    // A length and chunks: two servers may see two different requests. Newer versions of hyper read the chunks, drop the
+    // length, and end the connection after the answer. Older ones leave both here.
     if parts.headers.contains_key(header::TRANSFER_ENCODING)
         && parts.headers.contains_key(header::CONTENT_LENGTH)
     {
@@ -110,7 +111,8 @@ fn is_own_host(host: &str, hosts: &[String]) -> bool {
 
 /// Checks that a request was not made by the page of another site. Browsers say where a request comes from.
 pub(crate) fn check_origin(headers: &HeaderMap, hosts: &[String]) -> Result<(), Refusal> {
-    let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    // A value that cannot be read is none of this gateway's names.
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("null"));
     let is_foreign = match text("origin") {
         Some("null") => true,
         Some(origin) => {
@@ -134,12 +136,17 @@ pub(crate) async fn read_body(
     max_body: usize,
     limit: Duration,
 ) -> Result<Bytes, Refusal> {
+    let too_long = || {
+        let message = format!("the body is longer than {max_body} bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message).closing()
+    };
+    // By the length that its head states, before any of it is here.
+    if usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX) > max_body {
+        return Err(too_long());
+    }
     match timeout(limit, Limited::new(body, max_body).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("the body is longer than {max_body} bytes");
-            Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, message).closing())
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_long()),
         Ok(Err(_)) => Err(Refusal::bad_request("the body is incomplete").closing()),
         Err(_) => {
             let message = "the body did not come in time";

@@ -1,19 +1,27 @@
-//! Serves one connection: reads requests one after the other, and writes their answers.
+//! Serves one connection: reads requests one after the other, and writes their answers. When the gateway ends, the
+//! answer that is being written is the last.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
-use hyper::body::Incoming;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lanekeeper::Effect;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::select;
 
-use super::stream::{AfterFlush, ClientStream};
-use crate::body::ReplyBody;
+use super::malformed;
+use super::stream::{AfterFlush, ClientStream, Phase};
+use crate::body::{CutBody, ReplyBody};
 use crate::call::HangUp;
 use crate::handler;
 use crate::refusal::Refusal;
@@ -27,16 +35,35 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shar
     // A small answer must not wait for the next packet. The gateway works without the option too.
     let _ = stream.set_nodelay(true);
     let after_flush = AfterFlush::default();
-    let stream = ClientStream::new(stream, shared.door.write_timeout, after_flush.clone());
-    let service = service_fn(|request| answer(request, peer, shared, &after_flush));
-    // The timer of the head runs while the connection is idle too.
-    let connection = http1::Builder::new()
+    let phase = Phase::default();
+    let stream = ClientStream::new(stream, &shared.door, phase.clone(), after_flush.clone());
+    let service = service_fn(async |request| {
+        phase.next();
+        let response = answer(request, peer, shared, &after_flush).await;
+        phase.next();
+        Ok::<_, Infallible>(response)
+    });
+    // hyper's timer of the head runs while the connection is idle too. The stream limits a head that has begun.
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.door.idle_timeout)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
-    if let Err(error) = connection.await {
+    let ended = select! {
+        ended = &mut connection => ended,
+        () = shared.closing() => {
+            Pin::new(&mut connection).graceful_shutdown();
+            (&mut connection).await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%peer, "a connection ended: {}", crate::net::describe(&error));
+        let mut stream = connection.into_parts().io.into_inner();
+        if stream.is_head_late() {
+            // The client may have left.
+            let _ = stream.write_all(&malformed::late_head()).await;
+            let _ = stream.shutdown().await;
+        }
     }
 }
 
@@ -46,23 +73,23 @@ async fn answer(
     peer: SocketAddr,
     shared: &Arc<Shared>,
     after_flush: &AfterFlush,
-) -> Result<Response<ReplyBody>, Infallible> {
+) -> Response<CountedBody> {
     let (_here, client) = HangUp::new();
     let (shared, after_flush) = (Arc::clone(shared), after_flush.clone());
     let task = tokio::spawn(async move {
-        let _in_progress = InProgress::new(&shared);
-        handler::handle(request, peer, &shared, &after_flush, client).await
+        let in_progress = InProgress::new(&shared);
+        let response = handler::handle(request, peer, &shared, &after_flush, client).await;
+        response.map(|body| CountedBody::new(body, in_progress))
     });
-    Ok(task.await.unwrap_or_else(|error| {
+    task.await.unwrap_or_else(|error| {
         tracing::error!("a request was not handled: {error}");
         // It may have been sent before the fault.
-        let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed");
-        let sent = lanekeeper::Sent::Unknown;
-        Refusal { sent, ..refusal }.to_response()
-    }))
+        let response = Refusal::unknown(Effect::Write, "the gateway failed").to_response();
+        response.map(|body| CountedBody { body, _in_progress: None })
+    })
 }
 
-/// Counts a request while it is handled.
+/// Counts a request until the connection has taken its answer.
 struct InProgress(Arc<Shared>);
 
 impl InProgress {
@@ -76,6 +103,39 @@ impl InProgress {
 impl Drop for InProgress {
     fn drop(&mut self) {
         self.0.counts.in_progress.fetch_sub(1, Ordering::Relaxed);
-        self.0.counts.idle.notify_waiters();
+    }
+}
+
+/// A body whose request is in progress until all of it has been taken.
+struct CountedBody {
+    body: ReplyBody,
+    _in_progress: Option<InProgress>,
+}
+
+impl CountedBody {
+    fn new(body: ReplyBody, in_progress: InProgress) -> Self {
+        // A stream of events has no end of its own, so a drain does not wait for it.
+        let in_progress = Some(in_progress).filter(|_| !matches!(body, ReplyBody::Events(_)));
+        Self { body, _in_progress: in_progress }
+    }
+}
+
+impl Body for CountedBody {
+    type Data = Bytes;
+    type Error = CutBody;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutBody>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -1,17 +1,26 @@
-//! A client's connection with a limit on how long a write may be blocked, and with a report of what has been written.
+//! A client's connection: with limits on how long a head may take and how long a write may be blocked, and with a report
+//! of what has been written.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::malformed;
+use crate::config::DoorConfig;
 use crate::orders::Told;
+
+/// How long a connection that the gateway ends is read on. If it were closed while the client still sends, the client's
+/// system would drop the answer that says why.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// What is to be done once all that was written so far has left this process.
 #[derive(Clone, Default)]
@@ -29,18 +38,97 @@ impl AfterFlush {
     }
 }
 
-/// A stream whose writes fail once the client has read nothing for `write_timeout`.
+/// Whether a connection is between two requests. The number is even then, and grows with each.
+#[derive(Clone, Default)]
+pub(super) struct Phase(Arc<AtomicUsize>);
+
+impl Phase {
+    /// The head of a request is here, or its answer is.
+    pub(super) fn next(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the number of the phase, if a head is what comes next.
+    fn before_head(&self) -> Option<usize> {
+        let number = self.0.load(Ordering::Relaxed);
+        (number % 2 == 0).then_some(number)
+    }
+}
+
+/// A head of which a part is here.
+struct BegunHead {
+    phase: usize,
+    limit: Pin<Box<Sleep>>,
+}
+
+/// A stream whose reads fail once a head takes longer than `read_timeout`, and its writes once the client has read
+/// nothing for `write_timeout`.
 pub(super) struct ClientStream {
     stream: TcpStream,
+    read_timeout: Duration,
     write_timeout: Duration,
+    phase: Phase,
+    head: Option<BegunHead>,
+    is_head_late: bool,
     /// Runs while a write is blocked.
     stall: Option<Pin<Box<Sleep>>>,
+    /// What is written in place of hyper's own answer.
+    in_place: Option<Bytes>,
+    linger: Option<Pin<Box<Sleep>>>,
     after_flush: AfterFlush,
 }
 
 impl ClientStream {
-    pub(super) fn new(stream: TcpStream, write_timeout: Duration, after_flush: AfterFlush) -> Self {
-        Self { stream, write_timeout, stall: None, after_flush }
+    pub(super) fn new(
+        stream: TcpStream,
+        door: &DoorConfig,
+        phase: Phase,
+        after_flush: AfterFlush,
+    ) -> Self {
+        Self {
+            stream,
+            read_timeout: door.read_timeout,
+            write_timeout: door.write_timeout,
+            phase,
+            head: None,
+            is_head_late: false,
+            stall: None,
+            in_place: None,
+            linger: None,
+            after_flush,
+        }
+    }
+
+    /// Returns whether it ended because a head took too long, and the client can be told.
+    pub(super) fn is_head_late(&self) -> bool {
+        self.is_head_late && self.stall.is_none()
+    }
+
+    /// Returns the result of a read of `count` bytes, or `TimedOut` if a head has taken too long.
+    fn check_head(
+        &mut self,
+        context: &mut Context<'_>,
+        read: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let Some(phase) = self.phase.before_head() else {
+            self.head = None;
+            return read;
+        };
+        self.head = self.head.take().filter(|head| head.phase == phase);
+        match read {
+            Poll::Ready(Ok(count)) if count > 0 && self.head.is_none() => {
+                let limit = Box::pin(sleep(self.read_timeout));
+                self.head = Some(BegunHead { phase, limit });
+                read
+            }
+            Poll::Pending => {
+                let Some(head) = &mut self.head else { return Poll::Pending };
+                ready!(head.limit.as_mut().poll(context));
+                self.is_head_late = true;
+                Poll::Ready(Err(ErrorKind::TimedOut.into()))
+            }
+            read => read,
+        }
     }
 
     /// Returns the result of a write, or `TimedOut` if writes have been blocked for too long.
@@ -65,7 +153,10 @@ impl AsyncRead for ClientStream {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        let read = read.map_ok(|()| into.filled().len() - before);
+        self.check_head(context, read).map_ok(drop)
     }
 }
 
@@ -75,6 +166,22 @@ impl AsyncWrite for ClientStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.in_place.is_none() {
+            self.in_place = malformed::in_place_of(bytes);
+        }
+        while let Some(left) = self.in_place.take() {
+            if left.is_empty() {
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            let written = Pin::new(&mut self.stream).poll_write(context, &left);
+            let written = self.check_stall(context, written);
+            let mut left = left;
+            if let Poll::Ready(Ok(count)) = written {
+                left.advance(count);
+            }
+            self.in_place = Some(left);
+            ready!(written)?;
+        }
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.check_stall(context, written)
     }
@@ -84,6 +191,9 @@ impl AsyncWrite for ClientStream {
         context: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [only] = bytes {
+            return self.poll_write(context, only);
+        }
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
         self.check_stall(context, written)
     }
@@ -102,6 +212,21 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        }
+        let this = &mut *self;
+        let linger = this.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        if linger.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut space = [0; 4096];
+        loop {
+            let mut into = ReadBuf::new(&mut space);
+            let read = ready!(Pin::new(&mut this.stream).poll_read(context, &mut into));
+            if read.is_err() || into.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! A reader that is too slow misses snapshots, of which the latest is all that matters. It misses no notice that is still
 //! kept: `Last-Event-ID` says which was its last.
+//!
+//! A stream ends when the configuration is read again, since its reader's key may be gone. A reader that still may read
+//! comes back and misses nothing. All streams end with the gateway, after a drain.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +21,7 @@ use super::secure;
 use crate::body::ReplyBody;
 use crate::door::ClientRequest;
 use crate::refusal::Refusal;
-use crate::shared::Shared;
+use crate::shared::{Settings, Shared};
 
 /// How many streams may be open. Each costs a snapshot a second.
 const MAX_STREAMS: u64 = 64;
@@ -52,13 +55,17 @@ pub(super) fn last_event_id(request: &ClientRequest) -> u64 {
     request.header("last-event-id").and_then(|id| id.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Counts a stream while it is open.
-pub(super) struct OpenStream(Arc<Shared>);
+/// Counts a stream while it is open, and knows when it is to end.
+pub(super) struct OpenStream {
+    shared: Arc<Shared>,
+    /// Those by which its reader may read.
+    settings: Arc<Settings>,
+}
 
 impl OpenStream {
-    pub(super) fn begin(shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    pub(super) fn begin(shared: &Arc<Shared>, settings: &Arc<Settings>) -> Result<Self, Refusal> {
         let open = shared.counts.streams.fetch_add(1, Ordering::Relaxed);
-        let stream = Self(Arc::clone(shared));
+        let stream = Self { shared: Arc::clone(shared), settings: Arc::clone(settings) };
         match open < MAX_STREAMS {
             true => Ok(stream),
             false => Err(Refusal::new(
@@ -67,26 +74,37 @@ impl OpenStream {
             )),
         }
     }
+
+    /// Waits until the stream is to end.
+    pub(super) async fn ended(&self) {
+        select! {
+            () = self.shared.closing() => {}
+            () = self.shared.replaced(&self.settings) => {}
+        }
+    }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.counts.streams.fetch_sub(1, Ordering::Relaxed);
+        self.shared.counts.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// `GET /events`.
 pub(super) fn stream(
     shared: &Arc<Shared>,
+    settings: &Arc<Settings>,
     request: &ClientRequest,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    let open = OpenStream::begin(shared)?;
+    let open = OpenStream::begin(shared, settings)?;
     let (sender, response) = response();
-    let (shared, last) = (Arc::clone(shared), last_event_id(request));
+    let last = last_event_id(request);
     tokio::spawn(async move {
-        // An error means that the reader is gone.
-        let _ = send_all(&shared, &sender, last).await;
-        drop(open);
+        select! {
+            // An error means that the reader is gone.
+            _ = send_all(&open.shared, &sender, last) => {}
+            () = open.ended() => {}
+        }
     });
     Ok(response)
 }
@@ -121,12 +139,69 @@ async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<
                 let data = String::from_utf8_lossy(&snapshot);
                 // Dropped for a reader that is behind: the next one comes in a second.
                 if sender.capacity() > 1 {
-                    send(event("status", None, &data)).await?;
+                    send(event("status", Some(last), &data)).await?;
                 }
             }
-            _ = heartbeat.tick() => send(event("heartbeat", None, "{}")).await?,
+            _ = heartbeat.tick() => send(event("heartbeat", Some(last), "{}")).await?,
             () = added => {}
             () = sender.closed() => return Err(Gone),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Gateway;
+    use crate::config::{AccountConfig, GatewayConfig};
+    use crate::notices::{Notice, Severity};
+
+    fn notice(number: usize) -> Notice {
+        let (kind, severity, account, lane) = ("paused", Severity::Info, None, None);
+        Notice { kind, severity, account, lane, text: format!("number {number}") }
+    }
+
+    /// Of a reader that takes nothing, and then everything.
+    #[tokio::test]
+    async fn a_slow_reader_misses_snapshots_and_no_notice() {
+        let mut config = GatewayConfig::new(AccountConfig::kite("http://127.0.0.1:9"));
+        config.listen = "127.0.0.1:0".parse().unwrap();
+        let builder = Gateway::builder(config).secret("KITE_API_KEY", "key");
+        let gateway = builder.secret("KITE_ACCESS_TOKEN", "the-token").start().unwrap();
+        let shared = Arc::clone(gateway.shared());
+        let (sender, mut receiver) = channel(BUFFER);
+        let stream = tokio::spawn(async move { send_all(&shared, &sender, 0).await });
+        for number in 0..50 {
+            for _ in 0..3 {
+                gateway.shared().status.send_replace(Bytes::from_static(b"{}"));
+                tokio::task::yield_now().await;
+            }
+            gateway.shared().notices.push(notice(number));
+            tokio::task::yield_now().await;
+        }
+        let (mut snapshots, mut notices) = (0, Vec::new());
+        while notices.len() < 50 {
+            let event = receiver.recv().await.unwrap();
+            let text = String::from_utf8(event.to_vec()).unwrap();
+            match text.starts_with("event: notice\n") {
+                true => notices.push(text),
+                false => snapshots += usize::from(text.starts_with("event: status\n")),
+            }
+        }
+        for (number, text) in notices.iter().enumerate() {
+            assert!(text.contains(&format!("\"number {number}\"")), "{number}: {text}");
+        }
+        assert!(snapshots <= BUFFER, "{snapshots} snapshots were held for it");
+        // The gateway goes on, and so does the stream.
+        assert!(!stream.is_finished());
+        drop(receiver);
+        assert!(stream.await.unwrap().is_err());
+        drop(tokio::task::spawn_blocking(|| drop(gateway)).await);
+    }
+
+    #[test]
+    fn an_event_is_written_with_its_id_in_one_block() {
+        let event = event("notice", Some(7), "{}");
+        assert_eq!(event, "event: notice\nid: 7\ndata: {}\n\n");
     }
 }

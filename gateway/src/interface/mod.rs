@@ -27,7 +27,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 use tokio::time::Instant;
 
-use crate::auth::{AuthError, Caller};
+use crate::auth::{Asked, AuthError, Caller};
 use crate::body::ReplyBody;
 use crate::door::{ClientRequest, request};
 use crate::refusal::Refusal;
@@ -56,6 +56,14 @@ impl Reader {
         self.caller.as_ref().map_or_else(|| "page".into(), |caller| Arc::clone(&caller.name))
     }
 
+    /// Checks that the reader's tier allows one more read through this lane, and counts it.
+    fn admit(&self, lane: &str) -> Result<(), Refusal> {
+        let Some(tier) = self.caller.as_ref().and_then(|caller| caller.tier.as_ref()) else {
+            return Ok(());
+        };
+        Ok(tier.admit(Asked { lane, is_read: true, is_exit: false, is_placement: false })?)
+    }
+
     /// Checks that the reader may use an account.
     fn check_account(&self, account: &str) -> Result<(), Refusal> {
         let own = self.caller.as_ref().and_then(|caller| caller.account.as_deref());
@@ -72,7 +80,7 @@ pub(crate) async fn answer(
     body: Incoming,
     received: Instant,
     shared: &Arc<Shared>,
-    settings: &Settings,
+    settings: &Arc<Settings>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let path = parts.uri.path().to_owned();
     let rest = path.strip_prefix(ROOT).unwrap_or_default();
@@ -92,8 +100,12 @@ pub(crate) async fn answer(
         }
     }
     request::check_origin(&parts.headers, &settings.hosts)?;
-    let reader = reader(&parts.headers, settings)?;
     let is_post = method == Method::POST;
+    let needs_admin = is_post && matches!(segments.as_slice(), ["login"] | ["accounts", ..]);
+    let reader = match needs_admin {
+        true => admin(&parts.headers, settings)?,
+        false => reader(&parts.headers, settings)?,
+    };
     if is_post && !parts.headers.contains_key(OWN_REQUEST) {
         let message =
             format!("send the header `{OWN_REQUEST}: 1`, which no page of another site can");
@@ -105,30 +117,23 @@ pub(crate) async fn answer(
     let body = request::read_body(body, limits.0, limits.1).await?;
     let headers = parts.headers;
     let request = ClientRequest { method, headers, path: path.clone(), target, body, received };
-    let admin = || {
-        settings
-            .clients
-            .check_admin(&request.headers)
-            .map_err(|error| admin_refusal(error, settings.clients.has_admin()))
-    };
     match (request.method.as_str(), segments.as_slice()) {
         ("GET", ["status"]) => Ok(json::bytes(shared.status.borrow().clone())),
-        ("GET", ["events"]) => events::stream(shared, &request),
-        ("GET", ["metrics"]) => Ok(json::text(StatusCode::OK, &metrics_text(shared))),
+        ("GET", ["events"]) => events::stream(shared, settings, &request),
+        ("GET", ["metrics"]) => {
+            let text = metrics_text(shared).into();
+            Ok(json::with_type(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
+        }
         ("GET", ["prices"]) => prices::read(shared, &reader, &request).await,
         ("POST", ["refresh"]) => prices::refresh(shared, &reader, &request).await,
         ("GET", ["scans"]) => Ok(scans::list(shared, &reader)),
         ("POST", ["scans"]) => scans::start(shared, &reader, &request),
-        ("GET", ["scans", id, "events"]) => scans::stream(shared, &reader, id, &request),
+        ("GET", ["scans", id, "events"]) => scans::stream(shared, settings, &reader, id, &request),
         ("POST", ["scans", id, action @ ("pause" | "resume" | "cancel")]) => {
             scans::control(shared, &reader, id, action)
         }
-        ("POST", ["login"]) => {
-            admin()?;
-            admin::login(shared, &request).await
-        }
+        ("POST", ["login"]) => admin::login(shared, &request).await,
         ("POST", ["accounts", account, "lanes", lane, action @ ("pause" | "resume")]) => {
-            admin()?;
             admin::set_lane(shared, account, lane, *action == "pause")
         }
         (_, ["status" | "events" | "metrics" | "prices" | "refresh" | "login" | "scans"]) => {
@@ -144,24 +149,31 @@ fn reader(headers: &HeaderMap, settings: &Settings) -> Result<Reader, Refusal> {
     if clients.is_open() || clients.check_admin(headers).is_ok() {
         return Ok(Reader { caller: None });
     }
+    let unauthorized = |message| Err(Refusal::new(StatusCode::UNAUTHORIZED, message));
     match clients.identify(headers) {
         Ok(caller) => Ok(Reader { caller: Some(caller) }),
         // The page asks for a key then, whatever was wrong with the last one.
-        Err(AuthError::Missing | AuthError::Wrong) => Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
+        Err(AuthError::Missing) => unauthorized(
             "send the key of a client or the admin key: `Authorization: Bearer NAME:SECRET`",
-        )),
+        ),
+        Err(AuthError::Wrong) => unauthorized("the gateway does not take this key"),
         Err(error) => Err(error.into()),
     }
 }
 
-fn admin_refusal(error: AuthError, has_admin: bool) -> Refusal {
-    let message = match (error, has_admin) {
-        (AuthError::Ambiguous, _) => return error.into(),
+/// Checks the admin key.
+fn admin(headers: &HeaderMap, settings: &Settings) -> Result<Reader, Refusal> {
+    let clients = &settings.clients;
+    let message = match (clients.check_admin(headers), clients.has_admin()) {
+        (Ok(()), _) => return Ok(Reader { caller: None }),
+        (Err(error @ AuthError::Ambiguous), _) => return Err(error.into()),
         (_, false) => "the gateway has no admin key: make one with `lanekeeper key new admin`",
-        (_, true) => "this needs the admin key: `Authorization: Bearer admin:SECRET`",
+        (Err(AuthError::Missing), true) => {
+            "this needs the admin key: `Authorization: Bearer admin:SECRET`"
+        }
+        (Err(AuthError::Wrong), true) => "this is not the admin key",
     };
-    Refusal::new(StatusCode::FORBIDDEN, message)
+    Err(Refusal::new(StatusCode::FORBIDDEN, message))
 }
 
 /// Whether requests can be answered: the session is valid, and the gateway is not ending.
@@ -180,7 +192,11 @@ fn ready(shared: &Shared) -> Response<ReplyBody> {
 }
 
 fn metrics_text(shared: &Shared) -> String {
-    shared.accounts.values().for_each(|account| account.sample_metrics());
+    for (name, account) in &shared.accounts {
+        account.sample_metrics();
+        shared.metrics.sample_kept(name, &account.kept.stats());
+    }
+    shared.metrics.sample_door(&shared.counts);
     shared.metrics.render()
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
+use lanekeeper::broker::lanes::QUOTE;
 use lanekeeper::jiff::{SignedDuration, Timestamp};
 use lanekeeper::quota::Moment;
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use super::{Reader, json};
 use crate::account::Account;
 use crate::body::ReplyBody;
 use crate::door::ClientRequest;
-use crate::quotes;
+use crate::quotes::{self, Quotes};
 use crate::refusal::Refusal;
 use crate::shared::Shared;
 
@@ -69,7 +70,9 @@ pub(super) async fn read(
         form_urlencoded::parse(request.query().as_bytes()).into_owned().collect();
     let account = pairs.iter().find(|(name, _)| name == "account").map(|(_, value)| value.as_str());
     let keys = pairs.iter().filter(|(name, _)| name == "i").map(|(_, key)| key.clone()).collect();
-    answer(shared, reader, account, keys, None).await
+    let asked = asked(shared, reader, account, keys)?;
+    reader.admit(QUOTE)?;
+    answer(shared, asked, None).await
 }
 
 /// `POST /refresh`.
@@ -84,12 +87,14 @@ pub(super) async fn refresh(
         instruments: Vec<String>,
     }
     let refresh: Refresh = json::read(request)?;
+    let asked = asked(shared, reader, refresh.account.as_deref(), refresh.instruments)?;
+    reader.admit(QUOTE)?;
+    // After the checks, so that a mistake costs no time.
     let begun = shared.cool_downs.begin(reader.name(), shared.clock.now(), shared.door.cool_down);
     if let Err(wait) = begun {
         return Ok(cooling_down(wait));
     }
-    let account = refresh.account.as_deref();
-    answer(shared, reader, account, refresh.instruments, Some(Duration::ZERO)).await
+    answer(shared, asked, Some(Duration::ZERO)).await
 }
 
 fn cooling_down(wait: Duration) -> Response<ReplyBody> {
@@ -112,13 +117,19 @@ fn cooling_down(wait: Duration) -> Response<ReplyBody> {
     response
 }
 
-async fn answer(
-    shared: &Shared,
+/// What a reader asks for, checked.
+struct AskedPrices<'a> {
+    account: &'a Account,
+    quotes: &'a Quotes,
+    keys: Vec<String>,
+}
+
+fn asked<'a>(
+    shared: &'a Shared,
     reader: &Reader,
     account: Option<&str>,
     keys: Vec<String>,
-    max_age: Option<Duration>,
-) -> Result<Response<ReplyBody>, Refusal> {
+) -> Result<AskedPrices<'a>, Refusal> {
     let account = shared
         .account(account)
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "there is no such account"))?;
@@ -127,21 +138,30 @@ async fn answer(
         let message = format!("ask for 1 to {MAX_INSTRUMENTS} instruments, such as i=NSE:INFY");
         return Err(Refusal::bad_request(message));
     }
-    let prices = fetch(account, keys, max_age, shared.door.client_timeout).await?;
+    let quotes = account.kite.as_ref().and_then(|kite| kite.quotes.as_ref());
+    let quotes = quotes.ok_or_else(|| Refusal::bad_request("this account has no quotes"))?;
+    Ok(AskedPrices { account, quotes, keys })
+}
+
+async fn answer(
+    shared: &Shared,
+    asked: AskedPrices<'_>,
+    max_age: Option<Duration>,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let prices = fetch(asked, max_age, shared.door.client_timeout).await?;
     Ok(json::json(StatusCode::OK, &prices))
 }
 
 async fn fetch(
-    account: &Account,
-    keys: Vec<String>,
+    asked: AskedPrices<'_>,
     max_age: Option<Duration>,
     time: Duration,
 ) -> Result<Prices, Refusal> {
-    let quotes = account.kite.as_ref().and_then(|kite| kite.quotes.as_ref());
-    let quotes = quotes.ok_or_else(|| Refusal::bad_request("this account has no quotes"))?;
-    let found = quotes.get(keys.clone(), max_age, time).await.map_err(|_| {
-        Refusal::later("the broker gave no quotes", account.wait(lanekeeper::broker::lanes::QUOTE))
-    })?;
+    let AskedPrices { account, quotes, keys } = asked;
+    let found = quotes
+        .get(keys.clone(), max_age, time)
+        .await
+        .map_err(|_| Refusal::later("the broker gave no quotes", account.wait(QUOTE)))?;
     let now = Timestamp::now();
     let (mut prices, mut absent) = (Vec::new(), Vec::new());
     for key in keys {

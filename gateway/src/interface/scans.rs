@@ -3,9 +3,9 @@
 //! A scan of instruments asks for many of them in one call. A scan of requests makes one call for each. Results are kept
 //! for a while after the end, so that a reader that comes back with `Last-Event-ID` misses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -30,7 +30,7 @@ use crate::judge::{Answered, CallError};
 use crate::notices::{Notice, Severity};
 use crate::quotes;
 use crate::refusal::Refusal;
-use crate::shared::Shared;
+use crate::shared::{Settings, Shared};
 use crate::upstream::{UpstreamRequest, to_upstream};
 
 /// The most items of a scan.
@@ -118,6 +118,9 @@ struct Kept {
     /// How many items of the client's list each call has, at most.
     per_call: usize,
     total: usize,
+    /// How many items failed in calls that did not: instruments that the broker has no quote of, answers that are too
+    /// long.
+    failed_items: Arc<AtomicUsize>,
     over_since: Option<Instant>,
 }
 
@@ -150,7 +153,7 @@ impl Kept {
             id: self.id.clone(),
             state: state.as_str(),
             done,
-            failed: items(failed),
+            failed: (items(failed) + self.failed_items.load(Ordering::Relaxed)).min(done),
             total: self.total,
             position,
             estimated_wait: estimated_wait.map(|wait| wait.as_secs_f64()),
@@ -201,11 +204,13 @@ impl Scans {
         owner: Arc<str>,
         total: usize,
         per_call: usize,
+        failed_items: Arc<AtomicUsize>,
         scan: Scan<Item, Found, CallFailure>,
     ) -> Result<String, Refusal> {
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let id = format!("s{number}");
-        let kept = Kept { id: id.clone(), owner, scan, per_call, total, over_since: None };
+        let kept =
+            Kept { id: id.clone(), owner, scan, per_call, total, failed_items, over_since: None };
         let mut scans = self.scans.lock();
         if scans.len() >= MAX_SCANS {
             // The oldest that is over makes room.
@@ -297,18 +302,32 @@ pub(super) fn start(
             (items, calls, 1)
         }
     };
+    // What a client may not do call by call it may not do in a list. The list counts as one request of each lane.
+    calls
+        .iter()
+        .map(LaneCall::lane_name)
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .try_for_each(|lane| reader.admit(lane))?;
     let mut calls = calls.into_iter().cycle();
     let worker = Arc::clone(account);
     let owner = reader.name();
+    let failed_items = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&failed_items);
     let scan = Scan::builder(&account.lanes, items)
         .user(Arc::clone(&owner))
         .priority(Priority::LOWEST)
         .start(
             move |_| calls.next().unwrap_or_else(|| LaneCall::read("")),
-            move |item| run(&worker, item),
+            move |item| {
+                let found = run(&worker, item)?;
+                let failed = found.iter().filter(|result| !result.ok).count();
+                counter.fetch_add(failed, Ordering::Relaxed);
+                Ok(found)
+            },
         )
         .map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let id = shared.scans.add(Arc::clone(&owner), total, per_call, scan)?;
+    let id = shared.scans.add(Arc::clone(&owner), total, per_call, failed_items, scan)?;
     let text = format!("{owner} scans {total} items as {id}");
     let account = Some(Arc::clone(&account.name));
     let (kind, severity) = ("scan", Severity::Info);
@@ -426,17 +445,20 @@ pub(super) fn control(
 /// `GET /scans/ID/events`.
 pub(super) fn stream(
     shared: &Arc<Shared>,
+    settings: &Arc<Settings>,
     reader: &Reader,
     id: &str,
     request: &ClientRequest,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let kept = shared.scans.find(id, reader)?;
-    let open = events::OpenStream::begin(shared)?;
+    let open = events::OpenStream::begin(shared, settings)?;
     let (sender, response) = events::response();
     let last = events::last_event_id(request);
     tokio::spawn(async move {
-        send_all(&kept, &sender, last).await;
-        drop(open);
+        select! {
+            () = send_all(&kept, &sender, last) => {}
+            () = open.ended() => {}
+        }
     });
     Ok(response)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lanekeeper::jiff::Timestamp;
-use lanekeeper::lane::{BudgetStatus, LaneState, LaneStatus, WindowStatus};
+use lanekeeper::lane::{BudgetStatus, LaneState, LaneStatus, Priority, WindowStatus};
 use lanekeeper::resilience::BreakerState;
 use serde::Serialize;
 
@@ -19,6 +19,9 @@ use crate::shared::Shared;
 
 /// A wait that a client notices.
 const LONG_WAIT: Duration = Duration::from_secs(1);
+
+/// A lane makes a single call wait for up to the time of one call of its quota. So many of them are long.
+const LONG_CALLS: f64 = 1.5;
 
 /// How well things are, the worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -119,7 +122,7 @@ struct QuotesView {
 struct OrdersView {
     placed: u64,
     rejected: u64,
-    found_late: u64,
+    found: u64,
     absent: u64,
     unknown: u64,
     pending: usize,
@@ -218,7 +221,7 @@ impl Sampler {
                 OrdersView {
                     placed: stats.placed + stats.partly_placed,
                     rejected: stats.rejected,
-                    found_late: stats.turned_up,
+                    found: stats.turned_up,
                     absent: stats.absent,
                     unknown: stats.unknown,
                     pending: stats.pending,
@@ -234,10 +237,7 @@ fn health(lanes: &[LaneStatus], session_expired: bool) -> Health {
             Health::BrokerDown
         } else if lane.state == LaneState::Paused || lane.paused_for.is_some() {
             Health::Paused
-        } else if lane.rate_percent < 100
-            || lane.oldest_wait.is_some_and(|wait| wait > LONG_WAIT)
-            || lane.queued > 0 && lane.estimated_wait.is_some_and(|wait| wait > LONG_WAIT)
-        {
+        } else if lane.rate_percent < 100 || is_late(lane) {
             Health::Limited
         } else {
             Health::Ok
@@ -245,6 +245,17 @@ fn health(lanes: &[LaneStatus], session_expired: bool) -> Health {
     };
     let session = session_expired.then_some(Health::SessionExpired);
     lanes.iter().map(of).chain(session).min().unwrap_or(Health::Ok)
+}
+
+/// Whether calls wait for long. Those of the lowest priority, such as scans, are meant to, so they do not count, and nor
+/// does the oldest wait while there are some, since it may be theirs.
+fn is_late(lane: &LaneStatus) -> bool {
+    let lowest = lane.queued_by_priority.get(&Priority::LOWEST.get()).copied().unwrap_or(0);
+    let slow = lane.rate.and_then(|rate| Duration::try_from_secs_f64(LONG_CALLS / rate).ok());
+    let long = LONG_WAIT.max(slow.unwrap_or_default());
+    let is_long = |wait: Option<Duration>| wait.is_some_and(|wait| wait > long);
+    lane.queued > lowest
+        && (is_long(lane.estimated_wait) || lowest == 0 && is_long(lane.oldest_wait))
 }
 
 fn seconds(time: Option<Duration>) -> Option<f64> {

@@ -96,7 +96,7 @@ impl Account {
             ),
             BrokerError::Absent(_) => Refusal {
                 error_type: "OrderException",
-                ..Refusal::unknown(Effect::Write, &error.to_string())
+                ..Refusal::unknown_after(Effect::Write, &error)
             },
             // The order book shows it as rejected.
             BrokerError::Rejected(detail) => Refusal {
@@ -104,7 +104,7 @@ impl Account {
                 sent: Sent::Yes,
                 ..Refusal::new(StatusCode::BAD_REQUEST, detail.message.clone())
             },
-            error => Refusal::unknown(Effect::Write, &error.to_string()),
+            error => Refusal::unknown_after(Effect::Write, error),
         })
     }
 }

@@ -86,6 +86,7 @@ export class Clients {
 
   update(clients) {
     this.#latest = withShares(clients ?? []);
+    attr(this.table, "data-tiers", this.#latest.some(({ tier }) => tier != null));
     this.#render();
   }
 

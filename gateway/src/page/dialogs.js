@@ -2,10 +2,11 @@
 
 import { ApiError, keyProblem } from "./api.js";
 import { byId, show, text } from "./dom.js";
+import { sentence } from "./format.js";
 
 /** Shows why a dialog cannot go on, and moves the focus to the field that is to be mended. */
 function complain(message, problem, field) {
-  text(message, problem);
+  text(message, sentence(problem));
   show(message, problem !== "");
   field.setAttribute("aria-invalid", problem !== "");
   if (problem) {
@@ -47,6 +48,8 @@ export class KeyDialog {
     };
     byId("key-cancel").addEventListener("click", () => this.dialog.close());
     this.dialog.addEventListener("close", () => {
+      // The event comes later than the end, and the dialog may be open again by then.
+      if (this.dialog.open) return;
       field.value = "";
       // The dialog opens by itself, so there may be nothing that the focus can return to.
       if (!api.hasKey) byId("key-open").focus();
@@ -81,8 +84,9 @@ export class AdminDialog {
     this.message = byId("admin-message");
     byId("admin-cancel").addEventListener("click", () => this.dialog.close());
     this.dialog.addEventListener("close", () => {
-      this.key.value = "";
-      this.extra.value = "";
+      // The event comes later than the end, and the dialog may be open again by then.
+      if (this.dialog.open) return;
+      this.#empty();
       this.#job = null;
     });
     onSubmit(this.dialog, byId("admin-form"), () => this.#submit());
@@ -108,6 +112,7 @@ export class AdminDialog {
   #open(job, problem) {
     if (this.dialog.open) return;
     this.#job = job;
+    this.#empty();
     text(byId("admin-title"), job.title);
     text(byId("admin-text"), job.text);
     text(byId("admin-submit"), job.verb);
@@ -117,6 +122,11 @@ export class AdminDialog {
     this.dialog.showModal();
     complain(this.message, problem, this.#firstField());
     if (!problem) this.#firstField().focus();
+  }
+
+  #empty() {
+    this.key.value = "";
+    this.extra.value = "";
   }
 
   #showKey() {

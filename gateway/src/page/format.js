@@ -23,11 +23,6 @@ export function ticking(value, limit) {
   return value >= 100 ? grouped.format(value) : value.toFixed(limit < 1 ? 2 : 1);
 }
 
-/** Calls a second: `9.7/s` */
-export function rate(value) {
-  return isKnown(value) ? `${decimal(value)}/s` : NONE;
-}
-
 /** A part of a whole: `0.123` → `12 %` */
 export function percent(part) {
   if (!isKnown(part)) return NONE;
@@ -47,6 +42,11 @@ export function duration(seconds) {
   const minutes = Math.floor(whole / 60);
   if (minutes < 24 * 60) return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, "0")} min`;
   return `${Math.floor(minutes / 1440)} d ${Math.floor((minutes % 1440) / 60)} h`;
+}
+
+/** How long an answer takes: `82 ms`, `1.4 s`. */
+export function roundTrip(seconds) {
+  return isKnown(seconds) && seconds < 0.9995 ? `${Math.round(seconds * 1000)} ms` : duration(seconds);
 }
 
 /** A wait that a person sits out, in whole seconds, rounded up: `4 s`. */
@@ -80,6 +80,13 @@ export function plural(value, noun, nouns = `${noun}s`) {
 /** A name as it is in JSON, for people: `half_open` → `half open`. */
 export function words(name) {
   return typeof name === "string" && name !== "" ? name.replaceAll("_", " ") : NONE;
+}
+
+/** A message of the gateway as a sentence: with a capital letter and a full stop. */
+export function sentence(message) {
+  const whole = String(message ?? "").trim();
+  if (whole === "") return "";
+  return whole[0].toUpperCase() + whole.slice(1) + (/[.!?…]$/.test(whole) ? "" : ".");
 }
 
 /** At most `limit` characters of a text; what is cut off shows as an ellipsis. */

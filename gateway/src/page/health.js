@@ -19,8 +19,11 @@ export function healthOf(name) {
   return { word, tone };
 }
 
-/** A wait above this, in seconds, is worth a banner. */
-const LONG_WAIT = 1;
+/**
+ * A wait above this, in seconds, is worth a banner. A lane of one call a second makes a single call wait for nearly a
+ * second, so it is longer for slow lanes.
+ */
+const longWait = ({ rate }) => Math.max(1, 1.5 / (rate ?? Infinity));
 
 const isShut = (state) => state === "open" || state === "forced_open";
 
@@ -47,8 +50,18 @@ export function laneState(lane) {
   return { word: words(lane.state), tone: "good" };
 }
 
+/** The priority of scans: calls that go out when no other call waits. */
+const LOWEST = "10";
+
+/**
+ * Whether calls wait for long. Calls of the lowest priority are meant to, so they do not count, and nor does the oldest
+ * wait while there are some, since it may be theirs.
+ */
 function isLate(lane) {
-  return lane.queued > 0 && Math.max(lane.oldest_wait ?? 0, lane.estimated_wait ?? 0) > LONG_WAIT;
+  const lowest = lane.queued_by_priority?.[LOWEST] ?? 0;
+  if (lane.queued <= lowest) return false;
+  const isLong = (wait) => (wait ?? 0) > longWait(lane);
+  return isLong(lane.estimated_wait) || (lowest === 0 && isLong(lane.oldest_wait));
 }
 
 /** The window of a lane that frees its next slot last: it is the one that calls wait for. */
@@ -197,10 +210,18 @@ export function fullness(window) {
   return { word: `${count(window.left)} left`, tone: "good" };
 }
 
-/** When a window is free again, in words. */
-export function resetText(window) {
+/** A reset that is farther off than this, in seconds, is not moved much by a call in flight. */
+const FAR = 60;
+
+/**
+ * When a window is free again, in words. While calls are in flight the gateway does not know it, so what it said last
+ * counts if that is far off.
+ * @param {number | null} known how long the reset is off by what was said last, in seconds
+ */
+export function resetText(window, known = null) {
   if (window.used === 0) return "unused";
-  return window.resets == null ? "resets after calls in flight" : `resets in ${duration(window.resets)}`;
+  const resets = window.resets ?? (known > FAR ? known : null);
+  return resets === null ? "resets on answer" : `resets in ${duration(resets)}`;
 }
 
 /** The state of a breaker, with its tone. */

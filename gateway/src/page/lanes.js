@@ -1,11 +1,11 @@
 // The cards of the lanes: the rate, the windows, the queue, and the button that pauses the lane.
 
-import { count, decimal, duration, plural, rate, ticking, words } from "./format.js";
+import { count, decimal, duration, plural, roundTrip, ticking, words } from "./format.js";
 import { breakerState, chartText, laneState } from "./health.js";
 import { createChart } from "./chart.js";
 import { createMeter } from "./meter.js";
 import { attr, el, keyed, show, text, variable } from "./dom.js";
-import { RateRing } from "./ring.js";
+import { RateRing, smooth } from "./ring.js";
 
 /** How many seconds a chart shows. */
 const SECONDS = 120;
@@ -17,6 +17,14 @@ const USERS = 4;
 const USER_STAYS = 8_000;
 
 const PRIORITIES = Array.from({ length: 10 }, (_, index) => String(index + 1));
+
+/**
+ * Over how many seconds a rate is averaged: two, and more if they have few calls. Otherwise a lane of one call a second
+ * would jump between none and two.
+ */
+export function meanOver(rate) {
+  return rate == null ? 2 : Math.max(2, Math.min(15, Math.ceil(5 / rate)));
+}
 
 /** The rates of all lanes of all accounts. Lanes that the status no longer has are forgotten. */
 export class Rates {
@@ -156,7 +164,7 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
     estimate: createFact("A new call waits"),
     flight: createFact("In flight"),
     retrying: createFact("To retry"),
-    rate: createFact("Rate"),
+    answer: createFact("Answer takes"),
   };
   const users = el("ul.bars");
   const noUsers = el("p.quiet", {}, "No call waits.");
@@ -183,8 +191,9 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
   let shown = null;
   button.addEventListener("click", () => onToggle(account, shown));
 
-  node.update = ({ lane, ring }) => {
+  node.update = ({ lane, ring: raw }) => {
     shown = lane;
+    const ring = { ...raw, calls: smooth(raw.calls, meanOver(lane.rate)) };
     const { word, tone } = laneState(lane);
     text(state, word);
     attr(state, "data-tone", tone);
@@ -192,7 +201,8 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
     text(verb, lane.state === "paused" ? "Resume" : "Pause");
     show(button, lane.state === "running" || lane.state === "paused");
     attr(button, "data-strong", lane.state === "paused");
-    text(now, ticking(lane.calls_per_second, lane.rate ?? 1));
+    const latest = ring.calls[ring.calls.length - 1];
+    text(now, ticking(Number.isNaN(latest) ? lane.calls_per_second : latest, lane.rate ?? 1));
     text(quota, lane.rate == null ? "calls/s, no limit" : `of ${decimal(lane.rate)} calls/s`);
     text(totals, `${count(lane.answered)} answered, ${count(lane.refused)} refused`);
     chart.update({ ring, limit: lane.rate, percent: lane.rate_percent ?? 100, label: chartText(lane, ring, SECONDS) });
@@ -204,12 +214,10 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
     );
     facts.queue.set(`${count(lane.queued)} of ${count(lane.capacity)}`, lane.queued >= lane.capacity ? "bad" : null);
     facts.oldest.set(lane.queued > 0 ? duration(lane.oldest_wait) : "none");
-    facts.estimate.set(lane.estimated_wait < 0.05 ? "not at all" : `about ${duration(lane.estimated_wait)}`);
-    if (lane.estimated_wait == null) facts.estimate.set("not known");
+    facts.estimate.set(estimateText(lane));
     facts.flight.set(`${count(lane.in_flight)} of ${count(lane.max_in_flight)}`);
     facts.retrying.set(count(lane.retrying), lane.retrying > 0 ? "warn" : null);
-    const isCut = (lane.rate_percent ?? 100) < 100;
-    facts.rate.set(isCut ? `cut to ${lane.rate_percent} %` : rate(lane.rate), isCut ? "warn" : null);
+    facts.answer.set(roundTrip(lane.round_trip));
     const listed = listUsers(lane.queued_by_user, seen, Date.now());
     const most = Math.max(...listed.map((each) => each.queued), 1);
     show(noUsers, listed.length === 0);
@@ -224,6 +232,13 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
     updateBreakers(breakers, lane);
   };
   return node;
+}
+
+/** How long a new call would wait, in words. */
+function estimateText({ state, estimated_wait: wait }) {
+  if (state === "paused") return "until resumed";
+  if (wait == null) return "not known";
+  return wait < 0.05 ? "not at all" : `about ${duration(wait)}`;
 }
 
 function updateBreakers(list, lane) {

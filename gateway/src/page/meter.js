@@ -22,10 +22,13 @@ export function createMeter(owner, isBudget) {
     el("div.meter-fill"),
   );
   const node = el("div.meter", { "data-testid": "meter" }, name, used, bar, state, reset);
+  let resetsAt = null;
   node.update = (window) => {
+    const now = Date.now();
+    if (window.resets != null) resetsAt = now + window.resets * 1000;
     text(name, window.is_cut ? `${window.window} (rate cut)` : window.window);
     text(used, `${count(window.used)} / ${count(window.limit)}`);
-    text(reset, resetText(window));
+    text(reset, resetText(window, resetsAt === null ? null : (resetsAt - now) / 1000));
     const share = window.limit > 0 ? Math.min(1, window.used / window.limit) : 0;
     variable(bar, "--used", share);
     variable(bar, "--reserve", window.limit > 0 ? Math.min(1 - share, (window.reserve ?? 0) / window.limit) : 0);

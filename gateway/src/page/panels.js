@@ -36,12 +36,13 @@ export function updateBudgets(account) {
   );
 }
 
-/** What the guard answered, by outcome: its name in the status, its label, and what it means. */
+/** What became of placements: the name in the status, the label, and what it means. */
 const OUTCOMES = [
-  ["placed", "Placed", null],
-  ["found", "Found", "the answer was lost, the order book has it"],
-  ["absent", "Absent", "the answer was lost, the order book does not have it"],
+  ["placed", "Placed", "in the market, by the broker's answer or by the order book"],
+  ["rejected", "Rejected", "the broker refused them"],
+  ["absent", "Absent", "the answer was lost, the order book does not have them"],
   ["unknown", "Unknown", "the answer was lost, the order book could not tell"],
+  ["found_late", "Found late", "absent or unknown at first, and in the market later"],
   ["pending", "Pending", "absent or unknown, still looked for"],
 ];
 

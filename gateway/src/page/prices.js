@@ -1,6 +1,6 @@
 // The prices panel: a short list of instruments, each with its last price and how old it is.
 
-import { NONE, countdown, duration, timeOfDay } from "./format.js";
+import { NONE, countdown, duration, sentence, timeOfDay } from "./format.js";
 import { attr, byId, el, keyed, show, text } from "./dom.js";
 import { MAX_INSTRUMENTS, parseInstruments } from "./hash.js";
 
@@ -114,7 +114,7 @@ export class Prices {
   #complain(problem, source) {
     if (problem === "" && this.#complainer !== source) return;
     this.#complainer = source;
-    text(byId("price-message"), problem);
+    text(byId("price-message"), sentence(problem));
     show(byId("price-message"), problem !== "");
   }
 

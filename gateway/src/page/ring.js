@@ -1,6 +1,9 @@
 // Memory of a fixed size: the last seconds of a rate, and lists that forget their oldest entries.
 
-/** The rates of the last `length` seconds, one pair of numbers a second. A second without a value is a gap (`NaN`). */
+/** So many seconds in a row without a value are filled with the next one: the gateway's second is not quite a second. */
+const FILLED = 2;
+
+/** The rates of the last `length` seconds, one pair of numbers a second. Seconds without a value are a gap (`NaN`). */
 export class RateRing {
   #calls;
   #refused;
@@ -28,7 +31,8 @@ export class RateRing {
     } else if (gap < 0) {
       return;
     } else {
-      for (let missing = 1; missing < gap; missing += 1) this.#set(this.#newest + missing, NaN, NaN);
+      const filling = gap - 1 <= FILLED ? [calls, refused] : [NaN, NaN];
+      for (let missing = 1; missing < gap; missing += 1) this.#set(this.#newest + missing, ...filling);
     }
     this.#newest = second;
     this.#set(second, calls, refused);
@@ -49,6 +53,18 @@ export class RateRing {
     };
     return { calls: order(this.#calls), refused: order(this.#refused) };
   }
+}
+
+/**
+ * Returns the mean of each value and those before it, `span` together, as far as they are known. A value that is not
+ * known stays so.
+ */
+export function smooth(values, span) {
+  return values.map((value, index) => {
+    if (Number.isNaN(value)) return value;
+    const known = values.slice(Math.max(0, index - span + 1), index + 1).filter((each) => !Number.isNaN(each));
+    return known.reduce((sum, each) => sum + each, 0) / known.length;
+  });
 }
 
 /** Puts `item` at the front of `list`, and drops what is beyond `limit`. */

@@ -1,13 +1,10 @@
 // The scan panel: starts a scan of instruments, shows how each scan goes, and the results of one.
 
-import { clip, count, duration, plural, words } from "./format.js";
+import { clip, count, duration, plural, sentence, words } from "./format.js";
 import { attr, byId, el, keyed, show, text, variable } from "./dom.js";
 import { parseInstruments } from "./hash.js";
 import { EventStream } from "./stream.js";
 import { unshiftCapped } from "./ring.js";
-
-/** The most instruments of one scan. */
-const MAX_SCAN = 10_000;
 
 /** How many results the page holds: the latest ones. */
 const RESULTS = 300;
@@ -17,11 +14,10 @@ const isOver = (scan) => scan.state === "done" || scan.state === "cancelled";
 /** Whether `one` is a later state of a scan than `other`. A scan that has ended does not begin again. */
 export function isAhead(one, other) {
   if (isOver(one) !== isOver(other)) return isOver(one);
-  const ended = (scan) => (scan.done ?? 0) + (scan.failed ?? 0);
-  return ended(one) > ended(other);
+  return (one.done ?? 0) > (other.done ?? 0);
 }
 
-/** How a scan goes, in words. */
+/** How a scan goes, in words. What is done includes what failed. */
 export function scanText(scan) {
   const parts = [`${count(scan.done)} of ${count(scan.total)}`];
   if (scan.failed > 0) parts.push(`${count(scan.failed)} failed`);
@@ -106,13 +102,13 @@ export class Scans {
   }
 
   #complain(problem) {
-    text(byId("scan-message"), problem);
+    text(byId("scan-message"), sentence(problem));
     show(byId("scan-message"), problem !== "");
   }
 
   async #begin() {
     const field = byId("scan-field");
-    const instruments = parseInstruments(field.value, MAX_SCAN);
+    const instruments = parseInstruments(field.value, Infinity);
     if (instruments.length === 0) {
       this.#complain("Enter instruments, one a line.");
       field.focus();
@@ -160,7 +156,8 @@ export class Scans {
     if (type === "result") {
       if (this.#results.some(({ result }) => result.index === value.index)) return;
       unshiftCapped(this.#results, { result: value }, RESULTS);
-    } else if (type === "progress" || type === "done" || type === "cancelled") {
+    } else if (value?.id === id) {
+      // `progress`, `paused`, `resumed`, `done` or `cancelled`: the scan itself.
       this.#put(value);
     }
     if (type === "done" || type === "cancelled") {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +15,7 @@ use hyper::{Response, StatusCode};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::pool::{Connection, Pool};
+use super::redactor::Redactor;
 use super::{ExchangeError, Terms};
 use crate::net::describe;
 
@@ -104,7 +105,8 @@ pub(super) async fn receive(
             chunks,
             incoming,
             connection: Some((connection, pool.clone())),
-            stall: Box::pin(sleep(MAX_STALL)),
+            stall: None,
+            redactor: None,
         })
     };
     Ok(Answer { status: head.status, headers: head.headers, body })
@@ -125,7 +127,47 @@ pub(crate) struct RestOfBody {
     incoming: Incoming,
     /// Is idle again once the body has ended.
     connection: Option<(Connection, Pool)>,
-    stall: Pin<Box<Sleep>>,
+    /// Runs while the upstream is waited for. A client that is slow to take what is here does not start it.
+    stall: Option<Pin<Box<Sleep>>>,
+    redactor: Option<Redactor>,
+}
+
+impl RestOfBody {
+    /// Overwrites secrets in what is still to come.
+    pub(crate) fn redact(&mut self, redactor: Redactor) {
+        self.redactor = Some(redactor);
+    }
+
+    /// Returns how many bytes the redactor holds back.
+    fn held(&self) -> u64 {
+        self.redactor.as_ref().map_or(0, |redactor| redactor.held() as u64)
+    }
+
+    /// Returns the next part, as it came.
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenBody>>> {
+        if let Some(chunk) = self.chunks.pop_front() {
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        loop {
+            match Pin::new(&mut self.incoming).poll_frame(context) {
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(frame)) => {
+                    self.stall = None;
+                    // Trailers are dropped, as in a small answer.
+                    match frame.map(Frame::into_data) {
+                        Ok(Ok(chunk)) => return Poll::Ready(Some(Ok(chunk))),
+                        Ok(Err(_trailers)) => {}
+                        Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                    }
+                }
+                Poll::Pending => {
+                    let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(MAX_STALL)));
+                    ready!(stall.as_mut().poll(context));
+                    return Poll::Ready(Some(Err(BrokenBody::Stalled)));
+                }
+            }
+        }
+    }
 }
 
 /// Why a large body ended early. The client's connection is then cut, so that it does not take the body for complete.
@@ -146,35 +188,36 @@ impl Body for RestOfBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenBody>>> {
         let this = self.get_mut();
-        if let Some(chunk) = this.chunks.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(chunk))));
-        }
-        match Pin::new(&mut this.incoming).poll_frame(context) {
-            Poll::Ready(None) => {
-                if let Some((connection, pool)) = this.connection.take() {
-                    pool.put(connection);
+        loop {
+            let chunk = match ready!(this.poll_chunk(context)) {
+                Some(Ok(chunk)) => match &mut this.redactor {
+                    Some(redactor) => redactor.pass(chunk),
+                    None => chunk,
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    if let Some((connection, pool)) = this.connection.take() {
+                        pool.put(connection);
+                    }
+                    let held = this.redactor.as_mut().map(Redactor::finish);
+                    let held = held.filter(|held| !held.is_empty());
+                    return Poll::Ready(held.map(|held| Ok(Frame::data(held))));
                 }
-                Poll::Ready(None)
+            };
+            if !chunk.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
-            Poll::Ready(Some(frame)) => {
-                this.stall.as_mut().reset(Instant::now() + MAX_STALL);
-                Poll::Ready(Some(frame.map_err(BrokenBody::Lost)))
-            }
-            Poll::Pending => match this.stall.as_mut().poll(context) {
-                Poll::Ready(()) => Poll::Ready(Some(Err(BrokenBody::Stalled))),
-                Poll::Pending => Poll::Pending,
-            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.chunks.is_empty() && self.incoming.is_end_stream()
+        self.chunks.is_empty() && self.held() == 0 && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         let here: u64 = self.chunks.iter().map(|chunk| chunk.len() as u64).sum();
         match self.incoming.size_hint().exact() {
-            Some(rest) => SizeHint::with_exact(here + rest),
+            Some(rest) => SizeHint::with_exact(here + self.held() + rest),
             None => SizeHint::default(),
         }
     }

@@ -13,7 +13,7 @@ const HOP_BY_HOP: [HeaderName; 6] = [
 ];
 
 /// Removes the headers of one connection, and those that `Connection` names.
-pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -25,6 +25,23 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     for name in ["keep-alive", "proxy-connection", "proxy-authorization"] {
+        headers.remove(name);
+    }
+}
+
+/// Returns the headers of an answer as the client gets them: without those of the connection, and without such that only
+/// the gateway may send.
+pub(crate) fn to_client(mut headers: HeaderMap) -> HeaderMap {
+    remove_hop_by_hop(&mut headers);
+    remove_prefixed(&mut headers, &["x-lanekeeper-"]);
+    headers
+}
+
+fn remove_prefixed(headers: &mut HeaderMap, prefixes: &[&str]) {
+    let is_prefixed =
+        |name: &&HeaderName| prefixes.iter().any(|prefix| name.as_str().starts_with(prefix));
+    let names: Vec<HeaderName> = headers.keys().filter(is_prefixed).cloned().collect();
+    for name in &names {
         headers.remove(name);
     }
 }
@@ -43,16 +60,8 @@ pub(crate) fn to_upstream(mut headers: HeaderMap) -> HeaderMap {
     ] {
         headers.remove(name);
     }
-    let internal: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            name.as_str().starts_with("x-lanekeeper-") || name.as_str().starts_with("x-forwarded-")
-        })
-        .cloned()
-        .collect();
-    for name in &internal {
-        headers.remove(name);
-    }
+    headers.remove("x-real-ip");
+    remove_prefixed(&mut headers, &["x-lanekeeper-", "x-forwarded-"]);
     headers
 }
 
@@ -75,6 +84,7 @@ mod tests {
             ("x-lanekeeper-priority", "1"),
             ("x-forwarded-for", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
+            ("x-real-ip", "10.0.0.1"),
             ("host", "127.0.0.1"),
             ("expect", "100-continue"),
             ("transfer-encoding", "chunked"),

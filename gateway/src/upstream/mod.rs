@@ -11,25 +11,28 @@
 //!
 //! - `address.rs` is where the upstream is, and how it is connected to.
 //! - `pool.rs` keeps idle connections. `answer.rs` is an answer: small ones whole, large ones as they come.
+//! - `redactor.rs` overwrites secrets that an upstream echoes.
 
 mod address;
 mod answer;
 mod headers;
 mod pool;
+mod redactor;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::HeaderMap;
-use hyper::{Method, Request, Uri};
+use hyper::{Method, Request, StatusCode, Uri};
 use tokio::time::{Instant, timeout_at};
 
 pub use self::address::AddressError;
 pub(crate) use self::address::UpstreamAddress;
 pub(crate) use self::answer::{Answer, AnswerBody, RestOfBody};
-pub(crate) use self::headers::{remove_hop_by_hop, to_upstream};
+pub(crate) use self::headers::{to_client, to_upstream};
 use self::pool::{Connection, Pool};
+pub(crate) use self::redactor::Redactor;
 use crate::net::describe;
 
 /// How long a connection may take to be made. A client waits for it, so it is far below the timeout of a call.
@@ -104,6 +107,9 @@ impl Upstream {
                 )));
             };
             match sent {
+                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    return Err(ExchangeError::Lost("it is of another protocol".to_owned()));
+                }
                 Ok(response) => {
                     return answer::receive(response, connection, &self.pool, terms, deadline)
                         .await;

@@ -43,6 +43,21 @@ test("an account without trouble has no banner", () => {
   assert.deepEqual(banners(account({ queued: 5, oldest_wait: 0.4, estimated_wait: 0.5 })), []);
 });
 
+test("a slow lane makes a single call wait, which is no reason for a banner", () => {
+  const slow = { rate: 1, queued: 1, oldest_wait: 0.9, estimated_wait: 1.4 };
+  assert.deepEqual(banners(account(slow)), []);
+  assert.equal(banners(account({ ...slow, estimated_wait: 1.6 })).length, 1);
+  assert.equal(banners(account({ ...slow, rate: null })).length, 1);
+});
+
+test("calls of a scan may wait, and are no reason for a banner", () => {
+  const late = { queued: 3, oldest_wait: 8, estimated_wait: 0.2 };
+  assert.deepEqual(banners(account({ ...late, queued_by_priority: { 10: 3 } })), []);
+  assert.deepEqual(banners(account({ ...late, queued_by_priority: { 5: 1, 10: 2 } })), []);
+  assert.equal(banners(account({ ...late, queued_by_priority: { 5: 3 } })).length, 1);
+  assert.equal(banners(account({ ...late, estimated_wait: 1.2, queued_by_priority: { 5: 1, 10: 2 } })).length, 1);
+});
+
 test("a lane at its limit says how many calls wait, how long a new one would, and when the window is free", () => {
   const [banner] = banners(account({ queued: 14, oldest_wait: 1.2, estimated_wait: 1.4 }));
   assert.equal(
@@ -154,7 +169,9 @@ test("a budget is near from 80 %, then only for exits, then full", () => {
 test("a window says when it resets", () => {
   assert.equal(resetText({ used: 0, resets: 0 }), "unused");
   assert.equal(resetText({ used: 3, resets: 52 }), "resets in 52 s");
-  assert.equal(resetText({ used: 3, resets: null }), "resets after calls in flight");
+  assert.equal(resetText({ used: 3, resets: null }), "resets on answer");
+  assert.equal(resetText({ used: 3, resets: null }, 59), "resets on answer");
+  assert.equal(resetText({ used: 3, resets: null }, 7200), "resets in 2 h 00 min");
 });
 
 test("a cache that was not asked has no rate", () => {

@@ -8,19 +8,28 @@ import { areaPath, linePath, topOf } from "../../src/page/chart.js";
 import { sortClients } from "../../src/page/clients.js";
 import * as format from "../../src/page/format.js";
 import { formatHash, parseHash, parseInstruments } from "../../src/page/hash.js";
-import { listUsers } from "../../src/page/lanes.js";
+import { listUsers, meanOver } from "../../src/page/lanes.js";
 import { originText } from "../../src/page/prices.js";
-import { RateRing, unshiftCapped } from "../../src/page/ring.js";
+import { RateRing, smooth, unshiftCapped } from "../../src/page/ring.js";
 import { isAhead, resultText, scanText } from "../../src/page/scans.js";
 
 test("a ring returns the last seconds in order, with gaps for seconds without a value", () => {
-  const ring = new RateRing(4);
+  const ring = new RateRing(6);
   ring.push(100, 1, 0);
   ring.push(101, 2, 0);
-  ring.push(103, 4, 1);
-  assert.deepEqual(ring.values(), { calls: [1, 2, NaN, 4], refused: [0, 0, NaN, 1] });
-  ring.push(104, 5, 0);
-  assert.deepEqual(ring.values().calls, [2, NaN, 4, 5]);
+  ring.push(105, 4, 1);
+  assert.deepEqual(ring.values(), { calls: [1, 2, NaN, NaN, NaN, 4], refused: [0, 0, NaN, NaN, NaN, 1] });
+  ring.push(106, 5, 0);
+  assert.deepEqual(ring.values().calls, [2, NaN, NaN, NaN, 4, 5]);
+  // A second or two are no gap.
+  ring.push(109, 7, 0);
+  assert.deepEqual(ring.values().calls, [NaN, 4, 5, 7, 7, 7]);
+});
+
+test("a slow lane's rate is averaged over some calls, and gaps stay gaps", () => {
+  assert.deepEqual([10, 5, 3, 1, 1 / 3, null].map(meanOver), [2, 2, 2, 5, 15, 2]);
+  assert.deepEqual(smooth([4, 2], 1), [4, 2]);
+  assert.deepEqual(smooth([NaN, 1, 0, 2, NaN, 3], 2), [NaN, 1, 0.5, 1, NaN, 3]);
 });
 
 test("a ring forgets what is older than it is long", () => {
@@ -50,14 +59,15 @@ test("a capped list keeps the newest", () => {
 });
 
 test("numbers and times have one form each, and a dash if they are not known", () => {
-  const { bytes, count, countdown, decimal, duration, percent, plural, rate, ticking, words } = format;
+  const { bytes, count, countdown, decimal, duration, percent, plural, roundTrip, ticking, words } = format;
   assert.deepEqual([count(1234567), count(null), count(NaN)], ["1,234,567", "–", "–"]);
   assert.deepEqual(
     [decimal(9.66), decimal(10), decimal(0.333), decimal(0), decimal(120.4)],
     ["9.7", "10", "0.33", "0", "120"],
   );
   assert.deepEqual([ticking(10, 10), ticking(0.25, 0.33), ticking(null, 1)], ["10.0", "0.25", "–"]);
-  assert.deepEqual([rate(10), rate(null)], ["10/s", "–"]);
+  assert.deepEqual(["", null, "no such key", "Enter a key."].map(format.sentence), ["", "", "No such key.", "Enter a key."]);
+  assert.deepEqual([0.0821, 0.9996, 1.44, null].map(roundTrip), ["82 ms", "1.0 s", "1.4 s", "–"]);
   assert.deepEqual(
     [percent(0), percent(0.001), percent(0.5), percent(0.999), percent(1)],
     ["0 %", "<1 %", "50 %", ">99 %", "100 %"],

@@ -1,6 +1,6 @@
 //! A plain HTTP/1.1 client on a socket: it sends exactly the bytes that it is given, and reads exactly one answer.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -110,12 +110,18 @@ impl Client {
         Some(answer)
     }
 
-    /// Returns whether the gateway has closed the connection, after what it may still send.
+    /// Returns whether the gateway closes the connection, after what it may still send. It may do so within 20 s.
     pub fn is_closed(&mut self) -> bool {
+        self.stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut buffer = [0; 65536];
         loop {
-            match self.fill() {
-                Some(()) => {}
-                None => return true,
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                // A reset is an end too.
+                Err(error) => {
+                    return !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                }
             }
         }
     }

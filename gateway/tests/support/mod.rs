@@ -1,10 +1,15 @@
 //! What the tests of the gateway share: a gateway in front of an exchange or of a scripted server, and a plain client.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)] // Each test program uses a part of it.
+#![allow(dead_code, unused_imports, unreachable_pub, clippy::unwrap_used, clippy::expect_used)] // Each test program uses a part of it.
 
+pub mod door;
 pub mod http;
+pub mod log;
+pub mod ops;
 pub mod orders;
 pub mod upstream;
+
+use std::time::{Duration, Instant};
 
 use lanekeeper_gateway::config::{AccountConfig, GatewayConfig};
 use lanekeeper_gateway::{Gateway, GatewayBuilder};
@@ -51,4 +56,13 @@ pub fn at_exchange() -> (SimulatedExchange, Gateway) {
     let exchange = SimulatedExchange::builder().start().unwrap();
     let gateway = start(kite(&exchange.base_url()));
     (exchange, gateway)
+}
+
+/// Waits until something holds, for at most a minute.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "not within a minute: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

@@ -36,6 +36,16 @@ pub struct Upstream {
 impl Upstream {
     /// Starts a server that answers each request with what `answer` returns.
     pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::with_stream(move |request, stream| {
+            answer(request).is_some_and(|bytes| stream.write_all(&bytes).is_ok())
+        })
+    }
+
+    /// Starts a server that hands each request to `answer`, which writes what it likes, and when. The connection goes on
+    /// if it returns `true`.
+    pub fn with_stream(
+        answer: impl Fn(&Request, &mut TcpStream) -> bool + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -73,6 +83,13 @@ impl Upstream {
         self.requests.lock().unwrap().clone()
     }
 
+    /// Waits until this many requests have arrived.
+    pub fn wait_for(&self, count: usize) {
+        super::wait_until(&format!("{count} requests at the upstream"), || {
+            self.requests.lock().unwrap().len() >= count
+        });
+    }
+
     /// Returns how many connections were made.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
@@ -103,15 +120,14 @@ pub fn answer(status: &str, kind: &str, body: &[u8]) -> Vec<u8> {
 fn serve(
     mut stream: TcpStream,
     requests: &Mutex<Vec<Request>>,
-    answer: &dyn Fn(&Request) -> Reply,
+    answer: &dyn Fn(&Request, &mut TcpStream) -> bool,
 ) {
     let _ = stream.set_nodelay(true);
     let mut rest = Vec::new();
     while let Some(request) = read(&mut stream, &mut rest) {
         requests.lock().unwrap().push(request.clone());
-        match answer(&request) {
-            Some(bytes) if stream.write_all(&bytes).is_ok() => {}
-            _ => break,
+        if !answer(&request, &mut stream) {
+            break;
         }
     }
     let _ = stream.shutdown(Shutdown::Both);

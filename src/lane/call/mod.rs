@@ -54,6 +54,8 @@ pub(crate) struct CallMeta {
     pub(crate) estimated_wait: Option<Duration>,
     /// How often the call was dispatched.
     pub(crate) attempts: AtomicU32,
+    /// Whether the call counts in the limit of the queue, so that it can be shed.
+    pub(crate) is_counted: bool,
     /// The proxy that the call was made through.
     pub(crate) attachment: Arc<Attachment>,
     /// The calls from within which this one was made.

@@ -25,9 +25,9 @@ pub struct CallOptions {
     pub(crate) max_age: Option<Duration>,
     /// Queues the call beyond the limit of a full queue, for a call of the library's own that must not block.
     pub(crate) is_over_limit: bool,
-    /// Refuses the call while half of the queue is in use, and never blocks. For calls of the library's own that are
-    /// made again later: the other half is for calls that are not.
-    pub(crate) leaves_room: bool,
+    /// Queues the call beside those that count in the limit of the queue: it is neither refused nor shed because the
+    /// queue is full, and takes no room of other calls. For calls of the library's own whose number is bounded elsewhere.
+    pub(crate) is_uncounted: bool,
 }
 
 impl CallOptions {

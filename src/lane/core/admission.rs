@@ -14,22 +14,12 @@ use crate::lane::error::LaneErrorKind;
 use crate::lane::workers::route_breakers::BlockedRoute;
 use crate::quota::{Moment, NotYet};
 
-/// What happens to a call that is not urgent and finds the queue full.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::lane) enum WhenFull {
-    /// What the lane's policy says.
-    Follow(OverflowPolicy),
-    /// It is queued beyond the limit.
-    ExceedLimit,
-    /// It is refused, and already if half of the queue is in use.
-    LeaveRoom,
-}
-
-/// Admits a call. Returns its queue slot, and its estimated wait if that is wanted.
+/// Admits a call. Returns its queue slot, and its estimated wait if that is wanted. Without an overflow policy, a call
+/// that finds the queue full is queued beyond the limit.
 pub(in crate::lane) fn admit(
     lane: &LaneCore,
     meta: &CallMeta,
-    when_full: WhenFull,
+    overflow_policy: Option<OverflowPolicy>,
 ) -> Result<(QueueSlot, Option<Duration>), LaneErrorKind> {
     if !is_open(lane, meta) {
         return Err(LaneErrorKind::Closed);
@@ -51,21 +41,28 @@ pub(in crate::lane) fn admit(
             lane.observer.wants_estimates().then(|| estimate_turn(lane, meta).0).flatten()
         }
     };
-    let may_acquire = !matches!(when_full, WhenFull::LeaveRoom) || is_half_free(lane);
-    let slot = match may_acquire.then(|| lane.queue_capacity.try_acquire()).flatten() {
-        Some(slot) => slot,
-        None => match when_full {
-            WhenFull::Follow(overflow_policy) => handle_full(lane, meta, overflow_policy)?,
-            WhenFull::ExceedLimit => lane.queue_capacity.acquire_over_limit(),
-            WhenFull::LeaveRoom => handle_full(lane, meta, OverflowPolicy::Refuse)?,
-        },
-    };
+    let slot = acquire_slot(lane, meta, overflow_policy)?;
     Ok((slot, turn.map(|turn| turn.since(meta.submitted_at))))
 }
 
 /// Returns whether the lane and the proxy of the call admit calls.
 fn is_open(lane: &LaneCore, meta: &CallMeta) -> bool {
     lane.state().is_open() && meta.attachment.stage(lane.index) == AttachmentStage::Open
+}
+
+fn acquire_slot(
+    lane: &LaneCore,
+    meta: &CallMeta,
+    overflow_policy: Option<OverflowPolicy>,
+) -> Result<QueueSlot, LaneErrorKind> {
+    if !meta.is_counted {
+        return Ok(lane.queue_capacity.uncounted());
+    }
+    match (lane.queue_capacity.try_acquire(), overflow_policy) {
+        (Some(slot), _) => Ok(slot),
+        (None, Some(overflow_policy)) => handle_full(lane, meta, overflow_policy),
+        (None, None) => Ok(lane.queue_capacity.acquire_over_limit()),
+    }
 }
 
 fn handle_full(
@@ -112,7 +109,7 @@ fn check_breaker(lane: &LaneCore, meta: &CallMeta) -> Result<(), LaneErrorKind> 
     };
     lane.report_breakers(change);
     // Held calls may take half of the queue; the other half is for calls that can be sent.
-    let has_room = is_half_free(lane);
+    let has_room = lane.queue_capacity.in_use() * 2 < lane.queue_capacity.limit().max(2);
     let is_held =
         |down: &BlockedRoute| has_room && lane.open_breaker_policy.should_hold(meta, down);
     match refusal.filter(|down| !is_held(down)) {
@@ -121,10 +118,6 @@ fn check_breaker(lane: &LaneCore, meta: &CallMeta) -> Result<(), LaneErrorKind> 
         }
         None => Ok(()),
     }
-}
-
-fn is_half_free(lane: &LaneCore) -> bool {
-    lane.queue_capacity.in_use() * 2 < lane.queue_capacity.limit().max(2)
 }
 
 /// Records the weight of a call, so that a rate cut leaves room for it and does not refuse it for ever.

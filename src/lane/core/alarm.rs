@@ -5,38 +5,42 @@
 
 use std::task::Waker;
 
-use super::LaneCore;
+use super::{LaneCore, Queue};
 use crate::lane::state::LaneState;
 use crate::panic::catch_panic;
 use crate::quota::Moment;
 
 /// The alarms of a lane. There are few: one for each scan that waits for a time.
-#[derive(Default)]
-pub(in crate::lane) struct Alarms(Vec<(Moment, Waker)>);
+pub(in crate::lane) type Alarms = Vec<(Moment, Waker)>;
 
-impl Alarms {
+impl Queue {
     /// Returns when the next alarm rings.
-    pub(super) fn next(&self) -> Option<Moment> {
-        self.0.iter().map(|(at, _)| *at).min()
+    pub(super) fn next_alarm(&self) -> Option<Moment> {
+        self.alarms.iter().map(|(at, _)| *at).min()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Removes and returns the alarms that are due.
-    pub(super) fn take_due(&mut self, now: Moment) -> impl Iterator<Item = Waker> + use<> {
-        let (due, later): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.0).into_iter().partition(|(at, _)| *at <= now);
-        self.0 = later;
-        due.into_iter().map(|(_, waker)| waker)
+    /// Returns when a deadline passes or an alarm rings next.
+    pub(super) fn next_timed(&self) -> Option<Moment> {
+        self.scheduler.next_deadline().into_iter().chain(self.next_alarm()).min()
     }
 }
 
 impl LaneCore {
+    /// Removes and returns the wakers of the alarms that are due.
+    pub(super) fn take_due_alarms(&self, queue: &mut Queue) -> Vec<Waker> {
+        if queue.alarms.is_empty() {
+            return Vec::new();
+        }
+        let now = self.clock.now();
+        let (due, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut queue.alarms).into_iter().partition(|(at, _)| *at <= now);
+        queue.alarms = later;
+        due.into_iter().map(|(_, waker)| waker).collect()
+    }
+
     /// Wakes `waker` at `at`, or earlier if the lane or a proxy over it is shut down. Call it with no lock held.
     pub(crate) fn set_alarm(&self, at: Moment, waker: Waker) {
-        self.queue.lock().alarms.0.push((at, waker));
+        self.queue.lock().alarms.push((at, waker));
         // The leader may sleep for longer.
         self.wake_one();
         // A lane that was closed in between may have no worker left to poll.
@@ -48,7 +52,7 @@ impl LaneCore {
     /// Wakes all alarms.
     pub(super) fn ring_all(&self) {
         let alarms = std::mem::take(&mut self.queue.lock().alarms);
-        ring(alarms.0.into_iter().map(|(_, waker)| waker));
+        ring(alarms.into_iter().map(|(_, waker)| waker));
     }
 }
 

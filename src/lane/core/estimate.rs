@@ -10,6 +10,7 @@ use crate::lane::call::CallMeta;
 use crate::lane::call::priority::Priority;
 use crate::lane::queue::load::QueueLoad;
 use crate::lane::queue::scheduler::Scheduler;
+use crate::lane::state::LaneState;
 use crate::quota::{Cost, Moment};
 
 /// Lower bound of a fair wait. A shorter wait does not matter.
@@ -68,7 +69,7 @@ impl LaneCore {
     }
 
     /// Estimates how long it takes until the last of `calls` more calls of one user is sent, with nothing else queued
-    /// meanwhile.
+    /// meanwhile. `None` if the lane sends nothing for now, or never sends such a call.
     pub(crate) fn estimated_wait_of_more(
         &self,
         calls: usize,
@@ -76,6 +77,9 @@ impl LaneCore {
         priority: Priority,
         user: &Option<Arc<str>>,
     ) -> Option<Duration> {
+        if self.state() != LaneState::Running || self.session.is_expired() {
+            return None;
+        }
         let queue = self.lock_queue();
         let mut ahead = queue.scheduler.load_ahead_of_next(priority, user);
         ahead.add_calls(cost, calls.saturating_sub(1));

@@ -165,7 +165,7 @@ impl LaneCore {
             queue: Mutex::new(Queue {
                 scheduler: Scheduler::new(interval),
                 leader_wakes_at: None,
-                alarms: Alarms::default(),
+                alarms: Alarms::new(),
             }),
             intake,
             arrivals,
@@ -414,7 +414,7 @@ impl LaneCore {
             let in_flight = self.in_flight() + self.reporting.load(Ordering::SeqCst);
             !has_deferred
                 && queue.scheduler.is_empty()
-                && self.queue_capacity.in_use() == 0
+                && self.queue_capacity.queued() == 0
                 && in_flight <= usize::from(own.is_some()) + self.cut_off_calls(own)
         };
         self.idle.wait(&self.clock, deadline, is_idle)

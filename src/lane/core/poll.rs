@@ -9,8 +9,8 @@
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
+use super::LaneCore;
 use super::alarm::ring;
-use super::{LaneCore, Queue};
 use crate::lane::attachment::AttachmentStage;
 use crate::lane::call::CallMeta;
 use crate::lane::call::worker_class::WorkerClass;
@@ -60,10 +60,13 @@ impl WorkSource for LaneCore {
             let mut deferred = Deferred::default();
             let mut queue = self.queue.lock();
             self.unseen_moves.store(false, Ordering::SeqCst);
-            let work = self.poll_locked(&mut queue.scheduler, &mut deferred);
-            let work = self.check_alarms(&mut queue, work, &mut deferred);
-            let next = match &work {
-                NextWork::Sleep(until) => *until,
+            let mut work = self.poll_locked(&mut queue.scheduler, &mut deferred);
+            deferred.due_alarms = self.take_due_alarms(&mut queue);
+            let next = match &mut work {
+                NextWork::Sleep(until) => {
+                    *until = until.iter().copied().chain(queue.next_alarm()).min();
+                    *until
+                }
                 NextWork::Run(..) => queue.next_timed(),
                 NextWork::Closed => None,
             };
@@ -126,25 +129,6 @@ impl LaneCore {
         WorkerClass::ALL
             .into_iter()
             .any(|class| scheduler.has_waiting(class) && self.may_run(class) && may_go(class))
-    }
-
-    /// Collects the alarms that are due, and lets the worker sleep no longer than until the next one.
-    fn check_alarms(
-        &self,
-        queue: &mut Queue,
-        work: NextWork<(Job, Dispatch)>,
-        deferred: &mut Deferred,
-    ) -> NextWork<(Job, Dispatch)> {
-        if queue.alarms.is_empty() {
-            return work;
-        }
-        deferred.due_alarms.extend(queue.alarms.take_due(self.clock.now()));
-        match work {
-            NextWork::Sleep(until) => {
-                NextWork::Sleep(until.into_iter().chain(queue.alarms.next()).min())
-            }
-            NextWork::Run(..) | NextWork::Closed => work,
-        }
     }
 
     /// Polls under the lock of the queue.
@@ -356,13 +340,6 @@ impl LaneCore {
             let _ = catch_panic(|| drop(job));
         }
         ring(due_alarms);
-    }
-}
-
-impl Queue {
-    /// Returns when a deadline passes or an alarm rings next.
-    fn next_timed(&self) -> Option<Moment> {
-        self.scheduler.next_deadline().into_iter().chain(self.alarms.next()).min()
     }
 }
 

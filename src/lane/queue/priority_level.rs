@@ -180,11 +180,12 @@ impl PriorityLevel {
         &self.load
     }
 
-    /// Returns the first attempt that was submitted last.
-    pub(super) fn newest(&self) -> Option<&Job> {
-        let newest = self.users.values().filter_map(|user_queue| {
-            let newest = user_queue.by_cost.iter().filter_map(|(_, queue)| queue.last_key_value());
-            newest.max_by_key(|(number, _)| **number)
+    /// Returns the first attempt that was submitted last, of those that count in the limit of the queue.
+    pub(super) fn newest_counted(&self) -> Option<&Job> {
+        let queues = self.users.values().flat_map(|user_queue| &user_queue.by_cost);
+        let newest = queues.filter_map(|(_, queue)| {
+            let mut newest_first = queue.iter().rev();
+            newest_first.find(|(_, entry)| entry.job.meta().is_counted)
         });
         newest.max_by_key(|(number, _)| **number).map(|(_, entry)| &entry.job)
     }

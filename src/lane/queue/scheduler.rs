@@ -404,10 +404,12 @@ impl Scheduler {
     }
 
     /// Returns the call to shed in favour of a call of `priority`: the newest call of the lowest priority, if that is
-    /// lower.
+    /// lower. A call that does not count in the limit of the queue has no slot to give.
     pub(crate) fn shed_candidate(&self, priority: Priority) -> Option<Job> {
-        let lower = self.levels.iter().skip(priority.index() + 1).filter_map(PriorityLevel::newest);
-        let held = self.held.calls().filter(|job| job.meta().priority > priority);
+        let lower =
+            self.levels.iter().skip(priority.index() + 1).filter_map(PriorityLevel::newest_counted);
+        let may_be_shed = |meta: &CallMeta| meta.is_counted && meta.priority > priority;
+        let held = self.held.calls().filter(|job| may_be_shed(job.meta()));
         lower.chain(held).max_by_key(|job| (job.meta().priority, job.meta().number)).cloned()
     }
 

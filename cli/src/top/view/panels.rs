@@ -129,9 +129,10 @@ impl Ink<'_> {
             let orders = account.orders.as_ref()?;
             let parts = [
                 self.count("placed", orders.placed),
-                self.count("found", orders.found),
+                self.count("rejected", orders.rejected),
                 self.count("absent", orders.absent),
                 self.failures("unknown", orders.unknown),
+                self.count("found late", orders.found_late),
                 self.failures("pending", orders.pending),
             ];
             Some(self.wrapped(account, parts))

@@ -74,7 +74,7 @@ budgets  orders 400/min ██░░░░░░░░ 81/400 reserve 20 resets 
          5000/day ████████░░ 4100/5000 reserve 250 resets in 8 h 24 min
 notices  01:35:53 warning  historical: the broker refused a call: it comes too
                            fast
-orders   placed 80  found 1  absent 0  unknown 0  pending 0
+orders   placed 80  rejected 2  absent 0  unknown 0  found late 1  pending 0
 clients  name    tier       waiting  requests  refused   cached
          scanner bulk            41      3041        0       95
          and 2 more lines

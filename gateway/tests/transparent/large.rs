@@ -1,0 +1,176 @@
+//! Large answers: passed on as they come.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use lanekeeper_gateway::Gateway;
+use lanekeeper_gateway::config::GatewayConfig;
+
+use crate::support::door::ALPHA;
+use crate::support::upstream::{Upstream, ok};
+use crate::support::{Client, rest, start};
+
+const MIB: usize = 1 << 20;
+const SIZE: usize = 64 * MIB;
+
+/// The byte at a place of the large answer. No two parts of it are the same.
+fn byte(at: usize) -> u8 {
+    (at.wrapping_mul(2_654_435_761) >> 13) as u8
+}
+
+/// An upstream whose answer to `/large` is large, and to anything else small.
+struct Large {
+    upstream: Upstream,
+    /// How much of the large answer it has got rid of.
+    written: Arc<AtomicUsize>,
+}
+
+/// Starts it. After the first MiB it waits for a word.
+fn large(head: String, go_on: Option<Receiver<()>>) -> Large {
+    let written = Arc::new(AtomicUsize::new(0));
+    let go_on = Mutex::new(go_on);
+    let upstream = {
+        let written = Arc::clone(&written);
+        Upstream::with_stream(move |request, stream| {
+            if request.target != "/large" {
+                return stream.write_all(&ok("text/plain", b"small")).is_ok();
+            }
+            stream.write_all(head.as_bytes()).unwrap();
+            for from in (0..SIZE).step_by(MIB) {
+                let part: Vec<u8> = (from..from + MIB).map(byte).collect();
+                if stream.write_all(&part).is_err() {
+                    return false;
+                }
+                written.fetch_add(MIB, Ordering::SeqCst);
+                if let Some(go_on) = go_on.lock().unwrap().take() {
+                    let _ = go_on.recv_timeout(Duration::from_secs(60));
+                }
+            }
+            true
+        })
+    };
+    Large { upstream, written }
+}
+
+fn stated() -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: text/csv\r\ncontent-length: {SIZE}\r\n\r\n")
+}
+
+/// Asks for the large answer, and reads its head.
+fn begin(gateway: &Gateway) -> (Client, String) {
+    let mut client = Client::connect(gateway.address());
+    client.begin("GET", "/large", ALPHA, "");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut one = [0];
+        client.stream().read_exact(&mut one).unwrap();
+        head.push(one[0]);
+    }
+    (client, String::from_utf8(head).unwrap())
+}
+
+/// Reads this part of the large answer, and compares it.
+fn read(client: &Client, from: usize, to: usize) {
+    let mut part = vec![0; MIB];
+    for at in (from..to).step_by(MIB) {
+        client.stream().read_exact(&mut part).unwrap();
+        let expected = (at..at + MIB).map(byte);
+        assert!(part.iter().copied().eq(expected), "at {at}");
+    }
+}
+
+#[test]
+fn the_first_bytes_arrive_before_the_last_are_sent() {
+    let (go_on, waits) = channel();
+    let large = large(stated(), Some(waits));
+    let gateway = start(rest(&large.upstream.url()));
+    let (client, head) = begin(&gateway);
+    assert!(head.contains(&format!("content-length: {SIZE}")), "{head}");
+    read(&client, 0, MIB);
+    assert_eq!(large.written.load(Ordering::SeqCst), MIB);
+    go_on.send(()).unwrap();
+    read(&client, MIB, SIZE);
+}
+
+#[test]
+fn a_slow_reader_slows_the_upstream_down_and_holds_up_nobody_else() {
+    let large = large(stated(), None);
+    // A lane with one call in flight.
+    let text = format!(
+        "upstream: {}\nlanes: {{ all: {{ quota: unlimited, in_flight: 1 }} }}\nunmatched: {{ lane: all }}",
+        large.upstream.url()
+    );
+    let mut config = GatewayConfig::from_yaml(&text).unwrap();
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    let gateway = start(config);
+    let (client, _) = begin(&gateway);
+    read(&client, 0, MIB);
+    let mut others: Vec<_> = (0..4).map(|_| Client::connect(gateway.address())).collect();
+    for _ in 0..10 {
+        for other in &mut others {
+            assert_eq!(other.request("POST", "/small", "").text(), "small");
+        }
+    }
+    // What is read nowhere is not taken from the upstream: the buffers of two sockets hold a part of it.
+    let (mut last, mut since) = (0, Instant::now());
+    while since.elapsed() < Duration::from_millis(500) {
+        let now = large.written.load(Ordering::SeqCst);
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(last < SIZE / 2, "{} MiB of an answer that is not read", last / MIB);
+    read(&client, MIB, SIZE);
+    assert_eq!(large.written.load(Ordering::SeqCst), SIZE);
+}
+
+#[test]
+fn an_answer_that_is_cut_ends_the_connection_and_never_looks_complete() {
+    // In chunks no length says that a part is missing, so the last chunk must not come.
+    for (head, begin) in [
+        (format!("content-length: {SIZE}"), ""),
+        ("transfer-encoding: chunked".to_owned(), "100000\r\n"),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{begin}");
+        let upstream = Upstream::with_stream(move |_, stream| {
+            let _ = stream.write_all(head.as_bytes());
+            let _ = stream.write_all(&vec![b'x'; MIB - 1000]);
+            false
+        });
+        let gateway = start(rest(&upstream.url()));
+        let mut client = Client::connect(gateway.address());
+        client.begin("GET", "/large", ALPHA, "");
+        let mut all = Vec::new();
+        // An end or a reset.
+        let _ = client.stream().read_to_end(&mut all);
+        assert!(all.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        let count = all.iter().filter(|byte| **byte == b'x').count();
+        assert!(count < MIB, "{count}");
+        assert!(!all.ends_with(b"0\r\n\r\n"));
+    }
+}
+
+#[test]
+fn a_large_answer_of_unknown_length_is_complete_only_at_its_last_chunk() {
+    let upstream = Upstream::with_stream(|_, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+        for _ in 0..8 {
+            let _ = stream.write_all(b"100000\r\n");
+            let _ = stream.write_all(&vec![b'x'; MIB]);
+            let _ = stream.write_all(b"\r\n");
+        }
+        stream.write_all(b"0\r\n\r\n").is_ok()
+    });
+    let gateway = start(rest(&upstream.url()));
+    let mut client = Client::connect(gateway.address());
+    for _ in 0..2 {
+        let answer = client.request("GET", "/large", "");
+        assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
+        assert!(answer.body.len() == 8 * MIB && answer.body.iter().all(|byte| *byte == b'x'));
+    }
+}

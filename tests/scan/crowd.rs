@@ -1,0 +1,100 @@
+//! Many scans, and many threads that pause, resume, read and cancel them, on the machine's clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use lanekeeper::lane::{LaneConfig, OverflowPolicy};
+use lanekeeper::quota::Quota;
+use lanekeeper::scan::{ScanEventKind, ScanState};
+use lanekeeper::{Clock, LaneCall};
+
+use super::gate::{Scan, results};
+use super::support::lanes::{READ, one, options, submit, until, within_reason};
+
+#[test]
+fn under_pauses_from_all_sides_every_item_has_one_result_and_every_reader_all_of_them() {
+    const ITEMS: u32 = 2_000;
+    let config = LaneConfig::new(Quota::unlimited()).in_flight(4).queue(16);
+    let lanes = one(config.when_full(OverflowPolicy::Shed), Clock::system());
+    let runs: Arc<[AtomicUsize]> = (0..ITEMS).map(|_| AtomicUsize::new(0)).collect();
+    let scans: Vec<Scan> = (0..6)
+        .map(|number| {
+            let runs = runs.clone();
+            let work = move |item: &u32| {
+                runs[*item as usize].fetch_add(1, Ordering::Relaxed);
+                Ok(*item)
+            };
+            let builder = Scan::builder(&lanes, 0..ITEMS).user(format!("{number}")).at_once(5);
+            builder.start(|_| LaneCall::read("test"), work).unwrap()
+        })
+        .collect();
+    within_reason(move || {
+        thread::scope(|scope| {
+            for scan in &scans {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        while !scan.state().is_over() {
+                            scan.pause();
+                            thread::yield_now();
+                            scan.resume();
+                            let _ = scan.progress();
+                        }
+                    });
+                    scope.spawn(|| {
+                        let mut seen = vec![false; ITEMS as usize];
+                        let mut last = 0;
+                        for event in scan.events() {
+                            assert!(event.seq > last);
+                            last = event.seq;
+                            if let ScanEventKind::Result { index, result } = event.kind {
+                                assert!(!std::mem::replace(&mut seen[index], true));
+                                assert_eq!(*result, Ok(u32::try_from(index).unwrap()));
+                            }
+                        }
+                        assert!(seen.into_iter().all(|seen| seen));
+                    });
+                }
+            }
+            // Normal calls, which shed those of the scans.
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for number in 0..5_000 {
+                        let ticket = submit(&lanes, READ, &options(), move || number);
+                        assert!(ticket.wait().is_ok_and(|answer| answer == number));
+                    }
+                });
+            }
+        });
+        assert!(scans.iter().all(|scan| scan.state() == ScanState::Done));
+        // A call that was taken back was not made.
+        assert!(runs.iter().all(|runs| runs.load(Ordering::Relaxed) == scans.len()));
+    });
+}
+
+#[test]
+fn cancelling_and_dropping_at_any_moment_leaves_nothing_queued() {
+    let lanes = one(LaneConfig::new(Quota::unlimited()).in_flight(3), Clock::system());
+    within_reason(move || {
+        thread::scope(|scope| {
+            for round in 0..4 {
+                let lanes = &lanes;
+                scope.spawn(move || {
+                    for turn in 0..300 {
+                        let call = |_: &u32| LaneCall::read("test");
+                        let scan: Scan = Scan::start(lanes, 0..50, call, |item| Ok(*item)).unwrap();
+                        let _ = scan.wait_after(turn % 7, super::gate::LONG);
+                        if (turn + round) % 2 == 0 {
+                            scan.cancel();
+                            let before = results(&scan.events_after(0)).len();
+                            assert_eq!(results(&scan.events_after(0)).len(), before);
+                            assert!(scan.state().is_over());
+                        }
+                    }
+                });
+            }
+        });
+        // One that is being submitted is taken back right after.
+        until(|| lanes.lane("test").unwrap().queued() == 0);
+    });
+}
