@@ -1,4 +1,6 @@
 //! A client's time: what cannot be answered in it is refused at once, and what was refused is never sent.
+// The helpers stand outside of the test functions, where clippy does not look for them.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

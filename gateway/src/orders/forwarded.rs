@@ -14,7 +14,7 @@ use lanekeeper::{
 use parking_lot::Mutex;
 
 use super::form;
-use super::placements::PlacementSender;
+use super::placement::PlacementSender;
 use crate::account::Account;
 use crate::call::{CallTerms, Failed, HangUp};
 use crate::judge::{Answered, CallError, to_wire};
