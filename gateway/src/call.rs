@@ -106,7 +106,7 @@ pub(crate) enum Failed {
     /// The client's time is over, and the call is not sent.
     OutOfTime,
     /// The client's time is over, and the call is under way.
-    UnderWay,
+    InFlight,
 }
 
 impl Account {
@@ -171,7 +171,7 @@ impl Account {
             }
             () = sleep_until(terms.deadline()) => match ticket.cancel() {
                 true => Err(Failed::OutOfTime),
-                false => Err(Failed::UnderWay),
+                false => Err(Failed::InFlight),
             },
         }
     }
@@ -218,7 +218,7 @@ impl Account {
             Failed::OutOfTime => {
                 Err(Refusal::later("not sent: the client's time was over first", self.wait(lane)))
             }
-            Failed::UnderWay => Err(Refusal::unknown(
+            Failed::InFlight => Err(Refusal::unknown(
                 effect,
                 "the broker has not answered within the client's time",
             )),
