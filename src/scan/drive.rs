@@ -25,7 +25,7 @@ use parking_lot::MutexGuard;
 use super::agenda::Step;
 use super::back_off::Refusal;
 use super::engine::Engine;
-use super::inner::{Answered, Inner, UnderWay};
+use super::inner::{Answered, InFlight, Inner};
 use super::progress::{Pace, ScanState};
 use crate::lane::{LaneError, Ticket};
 use crate::panic::catch_panic;
@@ -71,7 +71,7 @@ where
         let mut inner = self.inner.lock();
         match inner.state {
             ScanState::Paused => {
-                inner.under_way.insert(item, UnderWay::TakingBack);
+                inner.under_way.insert(item, InFlight::TakingBack);
                 drop(inner);
                 self.take_back(item, ticket);
             }
