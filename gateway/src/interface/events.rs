@@ -151,6 +151,8 @@ async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
     use crate::Gateway;
     use crate::config::{AccountConfig, GatewayConfig};
@@ -181,7 +183,8 @@ mod tests {
         }
         let (mut snapshots, mut notices) = (0, Vec::new());
         while notices.len() < 50 {
-            let event = receiver.recv().await.unwrap();
+            let event = timeout(Duration::from_secs(60), receiver.recv()).await;
+            let event = event.expect("a notice is missing").unwrap();
             let text = String::from_utf8(event.to_vec()).unwrap();
             match text.starts_with("event: notice\n") {
                 true => notices.push(text),
