@@ -6,8 +6,9 @@
 //!
 //! # No wake-up is lost
 //!
-//! - Only one thread drives at a time. Each of its steps is decided under the lock, and so is that there is none: what
-//!   another thread changed before that is seen, and one that changes something later finds no driver and drives.
+//! - Only one thread drives at a time, so that calls are submitted in the order of their items. Each of its steps is
+//!   decided under the lock, and so is that there is none: what another thread changed before that is seen, and one that
+//!   changes something later finds no driver and drives.
 //! - A driver stops only if a call is under way, an alarm is set, or nothing is to be submitted. The answer to a call, an
 //!   alarm and a `resume` drive.
 //! - A ticket is polled once it is where its waker finds it. It is taken out of there before it is cancelled, and polled
