@@ -117,8 +117,8 @@ impl Upstream {
                 Err(mut error) => match error.take_message() {
                     // The connection was closed before it took the request: an idle one that the upstream gave up.
                     Some(unsent) if !is_new => request = unsent,
-                    Some(_) => return Err(UpstreamError::NotSent(describe(error.error()))),
-                    None => return Err(UpstreamError::Lost(describe(error.error()))),
+                    Some(_) => return Err(UpstreamError::NotSent(describe(&error.into_error()))),
+                    None => return Err(UpstreamError::Lost(describe(&error.into_error()))),
                 },
             }
         }
