@@ -30,6 +30,7 @@
 //! | whether a failed call was sent | [`Sent`], by `error.was_sent()` |
 //! | other limits | [`Limits`], [`Quota`], [`LaneConfig`] |
 //! | a trait of your own | [`#[proxy]`](macro@proxy) |
+//! | a long list of reads that disturbs no other call | [`Scan`] |
 //! | several traits over the same lanes, or calls without a trait | [`HasLanes`], [`LaneCall`], [`RouteTable`] |
 //! | unit tests without a network | `MockBroker` (feature `mock`), `PaperBroker` (feature `paper`), [`ManualClock`] |
 //!

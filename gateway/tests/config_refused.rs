@@ -41,6 +41,14 @@ fn kite(yaml: &str, begin: &str) {
 }
 
 #[test]
+fn a_lane_that_would_block_its_callers_is_refused() {
+    let begin = "line 2: lanes.transactional.when_full: a gateway blocks no client at a full queue";
+    kite("lanes: { transactional: { when_full: block } }", begin);
+    let shed = "preset: kite\nlanes: { transactional: { when_full: shed } }";
+    assert!(GatewayConfig::from_yaml(shed).is_ok());
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_those_that_exist() {
     kite(
         "listne: x",

@@ -24,10 +24,19 @@ fn one_at_a_time(upstream: &str) -> GatewayConfig {
     config
 }
 
+/// Gives clients and the upstream all the time that a busy machine needs.
+fn patient(mut config: GatewayConfig) -> GatewayConfig {
+    config.door.client_timeout = Duration::from_secs(600);
+    config.accounts.values_mut().for_each(|account| {
+        account.upstream_timeout = Duration::from_secs(600);
+    });
+    config
+}
+
 #[test]
 fn a_drain_answers_what_is_queued_and_in_flight_and_refuses_what_is_new() {
     let (upstream, gate) = gated(echoed);
-    let gateway = start(one_at_a_time(&upstream.url()));
+    let gateway = start(patient(one_at_a_time(&upstream.url())));
     let address = gateway.address();
     let begin = |path: &str| {
         let mut client = Client::connect(address);
@@ -97,7 +106,7 @@ fn a_drain_writes_large_answers_to_their_last_byte_to_clients_that_are_slow() {
 #[test]
 fn a_drain_whose_time_is_over_tells_each_client_what_it_knows() {
     let (upstream, gate) = gated(echoed);
-    let gateway = start(one_at_a_time(&upstream.url()));
+    let gateway = start(patient(one_at_a_time(&upstream.url())));
     let address = gateway.address();
     let begin = |path: &str| {
         let mut client = Client::connect(address);
@@ -123,7 +132,7 @@ fn a_drain_whose_time_is_over_tells_each_client_what_it_knows() {
 #[test]
 fn a_drain_refuses_each_kind_of_call_of_kite_unsent() {
     let (upstream, gate) = gated(|_| upstream::ok("application/json", b"{\"data\":{}}"));
-    let gateway = start(kite(&upstream.url()));
+    let gateway = start(patient(kite(&upstream.url())));
     let address = gateway.address();
     let mut held = Client::connect(address);
     held.begin("GET", "/user/margins", ALPHA, "");

@@ -1,4 +1,6 @@
 //! Orders behind the gateway: sent at most once, as their clients wrote them, and answered truly whatever is lost.
+// The helpers stand outside of the test functions, where clippy does not look for them.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,6 @@
 //! A client's own repetition of a placement is not a second order. Two orders that are both meant are two.
+// The helpers stand outside of the test functions, where clippy does not look for them.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -207,7 +207,9 @@ fn a_budget_counts_the_calls_of_its_routes_beside_their_lanes() {
 #[test]
 fn priorities_order_the_queue_and_an_exit_goes_first() {
     let (upstream, gate) = gated(echoed);
-    let text = "lanes: { data: { quota: unlimited, in_flight: 1, urgent_workers: 0 } }\n\
+    // On a busy machine it may take long until all are queued.
+    let text = "client_timeout: 10min\nupstream_timeout: 10min\n\
+        lanes: { data: { quota: unlimited, in_flight: 1, urgent_workers: 0 } }\n\
         routes: [{ match: POST /export, lane: data, priority: 8 }, { match: DELETE /**, lane: data, exit: true }]\n\
         unmatched: { lane: data }";
     let gateway = from(text, &upstream);

@@ -129,6 +129,11 @@ fn a_tier_places_its_orders_and_cancels_as_many_as_it_likes() {
 fn a_client_is_no_more_urgent_than_its_tier() {
     let (upstream, gate) = gated(echoed);
     let mut config = with_tiers(&upstream, "patient: { max_priority: 6, priority: 7 }");
+    // On a busy machine it may take long until all are queued.
+    config.door.client_timeout = Duration::from_secs(600);
+    config.accounts.values_mut().for_each(|account| {
+        account.upstream_timeout = Duration::from_secs(600);
+    });
     let [patient, free] =
         add_clients(&mut config, [("patient", Some("patient"), None), ("free", None, None)]);
     let gateway = support::start(config);

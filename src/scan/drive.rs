@@ -6,7 +6,9 @@
 //!
 //! # No wake-up is lost
 //!
-//! - Only one thread drives at a time. Another one leaves a note, under the lock, and the driver looks once more.
+//! - Only one thread drives at a time, so that calls are submitted in the order of their items. Each of its steps is
+//!   decided under the lock, and so is that there is none: what another thread changed before that is seen, and one that
+//!   changes something later finds no driver and drives.
 //! - A driver stops only if a call is under way, an alarm is set, or nothing is to be submitted. The answer to a call, an
 //!   alarm and a `resume` drive.
 //! - A ticket is polled once it is where its waker finds it. It is taken out of there before it is cancelled, and polled
@@ -24,7 +26,7 @@ use parking_lot::MutexGuard;
 use super::agenda::Step;
 use super::back_off::Refusal;
 use super::engine::Engine;
-use super::inner::{Answered, Inner, UnderWay};
+use super::inner::{Answered, InFlight, Inner};
 use super::progress::{Pace, ScanState};
 use crate::lane::{LaneError, Ticket};
 use crate::panic::catch_panic;
@@ -48,19 +50,15 @@ where
         while let Some(engine) = me.upgrade() {
             let (step, lanes) = {
                 let mut inner = engine.inner.lock();
-                let step = inner.step(engine.calls.at_once);
-                if step == Step::Wait && inner.end_driving() {
-                    return;
-                }
-                (step, inner.lanes.clone())
+                (inner.step(engine.calls.at_once), inner.lanes.clone())
             };
             match (step, lanes) {
                 (Step::Submit(item), Some(lanes)) => engine.submit(item, &lanes),
                 (Step::SetAlarm { next, delay }, Some(lanes)) => {
                     engine.set_alarm(next, delay, &lanes);
                 }
-                // Something changed, or the scan is over.
-                (Step::Wait, _) | (_, None) => {}
+                // A scan without lanes is over, and then there is nothing to do.
+                (Step::Wait, _) | (_, None) => return,
             }
         }
     }
@@ -74,7 +72,7 @@ where
         let mut inner = self.inner.lock();
         match inner.state {
             ScanState::Paused => {
-                inner.under_way.insert(item, UnderWay::TakingBack);
+                inner.under_way.insert(item, InFlight::TakingBack);
                 drop(inner);
                 self.take_back(item, ticket);
             }

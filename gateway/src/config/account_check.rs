@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lanekeeper::config::reader::join_path;
-use lanekeeper::lane::{LaneConfig, LaneConfigError};
+use lanekeeper::lane::{LaneConfig, LaneConfigError, OverflowPolicy};
 use lanekeeper::quota::BudgetSet;
 use lanekeeper::{Effect, LaneCall, RouteError, RouteTable};
 
@@ -19,6 +19,10 @@ const MAX_MESSAGE: usize = 1000;
 
 /// What is wrong with a key that only a preset reads.
 pub(super) const NO_PRESET: &str = "this has no effect without `preset: kite`";
+
+/// Why no lane blocks its callers. The callers here are the few threads that serve all clients, exits too.
+const NO_BLOCKING: &str =
+    "a gateway blocks no client at a full queue: write `refuse`, which is the default, or `shed`";
 
 /// Checks the account at `path`.
 pub(super) fn account(checks: &mut Checks, path: &str, account: &AccountConfig) {
@@ -93,6 +97,9 @@ fn lanes(checks: &mut Checks, path: &str, account: &AccountConfig) {
                     checks.report(format!("{path}.quota"), "write a quota, as \"20/min\"");
                 }
             }
+        }
+        if config.clone().when_full(OverflowPolicy::Block) == *config {
+            checks.report(format!("{path}.when_full"), NO_BLOCKING);
         }
         let quota = account.quota_of_lane(name).map(LaneConfig::new).unwrap_or_default();
         if let Err(error) = config.clone().or(quota).check() {

@@ -11,10 +11,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::malformed;
+use super::socket::ClientSocket;
 use crate::config::DoorConfig;
 use crate::orders::Told;
 
@@ -64,7 +64,7 @@ struct BegunHead {
 /// A stream whose reads fail once a head takes longer than `read_timeout`, and its writes once the client has read
 /// nothing for `write_timeout`.
 pub(super) struct ClientStream {
-    stream: TcpStream,
+    stream: ClientSocket,
     read_timeout: Duration,
     write_timeout: Duration,
     phase: Phase,
@@ -80,7 +80,7 @@ pub(super) struct ClientStream {
 
 impl ClientStream {
     pub(super) fn new(
-        stream: TcpStream,
+        stream: ClientSocket,
         door: &DoorConfig,
         phase: Phase,
         after_flush: AfterFlush,

@@ -1,11 +1,9 @@
-//! Sends one request about an order through the guard, and says what its client gets.
+//! Sends one request about an order through the guard, and waits for its outcome within the client's time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use lanekeeper::broker::{Broker, OrderChange, SlicedOrder};
 use lanekeeper::brokers::Kite;
 use lanekeeper::brokers::kite::wire;
@@ -19,56 +17,17 @@ use tokio::time::{Instant, sleep_until};
 
 use super::form::{self, Fingerprint};
 use super::forwarded::{ForwardedOrder, LastAttempt, unknown};
-use super::placements::{Begun, NOTICE, Outcome, Placement, PlacementSender, Told};
+use super::placement::{Placement, PlacementSender, Told};
+use super::placements::{Begun, NOTICE, Outcome};
+use super::reply::OrderReply;
 use super::route::OrderRoute;
 use crate::account::{Account, KiteParts};
 use crate::call::{CallTerms, Failed, HangUp};
-use crate::judge::{Answered, Times};
 use crate::refusal::Refusal;
-use crate::upstream::{Answer, AnswerBody, UpstreamRequest};
+use crate::upstream::UpstreamRequest;
 
 /// How long a client waits beyond its time for the word whether a call that was taken back was sent.
 const GRACE: Duration = Duration::from_millis(100);
-
-/// What a client gets of a request about an order.
-#[derive(Debug, Clone)]
-pub(crate) struct OrderReply {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-    pub(crate) times: Option<Times>,
-    pub(crate) sent: Sent,
-    /// Whether it is the answer to an earlier request, which this one repeats.
-    pub(crate) is_repeated: bool,
-}
-
-impl OrderReply {
-    /// An order that is in the market, in Kite's words.
-    pub(crate) fn placed(id: &str) -> Self {
-        Self::json(StatusCode::OK, wire::order_body(&OrderId::new(id)), Sent::Yes)
-    }
-
-    fn json(status: StatusCode, body: String, sent: Sent) -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Self { status, headers, body: Bytes::from(body), times: None, sent, is_repeated: false }
-    }
-
-    /// The upstream's own answer.
-    fn of(answered: Answered) -> Option<Self> {
-        let Answered { answer, times } = answered;
-        let AnswerBody::Whole(body) = answer.body else { return None };
-        let Answer { status, headers, .. } = answer;
-        Some(Self {
-            status,
-            headers,
-            body,
-            times: Some(times),
-            sent: Sent::Yes,
-            is_repeated: false,
-        })
-    }
-}
 
 /// What a request about an order came to.
 pub(crate) struct OrderResult {
@@ -213,7 +172,7 @@ impl Account {
                     });
                 }
                 Outcome::NotPlaced => return None,
-                Outcome::UnderWay => {}
+                Outcome::InFlight => {}
                 Outcome::Unknown if !has_looked && Instant::now() < deadline => {
                     has_looked = true;
                     self.look_again(&placement, guard, deadline).await;
@@ -331,7 +290,7 @@ impl Account {
             Task::Cancel(id) => guard.cancel_order(id).map(|()| SlicedOrder::single(id.clone(), 0)),
         };
         let (is_placed, id) = (is_placed(&result), named_id(&result).map(ToString::to_string));
-        let reply = self.reply(result, last.lock().take(), &terms);
+        let reply = self.order_answer(result, last.lock().take(), &terms);
         let is_final = match (is_placed, &reply) {
             (Some(true), Ok(_)) | (Some(false), _) => true,
             // A part of it is in the market, and its client cannot be told which.
@@ -359,8 +318,14 @@ impl Account {
     ) -> Result<SlicedOrder, BrokerError> {
         let Some(kite) = &self.kite else { return guard.inner().place_sliced(order) };
         let own_tag = order.tag.as_deref().filter(|tag| !tag.is_empty());
-        if own_tag.is_some_and(|tag| !can_be_found(kite, tag)) {
-            return guard.inner().place_sliced(order);
+        if let Some(tag) = own_tag {
+            let is_found = can_be_found(kite, tag);
+            if let Some(placement) = &guard.inner().placement {
+                placement.tagged(tag);
+            }
+            if !is_found {
+                return guard.inner().place_sliced(order);
+            }
         }
         let result = match order.autoslice {
             true => guard.place_sliced(order),
@@ -381,58 +346,6 @@ impl Account {
             result => result,
         }
     }
-
-    /// Returns what the client gets: the upstream's own answer where it says the same as the guard.
-    fn reply(
-        &self,
-        result: Result<SlicedOrder, BrokerError>,
-        last: Option<Result<Answered, Failed>>,
-        terms: &CallTerms,
-    ) -> Result<OrderReply, Refusal> {
-        let error = match (result, last) {
-            (Ok(_), Some(Ok(answered))) if answered.answer.whole().is_some() => {
-                return OrderReply::of(answered)
-                    .ok_or_else(|| Refusal::unknown(Effect::Write, "the answer is too long"));
-            }
-            // Its answer was lost, and the guard found it.
-            (Ok(order), _) => {
-                let body = wire::placement_body(&order).ok_or_else(|| {
-                    Refusal::unknown(Effect::Write, "the order book shows nothing of it")
-                })?;
-                return Ok(OrderReply::json(StatusCode::OK, body, Sent::Yes));
-            }
-            // The guard has nothing to add to what the last attempt came to.
-            (Err(error), Some(Err(failed))) if says_the_same(&error, &failed) => {
-                let answered = self.explain(failed, terms)?;
-                return OrderReply::of(answered)
-                    .ok_or_else(|| Refusal::unknown(Effect::Write, "the answer is too long"));
-            }
-            // An autosliced order of which a part was refused.
-            (Err(BrokerError::PartlyPlaced(_)), Some(Ok(answered))) => {
-                return OrderReply::of(answered)
-                    .ok_or_else(|| Refusal::unknown(Effect::Write, "the answer is too long"));
-            }
-            (Err(error), _) => error,
-        };
-        Err(match &error {
-            // The guard refused it: its journal cannot be written, or its tag was used today.
-            BrokerError::NotSent(detail) => Refusal::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                format!("not sent: {}", detail.message),
-            ),
-            BrokerError::Absent(_) => Refusal {
-                error_type: "OrderException",
-                ..Refusal::unknown(Effect::Write, &error.to_string())
-            },
-            // The order book shows it as rejected.
-            BrokerError::Rejected(detail) => Refusal {
-                error_type: "OrderException",
-                sent: Sent::Yes,
-                ..Refusal::new(StatusCode::BAD_REQUEST, detail.message.clone())
-            },
-            error => Refusal::unknown_after(Effect::Write, error),
-        })
-    }
 }
 
 /// Returns whether the guard can find an order by the tag of its client. It cannot if other orders have the tag, or if
@@ -448,20 +361,8 @@ fn can_be_found(kite: &KiteParts, tag: &str) -> bool {
 fn is_lost(last: &LastAttempt) -> bool {
     match &*last.lock() {
         Some(Err(Failed::Call(error))) => error.class().was_sent() == Sent::Unknown,
-        Some(Err(Failed::UnderWay)) => true,
+        Some(Err(Failed::InFlight)) => true,
         _ => false,
-    }
-}
-
-/// Returns whether the guard says no more than the last attempt.
-fn says_the_same(error: &BrokerError, failed: &Failed) -> bool {
-    match failed {
-        Failed::Gone | Failed::OutOfTime => matches!(error, BrokerError::NotSent(_)),
-        Failed::UnderWay => false,
-        // Of an unknown outcome the guard says what it found so far.
-        Failed::Call(call) => {
-            error.was_sent() != Sent::Unknown && call.class().as_str() == error.class().as_str()
-        }
     }
 }
 

@@ -5,23 +5,28 @@
 //!
 //! - `route.rs` says which requests these are. `form.rs` reads a client's form, and adds the tag.
 //! - `forwarded.rs` is the broker that the guard calls: it forwards the client's request.
+//! - `guarded.rs` sends one request through the guard, and `reply.rs` says what its client gets.
 //! - `placements.rs` knows which placements no client was told about, so that a client's own repetition is not a
-//!   second order. `told.rs` keeps that in a file, for the next process. `seen.rs` tells which ids and tags were used.
+//!   second order; `placement.rs` is one of them. `told.rs` keeps that in a file, for the next process. `seen.rs` tells
+//!   which ids and tags were used.
 //! - `recovery.rs` finds the orders of the process before.
-//! - `guarded.rs` sends one request through the guard, and says what its client gets.
 
 mod form;
 mod forwarded;
 mod guarded;
+mod placement;
 mod placements;
 mod recovery;
+mod reply;
 mod route;
 mod seen;
 mod told;
 
-pub(crate) use guarded::{OrderCall, OrderReply, OrderResult};
-pub(crate) use placements::{Placements, Told};
+pub(crate) use guarded::{OrderCall, OrderResult};
+pub(crate) use placement::Told;
+pub(crate) use placements::Placements;
 pub(crate) use recovery::recover;
+pub(crate) use reply::OrderReply;
 pub(crate) use route::OrderRoute;
 pub(crate) use told::ToldFile;
 

@@ -18,7 +18,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lanekeeper::{Clock, quota::Moment};
@@ -26,7 +25,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::form::Fingerprint;
-use super::guarded::OrderReply;
+use super::placement::{Placement, PlacementKey, PlacementSender};
+use super::reply::OrderReply;
 use super::seen::{SeenIds, UsedTags};
 use super::told::{Left, ToldFile};
 use crate::call::HangUp;
@@ -41,7 +41,7 @@ pub(crate) const NOTICE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     /// It is under way.
-    UnderWay,
+    InFlight,
     /// It is in the market: what its client gets.
     Placed(Arc<OrderReply>),
     /// Nothing says so far what became of it.
@@ -50,24 +50,24 @@ pub(crate) enum Outcome {
     NotPlaced,
 }
 
-struct Entry {
+pub(super) struct Entry {
     number: u64,
     /// What its client was not told yet.
-    outcome: watch::Sender<Outcome>,
+    pub(super) outcome: watch::Sender<Outcome>,
     /// The client that waits for its answer.
-    client: Option<HangUp>,
+    pub(super) client: Option<HangUp>,
     /// Counts the requests that it was in the hands of.
-    holder: u64,
+    pub(super) holder: u64,
     /// The fingerprint of its form, if its client gave it a key. Its answer is then the same for every repetition.
-    keyed_form: Option<Fingerprint>,
+    pub(super) keyed_form: Option<Fingerprint>,
     /// The tag under which it was sent, if it is found by that.
-    tag: Option<String>,
-    since: Moment,
+    pub(super) tag: Option<String>,
+    pub(super) since: Moment,
 }
 
 impl Entry {
     /// Returns whether a client waits for its answer. A hang-up counts from the moment at which the door notices it.
-    fn has_client(&self) -> bool {
+    pub(super) fn has_client(&self) -> bool {
         self.client.as_ref().is_some_and(|client| !client.is_gone())
     }
 
@@ -81,9 +81,9 @@ impl Entry {
 
 /// The placements of an account that may still be repeated.
 pub(crate) struct Placements {
-    clock: Clock,
+    pub(super) clock: Clock,
     state: Mutex<State>,
-    file: Option<ToldFile>,
+    pub(super) file: Option<ToldFile>,
 }
 
 #[derive(Default)]
@@ -106,30 +106,12 @@ pub(crate) enum Begun {
     Twin,
 }
 
-/// One placement in the hands of its client's request.
-///
-/// Dropped before [`told`](Self::told), its outcome is one that no client was told.
-pub(crate) struct Placement {
-    owner: Arc<Placements>,
-    key: PlacementKey,
-    holder: u64,
-    outcome: watch::Receiver<Outcome>,
-    is_told: bool,
-}
-
 /// A placement that the previous process left without an outcome.
 pub(crate) struct LeftOpen {
     pub(crate) sender: PlacementSender,
     pub(crate) tag: String,
     /// When it began, in seconds of the wall clock.
     pub(crate) since: i64,
-}
-
-/// Reports that the answer has reached the connection of the client.
-pub(crate) struct Told {
-    placement: Placement,
-    /// While the answer is written its client counts as there. If the connection ends first, this is dropped.
-    _here: watch::Sender<()>,
 }
 
 impl Placements {
@@ -155,7 +137,7 @@ impl Placements {
                 // No search can find it.
                 None if is_shared => Outcome::Unknown,
                 // Until its search has ended. A repetition waits for that.
-                None => Outcome::UnderWay,
+                None => Outcome::InFlight,
             };
             if let Some(id) = &left.order_id {
                 state.ids.claim(id);
@@ -247,7 +229,7 @@ impl Placements {
         if !entries.is_empty() && !may_be_twin {
             return Begun::Twin;
         }
-        let outcome = watch::Sender::new(Outcome::UnderWay);
+        let outcome = watch::Sender::new(Outcome::InFlight);
         let (client, tag) = (None, None);
         let mut entry = Entry { number, outcome, client, holder: 0, keyed_form, tag, since: now };
         let placement = handle(&mut entry);
@@ -283,7 +265,7 @@ impl Placements {
     }
 
     /// Changes the entry of a placement, if it is there, and removes it if `change` returns `true`.
-    fn with_entry(&self, key: PlacementKey, change: impl FnOnce(&mut Entry) -> bool) {
+    pub(super) fn with_entry(&self, key: PlacementKey, change: impl FnOnce(&mut Entry) -> bool) {
         let mut state = self.state.lock();
         let Some(entries) = state.entries.get_mut(&key.fingerprint) else { return };
         let Some(at) = entries.iter().position(|entry| entry.number == key.number) else { return };
@@ -296,154 +278,157 @@ impl Placements {
     }
 }
 
-/// Which placement of the table a handle is for.
-#[derive(Debug, Clone, Copy)]
-struct PlacementKey {
-    fingerprint: Fingerprint,
-    number: u64,
-}
+#[cfg(test)]
+mod tests {
+    use lanekeeper::ManualClock;
 
-impl Placement {
-    /// Returns the tag under which it was sent, if it was.
-    pub(crate) fn tag(&self) -> Option<String> {
-        let mut tag = None;
-        self.owner.with_entry(self.key, |entry| {
-            tag.clone_from(&entry.tag);
-            false
-        });
-        tag
+    use super::super::placement::Told;
+    use super::*;
+
+    type Here = watch::Sender<()>;
+
+    fn placements() -> (Arc<Placements>, ManualClock) {
+        let clock = ManualClock::new();
+        (Placements::new(clock.clone().into(), None), clock)
     }
 
-    /// Returns a handle for the thread that sends the placement.
-    pub(crate) fn sender(&self) -> PlacementSender {
-        PlacementSender::new(&self.owner, self.key)
-    }
-
-    /// Waits until it is no longer under way.
-    pub(crate) async fn outcome(&mut self) -> Outcome {
-        let over = |outcome: &Outcome| !matches!(outcome, Outcome::UnderWay);
-        // If its entry is gone, the last outcome stays: only an outcome removes it.
-        let _ = self.outcome.wait_for(over).await;
-        self.outcome.borrow().clone()
-    }
-
-    /// Returns what reports that the client has the answer.
-    pub(crate) fn into_told(self) -> Told {
+    fn begin(placements: &Arc<Placements>, key: Option<&str>) -> (Begun, Here) {
         let (here, client) = HangUp::new();
-        self.change(|entry| {
-            // One that has left cannot be told any more.
-            entry.client = entry.has_client().then_some(client);
-            false
-        });
-        Told { placement: self, _here: here }
-    }
-}
-
-impl Placement {
-    /// Changes the entry, unless another request has it in its hands by now. Removes it if `change` returns `true`.
-    fn change(&self, change: impl FnOnce(&mut Entry) -> bool) {
-        self.owner.with_entry(self.key, |entry| entry.holder == self.holder && change(entry));
-    }
-}
-
-impl Told {
-    /// The answer has been handed to the connection.
-    pub(crate) fn report(mut self) {
-        let placement = &mut self.placement;
-        placement.is_told = true;
-        let mut is_over = false;
-        placement.change(|entry| {
-            entry.client = None;
-            // One with a key is remembered for its time.
-            is_over = entry.keyed_form.is_none();
-            is_over
-        });
-        if let Some(file) = placement.owner.file.as_ref().filter(|_| is_over) {
-            file.told(placement.key.number);
-        }
-    }
-}
-
-impl Drop for Placement {
-    fn drop(&mut self) {
-        if !self.is_told {
-            let now = self.owner.clock.now();
-            self.change(|entry| {
-                (entry.client, entry.since) = (None, now);
-                matches!(*entry.outcome.borrow(), Outcome::NotPlaced)
-            });
-        }
-    }
-}
-
-/// One placement in the hands of the thread that sends it.
-///
-/// Dropped without an outcome, for example because the thread panicked, the outcome is unknown.
-pub(crate) struct PlacementSender {
-    owner: Arc<Placements>,
-    key: PlacementKey,
-    is_over: AtomicBool,
-}
-
-impl PlacementSender {
-    fn new(owner: &Arc<Placements>, key: PlacementKey) -> Self {
-        Self { owner: Arc::clone(owner), key, is_over: AtomicBool::new(false) }
+        let form = Fingerprint::of_key("alpha", key.unwrap_or("form"));
+        let fingerprint = Fingerprint::of_key("alpha", if key.is_some() { "key" } else { "form" });
+        (placements.begin(fingerprint, key.map(|_| form), &client, true), here)
     }
 
-    /// The placement is about to be sent under this tag.
-    pub(crate) fn tagged(&self, tag: &str) {
-        let is_shared = self.owner.is_shared(tag);
-        self.owner.with_entry(self.key, |entry| {
-            entry.tag = Some(tag.to_owned()).filter(|_| !is_shared);
-            false
-        });
-        if let Some(file) = &self.owner.file {
-            file.tagged(self.key.number, tag);
+    fn new(placements: &Arc<Placements>) -> (Placement, Here) {
+        match begin(placements, None) {
+            (Begun::New(placement), here) => (placement, here),
+            _ => panic!("it is no new one"),
         }
     }
 
-    /// The broker named this order.
-    pub(crate) fn answered(&self, id: &str) {
-        if let Some(file) = &self.owner.file {
-            file.answered(self.key.number, id);
+    fn repeated(placements: &Arc<Placements>) -> Option<(Placement, Here)> {
+        match begin(placements, None) {
+            (Begun::Repeated(placement), here) => Some((placement, here)),
+            _ => None,
         }
     }
 
-    /// Returns whether several orders were sent under a tag.
-    pub(crate) fn is_shared(&self, tag: &str) -> bool {
-        self.owner.is_shared(tag)
+    fn place(placement: &Placement) {
+        placement.sender().placed("1", OrderReply::placed("1"));
     }
 
-    /// Leaves the outcome as it is.
-    pub(crate) fn leave(&self) {
-        self.is_over.store(true, Ordering::Relaxed);
-    }
-
-    /// Sets the outcome. What is surely not in the market may be sent again, so its entry goes.
-    pub(crate) fn finish(&self, outcome: Outcome) {
-        self.leave();
-        let is_not_placed = matches!(outcome, Outcome::NotPlaced);
-        self.owner.with_entry(self.key, |entry| {
-            entry.outcome.send_replace(outcome);
-            is_not_placed
-        });
-        if let Some(file) = self.owner.file.as_ref().filter(|_| is_not_placed) {
-            file.told(self.key.number);
+    #[test]
+    fn what_no_client_was_told_is_remembered_for_its_time() {
+        for (is_remembered, time) in
+            [(true, REMEMBERED - Duration::from_secs(1)), (false, REMEMBERED)]
+        {
+            let (placements, clock) = placements();
+            let (placement, here) = new(&placements);
+            // While its client waits, it is kept however long that takes.
+            clock.advance(REMEMBERED * 2);
+            place(&placement);
+            drop((placement, here));
+            clock.advance(time);
+            assert_eq!(repeated(&placements).is_some(), is_remembered, "{time:?}");
         }
     }
 
-    /// Sets the outcome to an order that is in the market.
-    pub(crate) fn placed(&self, id: &str, reply: OrderReply) {
-        self.owner.claim_id(id);
-        self.answered(id);
-        self.finish(Outcome::Placed(Arc::new(reply)));
+    #[test]
+    fn a_repetition_waits_for_what_is_under_way_and_only_if_its_client_is_gone() {
+        let (placements, _) = placements();
+        let (_first, first_here) = new(&placements);
+        let (_second, _second_here) = new(&placements);
+        drop(first_here);
+        let (_repeated, _here) = repeated(&placements).expect("a repetition");
+        assert!(repeated(&placements).is_none(), "both have a client that waits");
     }
-}
 
-impl Drop for PlacementSender {
-    fn drop(&mut self) {
-        if !self.is_over.load(Ordering::Relaxed) {
-            self.finish(Outcome::Unknown);
+    #[test]
+    fn an_equal_one_whose_client_waits_is_looked_at_twice() {
+        let (placements, _) = placements();
+        let (_placement, here) = new(&placements);
+        let (_other_here, other) = HangUp::new();
+        let form = Fingerprint::of_key("alpha", "form");
+        let begin = |may_be_twin| placements.begin(form, None, &other, may_be_twin);
+        assert!(matches!(begin(false), Begun::Twin));
+        drop(here);
+        assert!(matches!(begin(false), Begun::Repeated(_)));
+    }
+
+    #[test]
+    fn one_that_another_request_has_taken_over_is_not_let_go_by_the_first() {
+        let (placements, _) = placements();
+        let (first, here) = new(&placements);
+        place(&first);
+        drop(here);
+        let (second, _here) = repeated(&placements).expect("a repetition");
+        // The first one notices late that its client is gone, or thinks that it was told.
+        first.into_told().report();
+        let (_third, _third_here) = new(&placements);
+        second.into_told().report();
+        assert!(repeated(&placements).is_none());
+    }
+
+    #[test]
+    fn until_its_answer_is_written_its_client_counts_as_there() {
+        let (placements, _) = placements();
+        let (placement, here) = new(&placements);
+        place(&placement);
+        let told = placement.into_told();
+        // The request has ended, and its answer is on the way.
+        drop(here);
+        let (_equal, _equal_here) = new(&placements);
+        // The connection ends before the answer was written.
+        drop::<Told>(told);
+        assert!(repeated(&placements).is_some());
+    }
+
+    #[test]
+    fn what_is_not_in_the_market_is_forgotten_and_what_panicked_is_not() {
+        let (placements, _) = placements();
+        let (placement, here) = new(&placements);
+        placement.sender().finish(Outcome::NotPlaced);
+        drop((placement, here));
+        assert!(repeated(&placements).is_none());
+        let (placements, _) = self::placements();
+        let (placement, here) = new(&placements);
+        drop(placement.sender());
+        drop((placement, here));
+        assert!(repeated(&placements).is_some());
+    }
+
+    #[test]
+    fn under_a_key_there_is_one_order() {
+        let (placements, clock) = placements();
+        let (Begun::New(placement), _here) = begin(&placements, Some("a")) else { panic!() };
+        place(&placement);
+        placement.into_told().report();
+        for _ in 0..3 {
+            let (Begun::Repeated(again), _here) = begin(&placements, Some("a")) else { panic!() };
+            again.into_told().report();
+        }
+        assert!(matches!(begin(&placements, Some("b")).0, Begun::OtherOrder));
+        clock.advance(REMEMBERED);
+        assert!(matches!(begin(&placements, Some("b")).0, Begun::New(_)));
+    }
+
+    #[test]
+    fn an_order_that_turns_up_answers_the_repetition() {
+        let (placements, _) = placements();
+        for (tag, id) in [("a", Some("1")), ("b", None)] {
+            let (placement, here) = new(&placements);
+            let sender = placement.sender();
+            sender.tagged(tag);
+            sender.finish(Outcome::Unknown);
+            drop((placement, here));
+            placements.turned_up("another", Some("2"));
+            placements.turned_up(tag, id);
+            let found = repeated(&placements);
+            assert_eq!(found.is_some(), id.is_some());
+            if let Some((placement, _)) = found {
+                assert!(matches!(*placement.outcome.borrow(), Outcome::Placed(_)));
+                placement.into_told().report();
+            }
         }
     }
 }

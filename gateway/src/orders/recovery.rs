@@ -8,8 +8,9 @@ use lanekeeper::Broker;
 use lanekeeper::broker::{Order, OrderStatus};
 use lanekeeper::order_guard::{RecoveredOrder, RecoveredOutcome};
 
-use super::guarded::{OrderReply, settle};
+use super::guarded::settle;
 use super::placements::{LeftOpen, Outcome};
+use super::reply::OrderReply;
 use crate::account::Account;
 use crate::notices::{Notice, Notices, Severity};
 
