@@ -107,6 +107,8 @@ struct Submissions(Mutex<Vec<&'static str>>);
 
 impl Observer for Submissions {
     fn submitted(&self, call: &CallInfo<'_>) {
+        // Lets another worker overtake this one, if it may submit too.
+        thread::yield_now();
         self.0.lock().unwrap().push(call.method);
     }
 }
