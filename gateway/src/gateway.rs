@@ -100,7 +100,7 @@ type Environment = dyn Fn(&str) -> Option<String> + Send + Sync;
 /// config.listen = "127.0.0.1:0".parse()?;
 /// let gateway = Gateway::builder(config)
 ///     .secret("KITE_API_KEY", "key")
-///     .secret("KITE_ACCESS_TOKEN", "the token of the day")
+///     .secret("KITE_ACCESS_TOKEN", "the-token-of-the-day")
 ///     .start()?;
 /// // .. point any client of Kite at `gateway.base_url()`.
 /// assert!(gateway.base_url().starts_with("http://127.0.0.1:"));
