@@ -135,7 +135,7 @@ fn what_was_refused_is_sent_again() {
     let mut gone = open_exchange(&[]);
     let gateway = start(open_gateway(&gone));
     gone.shutdown();
-    let hasty = format!("{}x-lanekeeper-deadline: 300ms\r\n", by("alpha"));
+    let hasty = format!("{}x-lanekeeper-deadline: 3\r\n", by("alpha"));
     for _ in 0..2 {
         let answer = place_with(&gateway, &hasty, &form(1));
         assert_eq!((answer.status, sent(&answer)), (502, "no"), "{}", answer.text());
