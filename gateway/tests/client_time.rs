@@ -370,7 +370,8 @@ fn allow_open_files(files: u32) -> Result<(), String> {
 #[test]
 fn an_exit_passes_a_full_queue() {
     let exchange = open_exchange(&[]);
-    let gateway = start(through(&exchange, LaneConfig::new(Quota::per_second(2)).queue(4)));
+    let gateway =
+        start(through(&exchange, LaneConfig::new(Quota::new(1, Duration::from_secs(2))).queue(4)));
     let order = resting(&gateway);
     let patient = within("30");
     let waiting: Vec<Client> = (0..20)
