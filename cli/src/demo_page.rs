@@ -67,7 +67,7 @@ const CYCLE: Duration = Duration::from_secs(60);
 const BURST_AT: [Duration; 2] = [Duration::from_secs(8), Duration::from_secs(20)];
 /// When in a cycle the exchange begins and ends to refuse calls.
 const THROTTLE_AT: [Duration; 2] = [Duration::from_secs(38), Duration::from_secs(39)];
-const THROTTLE: &str = "reads=429@40%";
+const THROTTLE: &str = "reads=429";
 
 const TICK: Duration = Duration::from_millis(100);
 const DRAIN: Duration = Duration::from_secs(5);

@@ -129,13 +129,13 @@ impl GatewayArgs {
         };
         config.listen = self.listen.unwrap_or(config.listen);
         config.door.drain = self.drain.unwrap_or(config.door.drain);
-        let of_account = [
+        let for_account = [
             ("--upstream", self.upstream.is_some()),
             ("--journal", self.journal.is_some()),
             ("--pace", self.pace.is_some()),
             ("--token-file", self.token_file.is_some()),
         ];
-        if let Some((flag, _)) = of_account.iter().find(|(_, is_set)| *is_set) {
+        if let Some((flag, _)) = for_account.iter().find(|(_, is_set)| *is_set) {
             let mut accounts = config.accounts.values_mut();
             let (Some(account), None) = (accounts.next(), accounts.next()) else {
                 return Err(format!("{flag} is for one account, and the file has several").into());

@@ -3,7 +3,9 @@
 //! - `lanekeeper demo` runs a crowd of strategies against a simulated exchange, with and without lanekeeper.
 //! - `lanekeeper exchange` runs a strict simulated exchange on loopback, to try clients and rate limiters on. It
 //!   listens until a signal or `--for` ends it, and then prints what it counted.
-//! - `lanekeeper check-config FILE` checks a configuration file and prints the quotas that result from it.
+//! - `lanekeeper gateway` runs a gateway in front of a broker's HTTP API, and `lanekeeper key new NAME` makes a key for it.
+//! - `lanekeeper check-config FILE` checks a configuration file, of a proxy or of a gateway, and prints the quotas that
+//!   result from it.
 //! - `lanekeeper init` writes a commented configuration file for the documented limits of a broker.
 //! - `lanekeeper top` shows the state of a running gateway in the terminal, or prints it once.
 //! - `lanekeeper completions SHELL` and `lanekeeper man` print what a package installs beside the command.

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::account::Account;
+use crate::door::SocketProbe;
 use crate::judge::{Answered, BrokerFailure, CallError, Times};
 use crate::refusal::Refusal;
 use crate::upstream::{Answer, Terms, UpstreamRequest};
@@ -32,23 +33,33 @@ pub(crate) const WHOLE_READ: usize = 256 << 10;
 
 /// Resolves when the client has hung up.
 #[derive(Clone)]
-pub(crate) struct HangUp(watch::Receiver<()>);
+pub(crate) struct HangUp {
+    gone: watch::Receiver<()>,
+    /// Knows of a hang-up before the runtime does. `None` if no single client is meant.
+    socket: Option<SocketProbe>,
+}
 
 impl HangUp {
     /// Returns a pair. The client is gone when the first is dropped.
     pub(crate) fn new() -> (watch::Sender<()>, Self) {
         let (here, gone) = watch::channel(());
-        (here, Self(gone))
+        (here, Self { gone, socket: None })
+    }
+
+    /// Returns a pair for the client at a socket.
+    pub(crate) fn of_socket(socket: SocketProbe) -> (watch::Sender<()>, Self) {
+        let (here, hang_up) = Self::new();
+        (here, Self { socket: Some(socket), ..hang_up })
     }
 
     /// Waits until the client hangs up.
     pub(crate) async fn wait(&mut self) {
-        while self.0.changed().await.is_ok() {}
+        while self.gone.changed().await.is_ok() {}
     }
 
     /// Returns whether the client has hung up.
     pub(crate) fn is_gone(&self) -> bool {
-        self.0.has_changed().is_err()
+        self.gone.has_changed().is_err() || self.socket.as_ref().is_some_and(SocketProbe::is_closed)
     }
 }
 
@@ -95,7 +106,7 @@ pub(crate) enum Failed {
     /// The client's time is over, and the call is not sent.
     OutOfTime,
     /// The client's time is over, and the call is under way.
-    UnderWay,
+    InFlight,
 }
 
 impl Account {
@@ -160,7 +171,7 @@ impl Account {
             }
             () = sleep_until(terms.deadline()) => match ticket.cancel() {
                 true => Err(Failed::OutOfTime),
-                false => Err(Failed::UnderWay),
+                false => Err(Failed::InFlight),
             },
         }
     }
@@ -207,7 +218,7 @@ impl Account {
             Failed::OutOfTime => {
                 Err(Refusal::later("not sent: the client's time was over first", self.wait(lane)))
             }
-            Failed::UnderWay => Err(Refusal::unknown(
+            Failed::InFlight => Err(Refusal::unknown(
                 effect,
                 "the broker has not answered within the client's time",
             )),

@@ -161,7 +161,7 @@ impl GatewayBuilder {
                     environment: &*environment,
                     runtime: runtime.handle().clone(),
                     order_threads: Arc::clone(&order_threads),
-                    metrics: Arc::new(metrics.of_account(name)),
+                    metrics: Arc::new(metrics.for_account(name)),
                 },
             );
             let built = built.map_err(|source| account_error(name, source))?;

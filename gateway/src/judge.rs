@@ -12,7 +12,7 @@ use lanekeeper::resilience::retry_after;
 use lanekeeper::{BrokerError, Effect, ErrorClass, ErrorDetail, Failure};
 use tokio::time::Instant;
 
-use crate::upstream::{Answer, ExchangeError};
+use crate::upstream::{Answer, UpstreamError};
 
 /// Whose protocol the upstream speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Protocol {
     /// Returns the result of a call.
     pub(crate) fn judge(
         self,
-        result: Result<Answer, ExchangeError>,
+        result: Result<Answer, UpstreamError>,
         effect: Effect,
         times: Times,
     ) -> Result<Answered, CallError> {
@@ -130,12 +130,12 @@ pub(crate) fn to_wire(answer: &Answer) -> Option<WireAnswer> {
     }))
 }
 
-fn exchange_error(error: &ExchangeError, effect: Effect) -> BrokerError {
+fn exchange_error(error: &UpstreamError, effect: Effect) -> BrokerError {
     let detail = ErrorDetail::new(error.to_string());
     match (error, effect) {
-        (ExchangeError::NotSent(_), _) => BrokerError::NotSent(detail),
-        (ExchangeError::Lost(_), Effect::Read) => BrokerError::Transient(detail),
-        (ExchangeError::Lost(_), Effect::Write) => BrokerError::OutcomeUnknown(detail),
+        (UpstreamError::NotSent(_), _) => BrokerError::NotSent(detail),
+        (UpstreamError::Lost(_), Effect::Read) => BrokerError::Transient(detail),
+        (UpstreamError::Lost(_), Effect::Write) => BrokerError::OutcomeUnknown(detail),
     }
 }
 

@@ -73,7 +73,7 @@ impl DoorMetrics {
     }
 
     /// Returns the observer of an account's lanes.
-    pub(crate) fn of_account(&self, account: &str) -> Metrics {
+    pub(crate) fn for_account(&self, account: &str) -> Metrics {
         let recorder = Shared(Arc::clone(&self.recorder));
         Metrics::new().recorder(recorder).label("account", account.to_owned())
     }

@@ -33,7 +33,7 @@ pub(crate) fn changes(
     let mut changes = Changes::default();
     for (name, present) in &present.accounts {
         let Some(new) = new.accounts.get(name) else { continue };
-        changes.of_account(name, present, new)?;
+        changes.for_account(name, present, new)?;
     }
     Ok(changes)
 }
@@ -128,7 +128,7 @@ fn beside_quota(account: &AccountConfig, lane: &str) -> LaneConfig {
 }
 
 impl Changes {
-    fn of_account(
+    fn for_account(
         &mut self,
         name: &str,
         present: &AccountConfig,

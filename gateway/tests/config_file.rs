@@ -308,6 +308,7 @@ fn every_key_of_the_chapter_takes_effect() {
         ("unmatched.lane", "'quote'"),
         ("quotes", "'2s'"),
         ("journal", "'x'"),
+        ("pace", "'x'"),
         ("guard", "false"),
         ("kept", "'1 MiB'"),
         ("upstream_timeout", "'2s'"),

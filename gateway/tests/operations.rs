@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use lanekeeper_gateway::config::GatewayConfig;
 use lanekeeper_simulator::SimulatedExchange;
-use support::ops::{Scrape, bearer, call, echo, echoed, gated, key, lane, own, status, until};
+use support::ops::{
+    Scrape, bearer, call, echo, echoed, gated, key, lane, own, queue_length, status, until,
+    with_time,
+};
 use support::{Client, at_exchange, kite, rest, start, upstream};
 
 const ALPHA: &str = "authorization: token alpha:secret\r\n";
@@ -21,7 +24,7 @@ fn one_at_a_time(upstream: &str) -> GatewayConfig {
     let text = "lanes: { all: { quota: unlimited, in_flight: 1, urgent_workers: 0 } }";
     let text = format!("upstream: {upstream}\n{text}\nunmatched: {{ lane: all }}");
     config.accounts = GatewayConfig::from_yaml(&text).unwrap().accounts;
-    config
+    with_time(config)
 }
 
 #[test]
@@ -37,7 +40,7 @@ fn a_drain_answers_what_is_queued_and_in_flight_and_refuses_what_is_new() {
     let mut waiting = vec![("/one".to_owned(), begin("/one"))];
     until("the first call is in flight", || upstream.requests().len() == 1);
     waiting.extend(["/two", "/three", "/four"].map(|path| (path.to_owned(), begin(path))));
-    until("three calls are queued", || lane(&gateway)["queued"] == 3);
+    until("three calls are queued", || queue_length(&gateway, "") == 3.0);
     // This connection is open already, and idle.
     let mut idle = Client::connect(address);
     assert_eq!(idle.request("GET", "/_lanekeeper/readyz", "").text(), "ready\n");
@@ -107,7 +110,7 @@ fn a_drain_whose_time_is_over_tells_each_client_what_it_knows() {
     let mut sent = begin("/sent");
     until("the first call is in flight", || upstream.requests().len() == 1);
     let mut queued = begin("/queued");
-    until("one call is queued", || lane(&gateway)["queued"] == 1);
+    until("one call is queued", || queue_length(&gateway, "") == 1.0);
     let drain = thread::spawn(move || gateway.drain(Duration::from_millis(100)));
     let sent = sent.read("POST");
     assert_eq!((sent.status, sent.header("x-lanekeeper-sent")), (503, Some("unknown")));
@@ -123,7 +126,7 @@ fn a_drain_whose_time_is_over_tells_each_client_what_it_knows() {
 #[test]
 fn a_drain_refuses_each_kind_of_call_of_kite_unsent() {
     let (upstream, gate) = gated(|_| upstream::ok("application/json", b"{\"data\":{}}"));
-    let gateway = start(kite(&upstream.url()));
+    let gateway = start(with_time(kite(&upstream.url())));
     let address = gateway.address();
     let mut held = Client::connect(address);
     held.begin("GET", "/user/margins", ALPHA, "");
@@ -170,7 +173,7 @@ fn a_gateway_whose_session_has_expired_is_alive_and_not_ready() {
 fn a_lane_is_paused_and_resumed_with_the_admin_key_and_not_without() {
     let (secret, hash) = key();
     let upstream = echo();
-    let mut config = rest(&upstream.url());
+    let mut config = with_time(rest(&upstream.url()));
     config.admin_key = Some(hash);
     let gateway = start(config);
     let pause = "/accounts/main/lanes/all/pause";
@@ -198,11 +201,9 @@ fn a_lane_is_paused_and_resumed_with_the_admin_key_and_not_without() {
     assert_eq!((paused.status, &paused.json()["state"]), (200, &"paused".into()));
     let mut held = Client::connect(gateway.address());
     held.begin("GET", "/held", ALPHA, "");
-    until("the call waits", || lane(&gateway)["queued"] == 1);
-    assert_eq!(
-        (lane(&gateway)["state"].clone(), status(&gateway)["health"].clone()),
-        ("paused".into(), "paused".into())
-    );
+    until("the call waits", || queue_length(&gateway, "") == 1.0);
+    until("the status says so", || status(&gateway)["health"] == "paused");
+    assert_eq!(lane(&gateway)["state"], "paused");
     assert_eq!(upstream.requests().len(), 1);
     let resumed = own(&gateway, "POST", "/accounts/main/lanes/all/resume", &right, "");
     assert_eq!((resumed.status, &resumed.json()["state"]), (200, &"running".into()));

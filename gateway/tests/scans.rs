@@ -1,5 +1,7 @@
 //! Scans: long lists of reads at low priority, streamed, and controlled while they run.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::time::Duration;

@@ -6,8 +6,9 @@
 //!
 //! # No wake-up is lost
 //!
-//! - Only one thread drives at a time. Each of its steps is decided under the lock, and so is that there is none: what
-//!   another thread changed before that is seen, and one that changes something later finds no driver and drives.
+//! - Only one thread drives at a time, so that calls are submitted in the order of their items. Each of its steps is
+//!   decided under the lock, and so is that there is none: what another thread changed before that is seen, and one that
+//!   changes something later finds no driver and drives.
 //! - A driver stops only if a call is under way, an alarm is set, or nothing is to be submitted. The answer to a call, an
 //!   alarm and a `resume` drive.
 //! - A ticket is polled once it is where its waker finds it. It is taken out of there before it is cancelled, and polled
@@ -25,7 +26,7 @@ use parking_lot::MutexGuard;
 use super::agenda::Step;
 use super::back_off::Refusal;
 use super::engine::Engine;
-use super::inner::{Answered, Inner, UnderWay};
+use super::inner::{Answered, InFlight, Inner};
 use super::progress::{Pace, ScanState};
 use crate::lane::{LaneError, Ticket};
 use crate::panic::catch_panic;
@@ -71,7 +72,7 @@ where
         let mut inner = self.inner.lock();
         match inner.state {
             ScanState::Paused => {
-                inner.under_way.insert(item, UnderWay::TakingBack);
+                inner.under_way.insert(item, InFlight::TakingBack);
                 drop(inner);
                 self.take_back(item, ticket);
             }

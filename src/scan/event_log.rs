@@ -176,3 +176,41 @@ impl<R, E> Clone for ScanEventKind<R, E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seqs(log: &EventLog<u8, ()>, after: u64) -> Vec<u64> {
+        log.after(after).iter().map(|event| event.seq).collect()
+    }
+
+    #[test]
+    fn results_are_kept_and_of_the_other_events_the_latest_of_each_kind() {
+        let mut log = EventLog::new(3);
+        log.push_result(2, Some(Arc::new(Ok(7))));
+        log.push_state_change(StateChange::Paused);
+        log.push_result(0, Some(Arc::new(Err(()))));
+        // 1 is a result, 2 the progress after it, 3 the pause, and 4 and 5 are the second result.
+        assert_eq!(seqs(&log, 0), [1, 3, 4, 5]);
+        assert_eq!(log.counts(), (2, 1));
+        log.push_state_change(StateChange::Resumed);
+        assert_eq!(seqs(&log, 0), [1, 4, 5, 6]);
+        assert_eq!(seqs(&log, 4), [5, 6]);
+        assert!(!log.is_complete());
+        // A result that could not be made counts, and there is only its progress.
+        log.push_result(1, None);
+        assert_eq!((seqs(&log, 6), log.counts(), log.is_complete()), (vec![7], (3, 2), true));
+        let last = log.after(6).pop().map(|event| event.kind);
+        assert!(matches!(last, Some(ScanEventKind::Progress { done: 3, failed: 2, total: 3 })));
+    }
+
+    #[test]
+    fn there_is_nothing_after_the_last_event() {
+        let mut log = EventLog::<u8, ()>::new(1);
+        assert!(!log.has_after(0));
+        log.push_state_change(StateChange::Cancelled);
+        assert!(log.has_after(0) && !log.has_after(1) && !log.has_after(u64::MAX));
+        assert!(log.after(1).is_empty());
+    }
+}

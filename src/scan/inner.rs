@@ -21,7 +21,7 @@ pub(super) struct Inner<R, E> {
     pub(super) lanes: Option<Lanes>,
     pub(super) agenda: Agenda,
     /// By item.
-    pub(super) under_way: BTreeMap<usize, UnderWay<R, E>>,
+    pub(super) under_way: BTreeMap<usize, InFlight<R, E>>,
     pub(super) log: EventLog<R, E>,
     pub(super) pace: Pace,
     pub(super) tasks: TaskWakers,
@@ -30,7 +30,7 @@ pub(super) struct Inner<R, E> {
 }
 
 /// The call of an item, from its submission until its answer is recorded.
-pub(super) enum UnderWay<R, E> {
+pub(super) enum InFlight<R, E> {
     /// The driver is submitting it.
     Submitting,
     /// Queued, in flight, or answered.
@@ -44,7 +44,7 @@ pub(super) enum UnderWay<R, E> {
 /// The answer to a call, with its ticket, which is to be dropped without the lock.
 pub(super) struct Answered<R, E> {
     pub(super) answer: Answer<R, E>,
-    pub(super) _ticket: Option<UnderWay<R, E>>,
+    pub(super) _ticket: Option<InFlight<R, E>>,
 }
 
 impl<R, E> Inner<R, E> {
@@ -79,7 +79,7 @@ impl<R, E> Inner<R, E> {
             _ => Step::Wait,
         };
         match step {
-            Step::Submit(item) => drop(self.under_way.insert(item, UnderWay::Submitting)),
+            Step::Submit(item) => drop(self.under_way.insert(item, InFlight::Submitting)),
             Step::SetAlarm { .. } => {}
             Step::Wait => self.is_driven = false,
         }
@@ -90,8 +90,8 @@ impl<R, E> Inner<R, E> {
     pub(super) fn take_tickets(&mut self) -> Vec<(usize, Ticket<R, E>)> {
         let mut tickets = Vec::new();
         for (item, call) in &mut self.under_way {
-            match std::mem::replace(call, UnderWay::TakingBack) {
-                UnderWay::Submitted(ticket) => tickets.push((*item, ticket)),
+            match std::mem::replace(call, InFlight::TakingBack) {
+                InFlight::Submitted(ticket) => tickets.push((*item, ticket)),
                 other => *call = other,
             }
         }
@@ -105,24 +105,24 @@ impl<R, E> Inner<R, E> {
         ticket: Ticket<R, E>,
         waker: &Waker,
     ) -> Option<Answered<R, E>> {
-        self.under_way.insert(item, UnderWay::Submitted(ticket));
+        self.under_way.insert(item, InFlight::Submitted(ticket));
         self.poll(item, waker)
     }
 
     /// Returns the answer to a call if it is there, or else leaves the waker with the call.
     pub(super) fn poll(&mut self, item: usize, waker: &Waker) -> Option<Answered<R, E>> {
-        let UnderWay::Submitted(ticket) = self.under_way.get_mut(&item)? else { return None };
+        let InFlight::Submitted(ticket) = self.under_way.get_mut(&item)? else { return None };
         let Poll::Ready(answer) = ticket.poll_answer(waker) else { return None };
         // Another thread may poll before this one has recorded the answer.
-        let ticket = self.under_way.insert(item, UnderWay::Answered);
+        let ticket = self.under_way.insert(item, InFlight::Answered);
         Some(Answered { answer, _ticket: ticket })
     }
 
     /// Returns how many calls go before the first of those that are queued.
     pub(super) fn position(&self) -> Option<usize> {
         let tickets = self.under_way.values().filter_map(|call| match call {
-            UnderWay::Submitted(ticket) => Some(ticket),
-            UnderWay::Submitting | UnderWay::TakingBack | UnderWay::Answered => None,
+            InFlight::Submitted(ticket) => Some(ticket),
+            InFlight::Submitting | InFlight::TakingBack | InFlight::Answered => None,
         });
         tickets.filter_map(Ticket::position).min()
     }
@@ -132,7 +132,7 @@ impl<R, E> Inner<R, E> {
         &mut self,
         state: ScanState,
         change: StateChange,
-    ) -> (BTreeMap<usize, UnderWay<R, E>>, Option<Lanes>) {
+    ) -> (BTreeMap<usize, InFlight<R, E>>, Option<Lanes>) {
         self.state = state;
         self.log.push_state_change(change);
         (std::mem::take(&mut self.under_way), self.lanes.take())

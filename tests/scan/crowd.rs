@@ -1,16 +1,18 @@
 //! Many scans, and many threads that pause, resume, read and cancel them, on the machine's clock.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
-use lanekeeper::lane::{LaneConfig, OverflowPolicy};
+use lanekeeper::lane::{CallInfo, LaneConfig, Observer, OverflowPolicy};
 use lanekeeper::quota::Quota;
 use lanekeeper::scan::{ScanEventKind, ScanState};
 use lanekeeper::{Clock, LaneCall};
 
-use super::gate::{Scan, results};
-use super::support::lanes::{READ, one, options, submit, until, within_reason};
+use super::gate::{Scan, finish, results};
+use super::support::lanes::{
+    READ, observed, one, options, submit, unlimited, until, within_reason,
+};
 
 #[test]
 fn under_pauses_from_all_sides_every_item_has_one_result_and_every_reader_all_of_them() {
@@ -97,4 +99,30 @@ fn cancelling_and_dropping_at_any_moment_leaves_nothing_queued() {
         // One that is being submitted is taken back right after.
         until(|| lanes.lane("test").unwrap().queued() == 0);
     });
+}
+
+/// Records the names of the calls that are submitted.
+#[derive(Default)]
+struct Submissions(Mutex<Vec<&'static str>>);
+
+impl Observer for Submissions {
+    fn submitted(&self, call: &CallInfo<'_>) {
+        // Lets another worker overtake this one, if it may submit too.
+        thread::yield_now();
+        self.0.lock().unwrap().push(call.method);
+    }
+}
+
+#[test]
+fn calls_are_submitted_in_the_order_of_their_items_whichever_worker_submits_them() {
+    let submissions = Arc::new(Submissions::default());
+    let lanes = observed(unlimited(8), Clock::system(), Some(submissions.clone()));
+    let names: Vec<&'static str> = (0..3000).map(|n| &*format!("{n}").leak()).collect();
+    let call = {
+        let names = names.clone();
+        move |item: &u32| LaneCall::read("test").name(names[*item as usize])
+    };
+    let scan: Scan = Scan::start(&lanes, 0..3000, call, |item| Ok(*item)).unwrap();
+    assert_eq!(within_reason(move || finish(&scan).len()), 3000);
+    assert_eq!(*submissions.0.lock().unwrap(), names);
 }

@@ -1,5 +1,6 @@
 //! The door: accepts connections and reads requests, within limits.
 //!
+//! - `socket.rs` is a client's socket, which can be asked whether the client has left.
 //! - `stream.rs` is a connection that gives up on a client that is too slow, and reports what has been written.
 //! - `malformed.rs` answers requests that cannot be read.
 //! - `request.rs` checks that a request is one for a gateway: for a path, to a host that is its own.
@@ -9,6 +10,7 @@
 mod malformed;
 pub(crate) mod request;
 mod serve;
+mod socket;
 mod stream;
 
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use tokio::select;
 use tokio::sync::Semaphore;
 
 pub(crate) use request::ClientRequest;
+pub(crate) use socket::SocketProbe;
 pub(crate) use stream::AfterFlush;
 
 use crate::shared::Shared;

@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::select;
 
 use super::malformed;
+use super::socket::{ClientSocket, SocketProbe};
 use super::stream::{AfterFlush, ClientStream, Phase};
 use crate::body::{CutBody, ReplyBody};
 use crate::call::HangUp;
@@ -36,10 +37,12 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shar
     let _ = stream.set_nodelay(true);
     let after_flush = AfterFlush::default();
     let phase = Phase::default();
-    let stream = ClientStream::new(stream, &shared.door, phase.clone(), after_flush.clone());
+    let socket = ClientSocket::new(stream);
+    let probe = socket.probe();
+    let stream = ClientStream::new(socket, &shared.door, phase.clone(), after_flush.clone());
     let service = service_fn(async |request| {
         phase.next();
-        let response = answer(request, peer, shared, &after_flush).await;
+        let response = answer(request, peer, &probe, shared, &after_flush).await;
         phase.next();
         Ok::<_, Infallible>(response)
     });
@@ -71,10 +74,11 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shar
 async fn answer(
     request: Request<Incoming>,
     peer: SocketAddr,
+    probe: &SocketProbe,
     shared: &Arc<Shared>,
     after_flush: &AfterFlush,
 ) -> Response<CountedBody> {
-    let (_here, client) = HangUp::new();
+    let (_here, client) = HangUp::of_socket(probe.clone());
     let (shared, after_flush) = (Arc::clone(shared), after_flush.clone());
     let task = tokio::spawn(async move {
         let in_progress = InProgress::new(&shared);

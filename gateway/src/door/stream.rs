@@ -15,10 +15,10 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::malformed;
+use super::socket::ClientSocket;
 use crate::config::DoorConfig;
 use crate::orders::{NOTICE, Told};
 
@@ -74,7 +74,7 @@ struct BegunHead {
 /// A stream whose reads fail once a head takes longer than `read_timeout`, and its writes once the client has read
 /// nothing for `write_timeout`.
 pub(super) struct ClientStream {
-    stream: TcpStream,
+    stream: ClientSocket,
     read_timeout: Duration,
     write_timeout: Duration,
     phase: Phase,
@@ -122,7 +122,7 @@ impl Unread {
     fn check(
         &mut self,
         context: &mut Context<'_>,
-        stream: &TcpStream,
+        stream: &ClientSocket,
         read: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if self.told.is_empty() {
@@ -160,7 +160,7 @@ impl Drop for Unread {
 
 impl ClientStream {
     pub(super) fn new(
-        stream: TcpStream,
+        stream: ClientSocket,
         door: &DoorConfig,
         phase: Phase,
         after_flush: AfterFlush,

@@ -20,6 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::secure;
 use crate::body::ReplyBody;
 use crate::door::ClientRequest;
+use crate::notices::Numbered;
 use crate::refusal::Refusal;
 use crate::shared::{Settings, Shared};
 
@@ -98,12 +99,16 @@ pub(super) fn stream(
 ) -> Result<Response<ReplyBody>, Refusal> {
     let open = OpenStream::begin(shared, settings)?;
     let (sender, response) = response();
-    let last = last_event_id(request);
+    let mut last = last_event_id(request);
     tokio::spawn(async move {
         select! {
             // An error means that the reader is gone.
-            _ = send_all(&open.shared, &sender, last) => {}
+            _ = send_all(&open.shared, &sender, &mut last) => return,
             () = open.ended() => {}
+        }
+        // Why it ends is the last thing that a reader is told, if it is not behind.
+        for notice in open.shared.notices.after(last) {
+            let _ = sender.try_send(notice_event(&notice));
         }
     });
     Ok(response)
@@ -112,9 +117,13 @@ pub(super) fn stream(
 /// The reader is gone.
 struct Gone;
 
-async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<(), Gone> {
+fn notice_event(notice: &Numbered) -> Bytes {
+    event("notice", Some(notice.number), &serde_json::to_string(notice).unwrap_or_default())
+}
+
+/// Sends events until the reader is gone. `last` is the number of the last notice that it has.
+async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: &mut u64) -> Result<(), Gone> {
     let send = async |event: Bytes| sender.send(event).await.map_err(|_| Gone);
-    let mut last = last;
     send(Bytes::from_static(b"retry: 2000\n\n")).await?;
     let mut status = shared.status.subscribe();
     status.mark_changed();
@@ -125,10 +134,9 @@ async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<
         let added = shared.notices.added();
         tokio::pin!(added);
         added.as_mut().enable();
-        for notice in shared.notices.after(last) {
-            last = notice.number;
-            let data = serde_json::to_string(&notice).unwrap_or_default();
-            send(event("notice", Some(last), &data)).await?;
+        for notice in shared.notices.after(*last) {
+            send(notice_event(&notice)).await?;
+            *last = notice.number;
         }
         select! {
             changed = status.changed() => {
@@ -139,10 +147,10 @@ async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<
                 let data = String::from_utf8_lossy(&snapshot);
                 // Dropped for a reader that is behind: the next one comes in a second.
                 if sender.capacity() > 1 {
-                    send(event("status", Some(last), &data)).await?;
+                    send(event("status", Some(*last), &data)).await?;
                 }
             }
-            _ = heartbeat.tick() => send(event("heartbeat", Some(last), "{}")).await?,
+            _ = heartbeat.tick() => send(event("heartbeat", Some(*last), "{}")).await?,
             () = added => {}
             () = sender.closed() => return Err(Gone),
         }
@@ -151,6 +159,8 @@ async fn send_all(shared: &Shared, sender: &Sender<Bytes>, last: u64) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
     use crate::Gateway;
     use crate::config::{AccountConfig, GatewayConfig};
@@ -170,7 +180,7 @@ mod tests {
         let gateway = builder.secret("KITE_ACCESS_TOKEN", "the-token").start().unwrap();
         let shared = Arc::clone(gateway.shared());
         let (sender, mut receiver) = channel(BUFFER);
-        let stream = tokio::spawn(async move { send_all(&shared, &sender, 0).await });
+        let stream = tokio::spawn(async move { send_all(&shared, &sender, &mut 0).await });
         for number in 0..50 {
             for _ in 0..3 {
                 gateway.shared().status.send_replace(Bytes::from_static(b"{}"));
@@ -181,7 +191,8 @@ mod tests {
         }
         let (mut snapshots, mut notices) = (0, Vec::new());
         while notices.len() < 50 {
-            let event = receiver.recv().await.unwrap();
+            let event = timeout(Duration::from_secs(60), receiver.recv()).await;
+            let event = event.expect("a notice is missing").unwrap();
             let text = String::from_utf8(event.to_vec()).unwrap();
             match text.starts_with("event: notice\n") {
                 true => notices.push(text),

@@ -122,7 +122,7 @@ struct QuotesView {
 struct OrdersView {
     placed: u64,
     rejected: u64,
-    found: u64,
+    found_late: u64,
     absent: u64,
     unknown: u64,
     pending: usize,
@@ -221,7 +221,7 @@ impl Sampler {
                 OrdersView {
                     placed: stats.placed + stats.partly_placed,
                     rejected: stats.rejected,
-                    found: stats.turned_up,
+                    found_late: stats.turned_up,
                     absent: stats.absent,
                     unknown: stats.unknown,
                     pending: stats.pending,

@@ -73,7 +73,7 @@ impl ForwardedOrder {
                     Failed::Gone | Failed::OutOfTime => {
                         BrokerError::NotSent(ErrorDetail::new("the client's time was over").local())
                     }
-                    Failed::UnderWay => unknown("it was not answered in time"),
+                    Failed::InFlight => unknown("it was not answered in time"),
                     Failed::Call(CallError::Lane(error)) => error.clone().into(),
                     Failed::Call(CallError::Broker(failure)) => failure.error.clone(),
                 };

@@ -172,7 +172,7 @@ impl Account {
                     });
                 }
                 Outcome::NotPlaced => return None,
-                Outcome::UnderWay => {}
+                Outcome::InFlight => {}
                 Outcome::Unknown if !has_looked && Instant::now() < deadline => {
                     has_looked = true;
                     self.look_again(&placement, guard, deadline).await;
@@ -361,7 +361,7 @@ fn can_be_found(kite: &KiteParts, tag: &str) -> bool {
 fn is_lost(last: &LastAttempt) -> bool {
     match &*last.lock() {
         Some(Err(Failed::Call(error))) => error.class().was_sent() == Sent::Unknown,
-        Some(Err(Failed::UnderWay)) => true,
+        Some(Err(Failed::InFlight)) => true,
         _ => false,
     }
 }

@@ -54,7 +54,7 @@ impl Placement {
 
     /// Waits until it is no longer under way.
     pub(crate) async fn outcome(&mut self) -> Outcome {
-        let over = |outcome: &Outcome| !matches!(outcome, Outcome::UnderWay);
+        let over = |outcome: &Outcome| !matches!(outcome, Outcome::InFlight);
         // If its entry is gone, the last outcome stays: only an outcome removes it.
         let _ = self.outcome.wait_for(over).await;
         self.outcome.borrow().clone()

@@ -41,7 +41,7 @@ pub(crate) const NOTICE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     /// It is under way.
-    UnderWay,
+    InFlight,
     /// It is in the market: what its client gets.
     Placed(Arc<OrderReply>),
     /// Nothing says so far what became of it.
@@ -137,7 +137,7 @@ impl Placements {
                 // No search can find it.
                 None if is_shared => Outcome::Unknown,
                 // Until its search has ended. A repetition waits for that.
-                None => Outcome::UnderWay,
+                None => Outcome::InFlight,
             };
             if let Some(id) = &left.order_id {
                 state.ids.claim(id);
@@ -229,7 +229,7 @@ impl Placements {
         if !entries.is_empty() && !may_be_twin {
             return Begun::Twin;
         }
-        let outcome = watch::Sender::new(Outcome::UnderWay);
+        let outcome = watch::Sender::new(Outcome::InFlight);
         let (client, tag) = (None, None);
         let mut entry = Entry { number, outcome, client, holder: 0, keyed_form, tag, since: now };
         let placement = handle(&mut entry);

@@ -113,7 +113,7 @@ impl Account {
 fn says_the_same(error: &BrokerError, failed: &Failed) -> bool {
     match failed {
         Failed::Gone | Failed::OutOfTime => matches!(error, BrokerError::NotSent(_)),
-        Failed::UnderWay => false,
+        Failed::InFlight => false,
         // Of an unknown outcome the guard says what it found so far.
         Failed::Call(call) => {
             error.was_sent() != Sent::Unknown && call.class().as_str() == error.class().as_str()

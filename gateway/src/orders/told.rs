@@ -50,7 +50,7 @@ pub(crate) struct Left {
 
 /// What the previous process left.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Leftovers {
+pub(crate) struct LeftState {
     pub(crate) placements: Vec<Left>,
     /// How many orders were sent under each tag, and since when.
     tags: HashMap<String, (i64, u32)>,
@@ -59,7 +59,7 @@ pub(crate) struct Leftovers {
 /// The file.
 pub(crate) struct ToldFile {
     file: Mutex<OpenFile>,
-    left: Leftovers,
+    left: LeftState,
 }
 
 struct OpenFile {
@@ -80,7 +80,7 @@ impl ToldFile {
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let left = match File::open(path) {
             Ok(file) => read(BufReader::new(file), Timestamp::now().as_second())?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Leftovers::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => LeftState::default(),
             Err(error) => return Err(error),
         };
         // A new file under another name, so that a crash here leaves one of the two.
@@ -170,7 +170,7 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
-impl Leftovers {
+impl LeftState {
     fn to_text(&self) -> String {
         let mut text = String::new();
         for Left { number, fingerprint, keyed_form, tag, order_id, since } in &self.placements {
@@ -246,7 +246,7 @@ fn number_of<N: std::str::FromStr>(word: &str) -> Option<N> {
 }
 
 /// Reads the lines of a file. A line that cannot be read is left out: the last one of a process that was killed.
-fn read(lines: impl BufRead, now: i64) -> io::Result<Leftovers> {
+fn read(lines: impl BufRead, now: i64) -> io::Result<LeftState> {
     let mut reading = Reading::default();
     for line in lines.split(b'\n') {
         let line = line?;
@@ -261,7 +261,7 @@ fn read(lines: impl BufRead, now: i64) -> io::Result<Leftovers> {
     // What has no tag was never sent.
     let is_left =
         |left: &Left| left.since >= oldest && (left.tag.is_some() || left.order_id.is_some());
-    Ok(Leftovers { placements: open.into_values().filter(is_left).collect(), tags })
+    Ok(LeftState { placements: open.into_values().filter(is_left).collect(), tags })
 }
 
 #[cfg(test)]
@@ -272,7 +272,7 @@ mod tests {
         Fingerprint::of_key("alpha", key)
     }
 
-    fn tags(left: &Leftovers) -> Vec<(&str, u32)> {
+    fn tags(left: &LeftState) -> Vec<(&str, u32)> {
         let mut tags: Vec<_> =
             left.tags.iter().map(|(tag, (_, orders))| (tag.as_str(), *orders)).collect();
         tags.sort_unstable();
@@ -308,7 +308,7 @@ mod tests {
     }
 
     /// Reads a file of these lines.
-    fn read_lines(lines: &[String], now: i64) -> Leftovers {
+    fn read_lines(lines: &[String], now: i64) -> LeftState {
         let text: String = lines.iter().map(|words| line(format_args!("{words}"))).collect();
         read(text.as_bytes(), now).unwrap()
     }

@@ -10,6 +10,9 @@ const ROWS = 200;
 /** Rows change their places at most this often, in milliseconds, so that a row can be read. */
 const REORDER = 5_000;
 
+/** The same while the pointer is over the table, or a text of it is selected. */
+const REORDER_IN_USE = 30_000;
+
 /** Orders clients by a column; equal ones by their names. */
 export function sortClients(clients, column, isDescending) {
   const byName = (one, other) => one.name.localeCompare(other.name);
@@ -92,9 +95,9 @@ export class Clients {
 
   #render() {
     const clients = new Map(this.#latest.map((client) => [client.name, client]));
-    const isStill = this.table.matches(":hover") || this.table.contains(document.getSelection()?.anchorNode ?? null);
+    const isInUse = this.table.matches(":hover") || this.table.contains(document.getSelection()?.anchorNode ?? null);
     const now = Date.now();
-    const isDue = now - this.#orderedAt >= (isStill ? Infinity : REORDER);
+    const isDue = now - this.#orderedAt >= (isInUse ? REORDER_IN_USE : REORDER);
     if (
       isDue ||
       this.#orderedAt === -Infinity ||

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
 use super::pool::{Connection, Pool};
 use super::redactor::Redactor;
-use super::{ExchangeError, Terms};
+use super::{Terms, UpstreamError};
 use crate::net::describe;
 
 /// How long the upstream may send nothing in the middle of a large answer.
@@ -69,26 +69,26 @@ pub(super) async fn receive(
     pool: &Pool,
     terms: Terms,
     deadline: Instant,
-) -> Result<Answer, ExchangeError> {
+) -> Result<Answer, UpstreamError> {
     let (head, mut incoming) = response.into_parts();
     let mut chunks = VecDeque::new();
     let mut length = 0;
     let is_whole = loop {
         let next = timeout_at(deadline, incoming.frame()).await;
         let Ok(next) = next else {
-            return Err(ExchangeError::Lost("it did not end in time".to_owned()));
+            return Err(UpstreamError::Lost("it did not end in time".to_owned()));
         };
         let frame = match next {
             None => break true,
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Err(ExchangeError::Lost(describe(&error))),
+            Some(Err(error)) => return Err(UpstreamError::Lost(describe(&error))),
         };
         // Trailers are dropped: no client of such an API reads them.
         let Ok(chunk) = frame.into_data() else { continue };
         length += chunk.len();
         chunks.push_back(chunk);
         if length > terms.max_whole && terms.whole_up_to >= terms.max_whole {
-            return Err(ExchangeError::Lost(format!(
+            return Err(UpstreamError::Lost(format!(
                 "it is longer than {} bytes",
                 terms.max_whole
             )));

@@ -2,7 +2,7 @@
 //!
 //! # At most once
 //! A request is handed to a connection, which either takes it or gives it back. Given back, it was not sent, and
-//! another connection may take it. Taken, it may have left, and whatever fails from then on is [`ExchangeError::Lost`]. No
+//! another connection may take it. Taken, it may have left, and whatever fails from then on is [`UpstreamError::Lost`]. No
 //! answer is followed, and nothing is repeated here: the lanes decide that.
 //!
 //! # As it came
@@ -62,7 +62,7 @@ pub(crate) struct Terms {
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ExchangeError {
+pub(crate) enum UpstreamError {
     /// The request did not leave.
     #[error("the upstream cannot be reached: {0}")]
     NotSent(String),
@@ -91,7 +91,7 @@ impl Upstream {
         &self,
         request: UpstreamRequest,
         terms: Terms,
-    ) -> Result<Answer, ExchangeError> {
+    ) -> Result<Answer, UpstreamError> {
         let deadline = Instant::now() + terms.timeout;
         let mut request = self.to_http(request)?;
         loop {
@@ -101,14 +101,14 @@ impl Upstream {
             };
             let sent = timeout_at(deadline, connection.send(request)).await;
             let Ok(sent) = sent else {
-                return Err(ExchangeError::Lost(format!(
+                return Err(UpstreamError::Lost(format!(
                     "it did not begin within {:?}",
                     terms.timeout
                 )));
             };
             match sent {
                 Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    return Err(ExchangeError::Lost("it is of another protocol".to_owned()));
+                    return Err(UpstreamError::Lost("it is of another protocol".to_owned()));
                 }
                 Ok(response) => {
                     return answer::receive(response, connection, &self.pool, terms, deadline)
@@ -117,28 +117,28 @@ impl Upstream {
                 Err(mut error) => match error.take_message() {
                     // The connection was closed before it took the request: an idle one that the upstream gave up.
                     Some(unsent) if !is_new => request = unsent,
-                    Some(_) => return Err(ExchangeError::NotSent(describe(error.error()))),
-                    None => return Err(ExchangeError::Lost(describe(error.error()))),
+                    Some(_) => return Err(UpstreamError::NotSent(describe(&error.into_error()))),
+                    None => return Err(UpstreamError::Lost(describe(&error.into_error()))),
                 },
             }
         }
     }
 
-    async fn connect(&self, deadline: Instant) -> Result<Connection, ExchangeError> {
+    async fn connect(&self, deadline: Instant) -> Result<Connection, UpstreamError> {
         let limit = deadline.min(Instant::now() + CONNECT_TIMEOUT);
         match timeout_at(limit, self.address.connect()).await {
             Ok(Ok(stream)) => pool::handshake(stream)
                 .await
-                .map_err(|error| ExchangeError::NotSent(describe(&error))),
-            Ok(Err(error)) => Err(ExchangeError::NotSent(describe(&error))),
-            Err(_) => Err(ExchangeError::NotSent("no connection in time".to_owned())),
+                .map_err(|error| UpstreamError::NotSent(describe(&error))),
+            Ok(Err(error)) => Err(UpstreamError::NotSent(describe(&error))),
+            Err(_) => Err(UpstreamError::NotSent("no connection in time".to_owned())),
         }
     }
 
-    fn to_http(&self, request: UpstreamRequest) -> Result<Request<Full<Bytes>>, ExchangeError> {
+    fn to_http(&self, request: UpstreamRequest) -> Result<Request<Full<Bytes>>, UpstreamError> {
         let UpstreamRequest { method, target, headers, body } = request;
         let uri: Uri = target.parse().map_err(|error| {
-            ExchangeError::NotSent(format!("the address cannot be sent: {error}"))
+            UpstreamError::NotSent(format!("the address cannot be sent: {error}"))
         })?;
         let mut http = Request::new(Full::new(body));
         *http.method_mut() = method;

@@ -278,8 +278,12 @@ impl Drop for Browser {
 }
 
 impl DriverProcess {
-    /// Starts the driver on a free port.
+    /// Starts the driver on a free port. It takes one of IPv4, and ends if the same is not free in IPv6.
     fn start(program: &str) -> Self {
+        (0..20).find_map(|_| Self::try_start(program)).expect("the driver does not start")
+    }
+
+    fn try_start(program: &str) -> Option<Self> {
         let mut child = Command::new(program)
             .arg("--port=0")
             .stdin(Stdio::null())
@@ -292,11 +296,13 @@ impl DriverProcess {
         let port = |line: String| -> Option<u16> {
             line.rsplit_once("successfully on port ")?.1.trim_end_matches('.').parse().ok()
         };
-        let port = lines.by_ref().map_while(Result::ok).find_map(port);
+        let Some(port) = lines.by_ref().map_while(Result::ok).find_map(port) else {
+            child.wait().unwrap();
+            return None;
+        };
         // What it says later is read, so that the pipe does not fill.
         std::thread::spawn(move || lines.for_each(drop));
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap()));
-        Self { child, address }
+        Some(Self { child, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) })
     }
 }
 

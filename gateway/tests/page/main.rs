@@ -19,6 +19,5 @@ mod prices;
 mod restart;
 mod scans;
 #[path = "../support/mod.rs"]
-#[allow(unused_imports)] // Each test program uses a part of it.
 mod support;
 mod tools;

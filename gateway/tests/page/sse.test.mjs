@@ -1,4 +1,4 @@
-// The decoder of server-sent events. Run with `node --test gateway/tests/page/` (Node 20.19 or later, no packages).
+// The decoder of server-sent events. Run with `node --test gateway/tests/page/*.test.mjs` (Node 20.19 or later, no packages).
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -57,12 +57,12 @@ fn only_the_admin_key_pauses_a_lane_and_logs_in() {
     let pause = "/_lanekeeper/accounts/main/lanes/quote/pause";
     let login = r#"{"request_token":"abc"}"#;
     for (lines, status) in [
-        (String::new(), 401),
-        (bearer("admin", "wrong"), 401),
-        (bearer("admin", ""), 401),
-        (bearer("admin", &keys["alpha"]), 401),
-        (bearer("Admin", &keys["admin"]), 401),
-        (bearer("alpha", &keys["admin"]), 401),
+        (String::new(), 403),
+        (bearer("admin", "wrong"), 403),
+        (bearer("admin", ""), 403),
+        (bearer("admin", &keys["alpha"]), 403),
+        (bearer("Admin", &keys["admin"]), 403),
+        (bearer("alpha", &keys["admin"]), 403),
         (bearer("alpha", &keys["alpha"]), 403),
         (bearer("admin", &keys["admin"]).repeat(2), 400),
     ] {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use lanekeeper_gateway::Gateway;
 use lanekeeper_gateway::auth::NewKey;
+use lanekeeper_gateway::config::GatewayConfig;
 use serde_json::Value;
 
 use super::{Answer, Client, Request, Upstream, upstream};
@@ -83,6 +84,23 @@ pub fn status(gateway: &Gateway) -> Value {
 /// Returns the status of the first lane of the first account.
 pub fn lane(gateway: &Gateway) -> Value {
     status(gateway)["accounts"][0]["lanes"][0].clone()
+}
+
+/// Returns how many calls wait in the lanes at this moment, where the status is that of the last second. `lines` has the
+/// key, if one is needed.
+pub fn queue_length(gateway: &Gateway, lines: &str) -> f64 {
+    let scrape = Scrape::read(&own(gateway, "GET", "/metrics", lines, "").text());
+    let lengths = scrape.samples.iter().filter(|it| it.name == "lanekeeper_queue_length");
+    lengths.map(|sample| sample.value).sum()
+}
+
+/// Gives clients and the upstream a minute, so that a busy machine does not end a call.
+pub fn with_time(mut config: GatewayConfig) -> GatewayConfig {
+    config.door.client_timeout = Duration::from_secs(60);
+    for account in config.accounts.values_mut() {
+        account.upstream_timeout = Duration::from_secs(60);
+    }
+    config
 }
 
 /// Sends a request of a client on a connection of its own.

@@ -1,6 +1,6 @@
 //! Large answers: passed on as they come.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,14 +12,18 @@ use lanekeeper_gateway::config::GatewayConfig;
 
 use crate::support::door::ALPHA;
 use crate::support::upstream::{Upstream, ok};
-use crate::support::{Client, rest, start};
+use crate::support::{Client, rest, start, wait_until};
 
 const MIB: usize = 1 << 20;
 const SIZE: usize = 64 * MIB;
 
-/// The byte at a place of the large answer. No two parts of it are the same.
-fn byte(at: usize) -> u8 {
-    (at.wrapping_mul(2_654_435_761) >> 13) as u8
+/// A part of the large answer, of one MiB. No two parts are the same.
+fn part(from: usize) -> Vec<u8> {
+    let mut part = vec![0; MIB];
+    for (at, place) in part.chunks_mut(8).zip((from..).step_by(8)) {
+        at.copy_from_slice(&place.to_le_bytes());
+    }
+    part
 }
 
 /// An upstream whose answer to `/large` is large, and to anything else small.
@@ -30,7 +34,9 @@ struct Large {
 }
 
 /// Starts it. After the first MiB it waits for a word.
-fn large(head: String, go_on: Option<Receiver<()>>) -> Large {
+fn large(size: usize, go_on: Option<Receiver<()>>) -> Large {
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/csv\r\ncontent-length: {size}\r\n\r\n");
     let written = Arc::new(AtomicUsize::new(0));
     let go_on = Mutex::new(go_on);
     let upstream = {
@@ -40,9 +46,8 @@ fn large(head: String, go_on: Option<Receiver<()>>) -> Large {
                 return stream.write_all(&ok("text/plain", b"small")).is_ok();
             }
             stream.write_all(head.as_bytes()).unwrap();
-            for from in (0..SIZE).step_by(MIB) {
-                let part: Vec<u8> = (from..from + MIB).map(byte).collect();
-                if stream.write_all(&part).is_err() {
+            for from in (0..size).step_by(MIB) {
+                if stream.write_all(&part(from)).is_err() {
                     return false;
                 }
                 written.fetch_add(MIB, Ordering::SeqCst);
@@ -54,10 +59,6 @@ fn large(head: String, go_on: Option<Receiver<()>>) -> Large {
         })
     };
     Large { upstream, written }
-}
-
-fn stated() -> String {
-    format!("HTTP/1.1 200 OK\r\ncontent-type: text/csv\r\ncontent-length: {SIZE}\r\n\r\n")
 }
 
 /// Asks for the large answer, and reads its head.
@@ -75,30 +76,31 @@ fn begin(gateway: &Gateway) -> (Client, String) {
 
 /// Reads this part of the large answer, and compares it.
 fn read(client: &Client, from: usize, to: usize) {
-    let mut part = vec![0; MIB];
+    let mut came = vec![0; MIB];
     for at in (from..to).step_by(MIB) {
-        client.stream().read_exact(&mut part).unwrap();
-        let expected = (at..at + MIB).map(byte);
-        assert!(part.iter().copied().eq(expected), "at {at}");
+        client.stream().read_exact(&mut came).unwrap();
+        assert!(came == part(at), "at {at}");
     }
 }
 
 #[test]
 fn the_first_bytes_arrive_before_the_last_are_sent() {
     let (go_on, waits) = channel();
-    let large = large(stated(), Some(waits));
+    let large = large(SIZE, Some(waits));
     let gateway = start(rest(&large.upstream.url()));
     let (client, head) = begin(&gateway);
     assert!(head.contains(&format!("content-length: {SIZE}")), "{head}");
     read(&client, 0, MIB);
-    assert_eq!(large.written.load(Ordering::SeqCst), MIB);
+    assert!(large.written.load(Ordering::SeqCst) <= MIB);
     go_on.send(()).unwrap();
     read(&client, MIB, SIZE);
 }
 
 #[test]
 fn a_slow_reader_slows_the_upstream_down_and_holds_up_nobody_else() {
-    let large = large(stated(), None);
+    // Systems hold up to 36 MiB for a socket, and there are two on the way.
+    let size = 4 * SIZE;
+    let large = large(size, None);
     // A lane with one call in flight.
     let text = format!(
         "upstream: {}\nlanes: {{ all: {{ quota: unlimited, in_flight: 1 }} }}\nunmatched: {{ lane: all }}",
@@ -115,7 +117,7 @@ fn a_slow_reader_slows_the_upstream_down_and_holds_up_nobody_else() {
             assert_eq!(other.request("POST", "/small", "").text(), "small");
         }
     }
-    // What is read nowhere is not taken from the upstream: the buffers of two sockets hold a part of it.
+    // What is read nowhere is not taken from the upstream.
     let (mut last, mut since) = (0, Instant::now());
     while since.elapsed() < Duration::from_millis(500) {
         let now = large.written.load(Ordering::SeqCst);
@@ -124,9 +126,10 @@ fn a_slow_reader_slows_the_upstream_down_and_holds_up_nobody_else() {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert!(last < SIZE / 2, "{} MiB of an answer that is not read", last / MIB);
-    read(&client, MIB, SIZE);
-    assert_eq!(large.written.load(Ordering::SeqCst), SIZE);
+    assert!(last < size / 2, "{} MiB of an answer that is not read", last / MIB);
+    read(&client, MIB, size);
+    // It counts a part a moment after the client may have read it.
+    wait_until("all is written", || large.written.load(Ordering::SeqCst) == size);
 }
 
 #[test]
@@ -145,9 +148,16 @@ fn an_answer_that_is_cut_ends_the_connection_and_never_looks_complete() {
         let gateway = start(rest(&upstream.url()));
         let mut client = Client::connect(gateway.address());
         client.begin("GET", "/large", ALPHA, "");
-        let mut all = Vec::new();
-        // An end or a reset.
-        let _ = client.stream().read_to_end(&mut all);
+        let (mut all, mut part) = (Vec::new(), vec![0; MIB]);
+        let end = loop {
+            match client.stream().read(&mut part) {
+                Ok(0) => break None,
+                Ok(read) => all.extend_from_slice(&part[..read]),
+                Err(error) => break Some(error.kind()),
+            }
+        };
+        // An end or a reset. In no case does the client wait.
+        assert!(matches!(end, None | Some(ErrorKind::ConnectionReset)), "{end:?}");
         assert!(all.starts_with(b"HTTP/1.1 200 OK\r\n"));
         let count = all.iter().filter(|byte| **byte == b'x').count();
         assert!(count < MIB, "{count}");
