@@ -30,7 +30,7 @@ const FAULTS: [&str; 9] = [
     "place=reset-after@5%",
     "place=502-before@2%",
     "place=504-after@3%",
-    "place=timed-out:60ms@2%",
+    "place=timed-out:1500ms@6%",
     "place=hang-after@1%",
     "place=slow:40ms@30%",
     "orders=502-before@10%",
@@ -396,5 +396,5 @@ fn killed_at_random_moments_a_gateway_loses_no_order_and_places_none_twice() {
     assert!(totals.open as u64 > kills && totals.repeated as u64 > kills / 2, "{totals:?}");
     assert!(totals.keyed > 0, "{totals:?}");
     // Those whose tag was on an order before that never arrived, and whose answer was lost then.
-    assert!(totals.unknown * 50 <= totals.orders, "{totals:?}");
+    assert!(totals.unknown * 10 <= totals.orders, "{totals:?}");
 }

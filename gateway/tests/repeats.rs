@@ -5,12 +5,13 @@
 mod support;
 
 use std::thread;
+use std::time::Duration;
 
 use lanekeeper_gateway::Gateway;
 use lanekeeper_simulator::SimulatedExchange;
 use support::orders::{
-    by, form, id, ids, is_repeated, open_exchange, open_gateway, place, place_with, placements,
-    sent, tagged, wait_for_placements,
+    by, form, id, ids, is_repeated, ledger, open_exchange, open_gateway, place, place_with,
+    placements, sent, tagged, wait_for_placements,
 };
 use support::{Answer, Client, start};
 
@@ -134,11 +135,39 @@ fn what_was_refused_is_sent_again() {
     let mut gone = open_exchange(&[]);
     let gateway = start(open_gateway(&gone));
     gone.shutdown();
-    let hasty = format!("{}x-lanekeeper-deadline: 300ms\r\n", by("alpha"));
+    let hasty = format!("{}x-lanekeeper-deadline: 3\r\n", by("alpha"));
     for _ in 0..2 {
         let answer = place_with(&gateway, &hasty, &form(1));
         assert_eq!((answer.status, sent(&answer)), (502, "no"), "{}", answer.text());
     }
+}
+
+#[test]
+fn a_client_that_gives_up_at_the_moment_of_its_answer_makes_no_second_order() {
+    let exchange = open_exchange(&["place=slow:20ms"]);
+    let gateway = start(open_gateway(&exchange));
+    thread::scope(|scope| {
+        for worker in 0..4_u64 {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                for attempt in 0..60 {
+                    let number = 1 + worker * 1000 + attempt;
+                    // Earlier than the answer, later, and at any moment in between.
+                    let mut patience = Duration::from_micros(20_000 + attempt * 150);
+                    loop {
+                        let mut client = Client::connect(gateway.address());
+                        client.begin("POST", "/orders/regular", &by("alpha"), &form(number));
+                        client.stream().set_read_timeout(Some(patience)).unwrap();
+                        match client.try_read("POST") {
+                            Some(answer) => break drop(id(&answer)),
+                            None => patience = Duration::from_secs(60),
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(ledger(&exchange).len(), 240);
 }
 
 #[test]

@@ -28,6 +28,11 @@ impl ClientSocket {
         Self { shared: Arc::new(stream), is_shut: false }
     }
 
+    /// Returns an error of the connection that no read has shown yet, such as its reset.
+    pub(super) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.shared.take_error()
+    }
+
     pub(super) fn probe(&self) -> SocketProbe {
         SocketProbe(Arc::downgrade(&self.shared))
     }

@@ -1,5 +1,9 @@
 //! A client's connection: with limits on how long a head may take and how long a write may be blocked, and with a report
-//! of what has been written.
+//! of what its client was told.
+//!
+//! An answer that was written may still find a client that has just left. The system of such a client resets the
+//! connection, and resets it too if the client closes it without reading the answer. So a client counts as told once it
+//! sends something more, or closes the connection without a reset, or nothing happens for [`UNREAD`].
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -16,11 +20,18 @@ use tokio::time::{Sleep, sleep};
 use super::malformed;
 use super::socket::ClientSocket;
 use crate::config::DoorConfig;
-use crate::orders::Told;
+use crate::orders::{NOTICE, Told};
 
 /// How long a connection that the gateway ends is read on. If it were closed while the client still sends, the client's
 /// system would drop the answer that says why.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Within which time after an answer a reset says that its client has not read it. No longer than equal placements wait
+/// for each other.
+const UNREAD: Duration = NOTICE;
+
+/// How long after the end of a connection its reset may follow.
+const RESET: Duration = Duration::from_millis(20);
 
 /// What is to be done once all that was written so far has left this process.
 #[derive(Clone, Default)]
@@ -32,9 +43,8 @@ impl AfterFlush {
         self.0.lock().push(told);
     }
 
-    fn run(&self) {
-        let due = std::mem::take(&mut *self.0.lock());
-        due.into_iter().for_each(Told::report);
+    fn take(&self) -> Vec<Told> {
+        std::mem::take(&mut *self.0.lock())
     }
 }
 
@@ -76,6 +86,76 @@ pub(super) struct ClientStream {
     in_place: Option<Bytes>,
     linger: Option<Pin<Box<Sleep>>>,
     after_flush: AfterFlush,
+    unread: Unread,
+}
+
+/// The answers that were written, and that the client may not have read yet.
+#[derive(Default)]
+struct Unread {
+    told: Vec<Told>,
+    limit: Option<Pin<Box<Sleep>>>,
+    /// Runs once the client has ended the connection.
+    reset: Option<Pin<Box<Sleep>>>,
+}
+
+impl Unread {
+    fn written(&mut self, told: Vec<Told>) {
+        if !told.is_empty() {
+            self.told.extend(told);
+            self.limit = Some(Box::pin(sleep(UNREAD)));
+        }
+    }
+
+    /// The client has read them.
+    fn report(&mut self) {
+        self.told.drain(..).for_each(Told::report);
+        self.limit = None;
+    }
+
+    /// The client has not read them.
+    fn lose(&mut self) {
+        self.told.clear();
+        self.limit = None;
+    }
+
+    /// Looks at the result of a read of `count` bytes, which it may hold back for [`RESET`].
+    fn check(
+        &mut self,
+        context: &mut Context<'_>,
+        stream: &ClientSocket,
+        read: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if self.told.is_empty() {
+            return read;
+        }
+        match &read {
+            Poll::Ready(Ok(0)) => {
+                let reset = self.reset.get_or_insert_with(|| Box::pin(sleep(RESET)));
+                let is_over = reset.as_mut().poll(context).is_ready();
+                match stream.take_error() {
+                    Ok(Some(_)) | Err(_) => self.lose(),
+                    Ok(None) if is_over => self.report(),
+                    Ok(None) => return Poll::Pending,
+                }
+            }
+            Poll::Ready(Ok(_)) => self.report(),
+            Poll::Ready(Err(_)) => self.lose(),
+            Poll::Pending => {
+                let limit = self.limit.as_mut().map(|limit| limit.as_mut().poll(context));
+                if limit.is_none_or(|limit| limit.is_ready()) {
+                    self.report();
+                }
+            }
+        }
+        read
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        // The gateway ends the connection, for example because it is shut down.
+        self.report();
+    }
 }
 
 impl ClientStream {
@@ -96,6 +176,7 @@ impl ClientStream {
             in_place: None,
             linger: None,
             after_flush,
+            unread: Unread::default(),
         }
     }
 
@@ -156,6 +237,8 @@ impl AsyncRead for ClientStream {
         let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, into);
         let read = read.map_ok(|()| into.filled().len() - before);
+        let this = &mut *self;
+        let read = this.unread.check(context, &this.stream, read);
         self.check_head(context, read).map_ok(drop)
     }
 }
@@ -206,7 +289,8 @@ impl AsyncWrite for ClientStream {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         // hyper flushes the stream only after it has written its buffer to it.
         if matches!(flushed, Poll::Ready(Ok(()))) {
-            self.after_flush.run();
+            let told = self.after_flush.take();
+            self.unread.written(told);
         }
         flushed
     }
@@ -223,8 +307,10 @@ impl AsyncWrite for ClientStream {
         let mut space = [0; 4096];
         loop {
             let mut into = ReadBuf::new(&mut space);
-            let read = ready!(Pin::new(&mut this.stream).poll_read(context, &mut into));
-            if read.is_err() || into.filled().is_empty() {
+            let read = Pin::new(&mut this.stream).poll_read(context, &mut into);
+            let read = read.map_ok(|()| into.filled().len());
+            let read = ready!(this.unread.check(context, &this.stream, read));
+            if !matches!(read, Ok(1..)) {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -24,7 +24,7 @@ mod told;
 
 pub(crate) use guarded::{OrderCall, OrderResult};
 pub(crate) use placement::Told;
-pub(crate) use placements::Placements;
+pub(crate) use placements::{NOTICE, Placements};
 pub(crate) use recovery::recover;
 pub(crate) use reply::OrderReply;
 pub(crate) use route::OrderRoute;
