@@ -141,10 +141,11 @@ fn no_answer_breaks_the_decoding() {
     println!("{count} changes of {} answers", corpus.len());
 }
 
-/// The bound is a multiple of the response's length, whatever is in it.
+/// The bound is a multiple of the response's length, whatever is in it. serde_json's `preserve_order`, which any crate of
+/// a build may turn on, makes each value larger: then it is about 130 times, and 80 otherwise.
 #[test]
 fn memory_is_bounded_by_the_length_of_the_answer() {
-    const TIMES: usize = 100;
+    const TIMES: usize = 150;
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let data = |head: &str, entry: &str, tail: &str| {
         let entries = vec![entry; 10_000 / (entry.len() + 1)].join(",");

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc::Receiver;
 
-use crate::door::AfterFlush;
+use crate::door::ToBeTold;
 use crate::orders::Told;
 use crate::upstream::RestOfBody;
 
@@ -16,7 +16,7 @@ pub(crate) enum ReplyBody {
     /// Here as a whole.
     Whole(Option<Bytes>),
     /// Here as a whole, with what is reported once it has been written.
-    Told(Bytes, Option<(Told, AfterFlush)>),
+    Told(Bytes, Option<(Told, ToBeTold)>),
     /// A large answer of the upstream, as it comes.
     Rest(Box<RestOfBody>),
     /// Events, as they happen.
@@ -44,9 +44,9 @@ impl Body for ReplyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, CutBody>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Told(bytes, told) => Poll::Ready(told.take().map(|(told, after_flush)| {
+            Self::Told(bytes, told) => Poll::Ready(told.take().map(|(told, to_be_told)| {
                 // hyper takes the bytes now, and flushes them next.
-                after_flush.push(told);
+                to_be_told.push(told);
                 Ok(Frame::data(std::mem::take(bytes)))
             })),
             Self::Rest(rest) => Pin::new(&mut **rest)

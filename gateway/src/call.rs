@@ -52,6 +52,11 @@ impl HangUp {
         (here, Self { socket: Some(socket), ..hang_up })
     }
 
+    /// Returns what knows whether the client is there when its request has ended.
+    pub(crate) fn into_socket(self) -> Option<SocketProbe> {
+        self.socket
+    }
+
     /// Waits until the client hangs up.
     pub(crate) async fn wait(&mut self) {
         while self.gone.changed().await.is_ok() {}

@@ -18,7 +18,7 @@ use crate::auth::{Asked, AuthError, Caller};
 use crate::body::ReplyBody;
 use crate::call::{CallTerms, HangUp, WHOLE_READ};
 use crate::clients::{Counts, Waiting};
-use crate::door::{AfterFlush, ClientRequest, request};
+use crate::door::{ClientRequest, ToBeTold, request};
 use crate::interface;
 use crate::judge::{Answered, Protocol, Times};
 use crate::kept::{Kept, NotKept, Origin};
@@ -105,7 +105,7 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
     peer: SocketAddr,
     shared: &Arc<Shared>,
-    after_flush: &AfterFlush,
+    to_be_told: &ToBeTold,
     client: HangUp,
 ) -> Response<ReplyBody> {
     let received = Instant::now();
@@ -116,7 +116,7 @@ pub(crate) async fn handle(
     let result = route(request, received, shared, &settings, client, &mut access).await;
     let mut response = match result {
         Ok(Routed::Own(response)) => *response,
-        Ok(Routed::Broker(reply)) => to_response(*reply, received, after_flush, &mut access),
+        Ok(Routed::Broker(reply)) => to_response(*reply, received, to_be_told, &mut access),
         Err(refusal) => {
             access.sent = Some(refusal.sent);
             refusal.to_response()
@@ -441,7 +441,7 @@ fn closed_period(account: &Account, request: &ClientRequest) -> Option<Duration>
 fn to_response(
     reply: Reply,
     received: Instant,
-    after_flush: &AfterFlush,
+    to_be_told: &ToBeTold,
     access: &mut Access,
 ) -> Response<ReplyBody> {
     let Reply { status, headers, body, sent, times, cache, is_repeated, told } = reply;
@@ -474,7 +474,7 @@ fn to_response(
     }
     let body = match (told, body) {
         (Some(told), ReplyBody::Whole(bytes)) => {
-            ReplyBody::Told(bytes.unwrap_or_else(Bytes::new), Some((told, after_flush.clone())))
+            ReplyBody::Told(bytes.unwrap_or_else(Bytes::new), Some((told, to_be_told.clone())))
         }
         (_, body) => body,
     };

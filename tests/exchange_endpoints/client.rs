@@ -72,6 +72,14 @@ pub(crate) fn get(exchange: &SimulatedExchange, path: &str) -> Reply {
     send(exchange, "GET", path, "")
 }
 
+/// Returns the names of an object's fields, sorted: serde_json's `preserve_order`, which any crate of a build may turn on,
+/// decides their order.
+pub(crate) fn fields(object: &Value) -> Vec<&str> {
+    let mut names: Vec<&str> = object.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
+}
+
 /// Encodes a form.
 pub(crate) fn form(fields: &[(&str, &str)]) -> String {
     let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();

@@ -3,7 +3,7 @@
 use lanekeeper_simulator::{SimulatedExchange, SimulatorError};
 use serde_json::{Value, json};
 
-use crate::client::{get, roomy, send, send_as, still};
+use crate::client::{fields, get, roomy, send, send_as, still};
 
 const FUND: &str = "INF000P01011";
 
@@ -20,9 +20,8 @@ fn an_order_stays_open_until_it_is_cancelled() {
     let order = get(&exchange, &path).data();
     assert_eq!((&order["status"], &order["order_id"]), (&json!("OPEN"), &id));
     assert_eq!((&order["amount"], &order["quantity"]), (&json!(5000), &json!(0)));
-    let fields: Vec<&str> = order.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
-        fields,
+        fields(&order),
         [
             "amount",
             "average_price",

@@ -3,7 +3,7 @@
 use lanekeeper_simulator::SimulatedExchange;
 use serde_json::{Value, json};
 
-use crate::client::{Reply, form, get, roomy, send, send_as, still};
+use crate::client::{Reply, fields, form, get, roomy, send, send_as, still};
 
 /// The form of a GTT that sells one share.
 pub(crate) fn gtt_form(kind: &str, triggers: &[f64], last_price: f64, prices: &[f64]) -> String {
@@ -45,9 +45,8 @@ fn a_gtt_is_placed_listed_changed_and_deleted() {
 
     let path = format!("/gtt/triggers/{id}");
     let gtt = get(&exchange, &path).data();
-    let fields: Vec<&str> = gtt.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
-        fields,
+        fields(&gtt),
         [
             "condition",
             "created_at",

@@ -3,7 +3,7 @@
 use lanekeeper_simulator::SimulatedExchange;
 use serde_json::{Value, json};
 
-use crate::client::{Reply, get, roomy, send, still};
+use crate::client::{Reply, fields, get, roomy, send, still};
 
 /// The routes that take orders as JSON.
 const ROUTES: [&str; 3] = ["/margins/orders", "/margins/basket", "/charges/orders"];
@@ -81,9 +81,8 @@ fn a_market_order_has_the_margin_of_the_last_price() {
     market["order_type"] = "MARKET".into();
     let margins = post(&exchange, "/margins/orders", &json!([market])).data();
     assert_eq!(margins[0]["total"], price);
-    let fields: Vec<&str> = margins[0].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
-        fields,
+        fields(&margins[0]),
         [
             "additional",
             "bo",

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 
 pub(crate) use request::ClientRequest;
 pub(crate) use socket::SocketProbe;
-pub(crate) use stream::AfterFlush;
+pub(crate) use stream::ToBeTold;
 
 use crate::shared::Shared;
 

@@ -21,7 +21,7 @@ use tokio::select;
 
 use super::malformed;
 use super::socket::{ClientSocket, SocketProbe};
-use super::stream::{AfterFlush, ClientStream, Phase};
+use super::stream::{ClientStream, Phase, ToBeTold};
 use crate::body::{CutBody, ReplyBody};
 use crate::call::HangUp;
 use crate::handler;
@@ -35,14 +35,14 @@ const MAX_HEAD: usize = 32 * 1024;
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     // A small answer must not wait for the next packet. The gateway works without the option too.
     let _ = stream.set_nodelay(true);
-    let after_flush = AfterFlush::default();
+    let to_be_told = ToBeTold::default();
     let phase = Phase::default();
     let socket = ClientSocket::new(stream);
     let probe = socket.probe();
-    let stream = ClientStream::new(socket, &shared.door, phase.clone(), after_flush.clone());
+    let stream = ClientStream::new(socket, &shared.door, phase.clone(), to_be_told.clone());
     let service = service_fn(async |request| {
         phase.next();
-        let response = answer(request, peer, &probe, shared, &after_flush).await;
+        let response = answer(request, peer, &probe, shared, &to_be_told).await;
         phase.next();
         Ok::<_, Infallible>(response)
     });
@@ -76,13 +76,13 @@ async fn answer(
     peer: SocketAddr,
     probe: &SocketProbe,
     shared: &Arc<Shared>,
-    after_flush: &AfterFlush,
+    to_be_told: &ToBeTold,
 ) -> Response<CountedBody> {
     let (_here, client) = HangUp::of_socket(probe.clone());
-    let (shared, after_flush) = (Arc::clone(shared), after_flush.clone());
+    let (shared, to_be_told) = (Arc::clone(shared), to_be_told.clone());
     let task = tokio::spawn(async move {
         let in_progress = InProgress::new(&shared);
-        let response = handler::handle(request, peer, &shared, &after_flush, client).await;
+        let response = handler::handle(request, peer, &shared, &to_be_told, client).await;
         response.map(|body| CountedBody::new(body, in_progress))
     });
     task.await.unwrap_or_else(|error| {

@@ -1,11 +1,15 @@
-//! The socket of a client, which can be asked at any time whether the client has closed it.
+//! The socket of a client, which can be asked at any time whether the client has closed or reset it.
 //!
 //! The runtime notices a hang-up when it next polls the socket, which a busy machine delays. A client that hangs up and
 //! comes back at once must not be taken for two clients. The operating system knows at once, so it is asked.
+//!
+//! A reset says more than a close: the client's system sends one if an answer finds no client any more, or if the client
+//! closes the connection without having read it.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
@@ -15,22 +19,63 @@ use tokio::net::TcpStream;
 
 /// A socket that its connection owns.
 pub(super) struct ClientSocket {
-    shared: Arc<TcpStream>,
+    shared: Arc<SharedSocket>,
     is_shut: bool,
 }
 
 /// Asks the operating system about a socket. It does not keep the socket open.
 #[derive(Clone, Default)]
-pub(crate) struct SocketProbe(Weak<TcpStream>);
+pub(crate) struct SocketProbe(Weak<SharedSocket>);
+
+struct SharedSocket {
+    stream: TcpStream,
+    /// The operating system tells each error once, so the first who hears of a reset notes it for all.
+    is_reset: AtomicBool,
+}
+
+impl SharedSocket {
+    /// Notes whether the result of an operation tells of a reset.
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result.as_ref().is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
+            self.is_reset.store(true, Ordering::Release);
+        }
+        result
+    }
+
+    /// Looks at the next byte. `Some(0)` if the client sends nothing more, `None` if nothing is here.
+    fn peek(&self) -> io::Result<Option<usize>> {
+        let peeked = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
+        match self.note(peeked) {
+            Ok(count) => Ok(Some(count)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.peek(), Ok(Some(0)) | Err(_))
+    }
+
+    fn is_reset(&self) -> bool {
+        // A reset that follows a close shows only here.
+        if matches!(self.stream.take_error(), Ok(Some(_)) | Err(_)) {
+            self.is_reset.store(true, Ordering::Release);
+        }
+        // An error of the socket is for whoever asks first, maybe another thread: hence the note.
+        let _ = self.peek();
+        self.is_reset.load(Ordering::Acquire)
+    }
+}
 
 impl ClientSocket {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { shared: Arc::new(stream), is_shut: false }
+        let shared = SharedSocket { stream, is_reset: AtomicBool::new(false) };
+        Self { shared: Arc::new(shared), is_shut: false }
     }
 
-    /// Returns an error of the connection that no read has shown yet, such as its reset.
-    pub(super) fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.shared.take_error()
+    /// Returns whether the client has reset the connection.
+    pub(super) fn is_reset(&self) -> bool {
+        self.shared.is_reset()
     }
 
     pub(super) fn probe(&self) -> SocketProbe {
@@ -42,12 +87,12 @@ impl SocketProbe {
     /// Returns whether the client has closed the connection, or the gateway has. A client that has sent more since is
     /// there.
     pub(crate) fn is_closed(&self) -> bool {
-        let Some(stream) = self.0.upgrade() else { return true };
-        match SockRef::from(&*stream).peek(&mut [MaybeUninit::uninit()]) {
-            Ok(0) => true,
-            Ok(_) => false,
-            Err(error) => error.kind() != ErrorKind::WouldBlock,
-        }
+        self.0.upgrade().is_none_or(|socket| socket.is_closed())
+    }
+
+    /// Returns whether the client has reset the connection, as far as that is known before the gateway closes it.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.0.upgrade().is_some_and(|socket| socket.is_reset())
     }
 }
 
@@ -59,8 +104,8 @@ impl ClientSocket {
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.shared.poll_write_ready(context))?;
-            match write(&self.shared) {
+            ready!(self.shared.stream.poll_write_ready(context))?;
+            match self.shared.note(write(&self.shared.stream)) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -75,8 +120,9 @@ impl AsyncRead for ClientSocket {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.shared.poll_read_ready(context))?;
-            match self.shared.try_read(into.initialize_unfilled()) {
+            ready!(self.shared.stream.poll_read_ready(context))?;
+            let read = self.shared.stream.try_read(into.initialize_unfilled());
+            match self.shared.note(read) {
                 Ok(count) => {
                     into.advance(count);
                     return Poll::Ready(Ok(()));
@@ -118,32 +164,35 @@ impl AsyncWrite for ClientSocket {
         if std::mem::replace(&mut self.is_shut, true) {
             return Poll::Ready(Ok(()));
         }
-        Poll::Ready(SockRef::from(&*self.shared).shutdown(std::net::Shutdown::Write))
+        Poll::Ready(SockRef::from(&self.shared.stream).shutdown(std::net::Shutdown::Write))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
+    fn connect() -> (std::net::TcpStream, ClientSocket) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        server.set_nonblocking(true).unwrap();
+        client.flush().unwrap();
+        (client, ClientSocket::new(TcpStream::from_std(server).unwrap()))
+    }
+
     #[tokio::test]
     async fn a_hang_up_is_known_before_anything_is_read() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let connect = || {
-            let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (server, _) = listener.accept().unwrap();
-            server.set_nonblocking(true).unwrap();
-            client.flush().unwrap();
-            (client, ClientSocket::new(TcpStream::from_std(server).unwrap()))
-        };
         let (client, socket) = connect();
         let probe = socket.probe();
         assert!(!probe.is_closed());
         drop(client);
-        assert!(probe.is_closed());
+        assert!(probe.is_closed() && !probe.is_reset());
 
         let (mut client, socket) = connect();
         let probe = socket.probe();
@@ -153,5 +202,35 @@ mod tests {
         drop(socket);
         assert!(probe.is_closed(), "the gateway has closed it");
         assert!(SocketProbe::default().is_closed());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_read_is_answered_by_a_reset() {
+        for is_first_closed in [false, true] {
+            let (client, mut socket) = connect();
+            let mut client = Some(client);
+            let (probe, later) = (socket.probe(), socket.probe());
+            if is_first_closed {
+                client = None;
+                assert!(probe.is_closed() && !probe.is_reset());
+            }
+            socket.write_all(b"answer").await.unwrap();
+            assert_eq!(probe.is_reset(), is_first_closed);
+            drop(client);
+            assert!(probe.is_reset(), "closed first: {is_first_closed}");
+            // However often it is asked, by whomever, and whatever the connection reads meanwhile.
+            let _ = socket.read(&mut [0; 1]).await;
+            assert!(probe.is_reset() && later.is_reset() && socket.is_reset());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_its_answer_and_leaves_resets_nothing() {
+        let (mut client, mut socket) = connect();
+        socket.write_all(b"answer").await.unwrap();
+        client.read_exact(&mut [0; 6]).unwrap();
+        drop(client);
+        let probe = socket.probe();
+        assert!(probe.is_closed() && !probe.is_reset());
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! An answer that was written may still find a client that has just left. The system of such a client resets the
 //! connection, and resets it too if the client closes it without reading the answer. So a client counts as told once it
-//! sends something more, or closes the connection without a reset, or nothing happens for [`UNREAD`].
+//! sends something more, or nothing happens for [`UNREAD`], or it has closed the connection and no reset follows within
+//! [`RESET`].
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -26,19 +27,18 @@ use crate::orders::{NOTICE, Told};
 /// system would drop the answer that says why.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Within which time after an answer a reset says that its client has not read it. No longer than equal placements wait
-/// for each other.
-const UNREAD: Duration = NOTICE;
+/// Within which time after an answer a reset says that its client has not read it.
+const UNREAD: Duration = Duration::from_secs(1);
 
-/// How long after the end of a connection its reset may follow.
-const RESET: Duration = Duration::from_millis(20);
+/// How long after the end of a connection its reset may follow: the time to the client and back.
+const RESET: Duration = NOTICE;
 
-/// What is to be done once all that was written so far has left this process.
+/// The answers that are written next, and whose clients are to be told.
 #[derive(Clone, Default)]
-pub(crate) struct AfterFlush(Arc<Mutex<Vec<Told>>>);
+pub(crate) struct ToBeTold(Arc<Mutex<Vec<Told>>>);
 
-impl AfterFlush {
-    /// Reports `told` after the next flush. What it is about must have been handed to the connection.
+impl ToBeTold {
+    /// Follows an answer to its client. The answer must be handed to the connection now.
     pub(crate) fn push(&self, told: Told) {
         self.0.lock().push(told);
     }
@@ -85,23 +85,28 @@ pub(super) struct ClientStream {
     /// What is written in place of hyper's own answer.
     in_place: Option<Bytes>,
     linger: Option<Pin<Box<Sleep>>>,
-    after_flush: AfterFlush,
+    to_be_told: ToBeTold,
     unread: Unread,
 }
 
-/// The answers that were written, and that the client may not have read yet.
+/// The answers that are written or were, and that the client may not have read yet.
 #[derive(Default)]
 struct Unread {
     told: Vec<Told>,
+    /// Runs once they were written.
     limit: Option<Pin<Box<Sleep>>>,
     /// Runs once the client has ended the connection.
     reset: Option<Pin<Box<Sleep>>>,
 }
 
 impl Unread {
-    fn written(&mut self, told: Vec<Told>) {
-        if !told.is_empty() {
-            self.told.extend(told);
+    /// Their first bytes are written next. A client that has left before does not get them.
+    fn writing(&mut self, told: Vec<Told>) {
+        self.told.extend(told.into_iter().filter_map(Told::writing));
+    }
+
+    fn written(&mut self) {
+        if !self.told.is_empty() && self.limit.is_none() {
             self.limit = Some(Box::pin(sleep(UNREAD)));
         }
     }
@@ -118,7 +123,7 @@ impl Unread {
         self.limit = None;
     }
 
-    /// Looks at the result of a read of `count` bytes, which it may hold back for [`RESET`].
+    /// Looks at the result of a read of `count` bytes. The end of the connection is held back for [`RESET`].
     fn check(
         &mut self,
         context: &mut Context<'_>,
@@ -132,17 +137,19 @@ impl Unread {
             Poll::Ready(Ok(0)) => {
                 let reset = self.reset.get_or_insert_with(|| Box::pin(sleep(RESET)));
                 let is_over = reset.as_mut().poll(context).is_ready();
-                match stream.take_error() {
-                    Ok(Some(_)) | Err(_) => self.lose(),
-                    Ok(None) if is_over => self.report(),
-                    Ok(None) => return Poll::Pending,
+                match stream.is_reset() || (is_over && self.limit.is_none()) {
+                    true => self.lose(),
+                    false if is_over => self.report(),
+                    false => return Poll::Pending,
                 }
             }
-            Poll::Ready(Ok(_)) => self.report(),
+            // It has sent the next request, or a part of it before.
+            Poll::Ready(Ok(_)) if self.limit.is_some() => self.report(),
+            Poll::Ready(Ok(_)) => {}
             Poll::Ready(Err(_)) => self.lose(),
             Poll::Pending => {
                 let limit = self.limit.as_mut().map(|limit| limit.as_mut().poll(context));
-                if limit.is_none_or(|limit| limit.is_ready()) {
+                if limit.is_some_and(|limit| limit.is_ready()) {
                     self.report();
                 }
             }
@@ -154,7 +161,9 @@ impl Unread {
 impl Drop for Unread {
     fn drop(&mut self) {
         // The gateway ends the connection, for example because it is shut down.
-        self.report();
+        if self.limit.is_some() {
+            self.report();
+        }
     }
 }
 
@@ -163,7 +172,7 @@ impl ClientStream {
         stream: ClientSocket,
         door: &DoorConfig,
         phase: Phase,
-        after_flush: AfterFlush,
+        to_be_told: ToBeTold,
     ) -> Self {
         Self {
             stream,
@@ -175,9 +184,15 @@ impl ClientStream {
             stall: None,
             in_place: None,
             linger: None,
-            after_flush,
+            to_be_told,
             unread: Unread::default(),
         }
+    }
+
+    /// The bytes that are written next are those of the answers to be told, or the last of them.
+    fn writing(&mut self) {
+        let told = self.to_be_told.take();
+        self.unread.writing(told);
     }
 
     /// Returns whether it ended because a head took too long, and the client can be told.
@@ -265,6 +280,7 @@ impl AsyncWrite for ClientStream {
             self.in_place = Some(left);
             ready!(written)?;
         }
+        self.writing();
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.check_stall(context, written)
     }
@@ -277,6 +293,7 @@ impl AsyncWrite for ClientStream {
         if let [only] = bytes {
             return self.poll_write(context, only);
         }
+        self.writing();
         let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
         self.check_stall(context, written)
     }
@@ -289,8 +306,8 @@ impl AsyncWrite for ClientStream {
         let flushed = Pin::new(&mut self.stream).poll_flush(context);
         // hyper flushes the stream only after it has written its buffer to it.
         if matches!(flushed, Poll::Ready(Ok(()))) {
-            let told = self.after_flush.take();
-            self.unread.written(told);
+            self.writing();
+            self.unread.written();
         }
         flushed
     }

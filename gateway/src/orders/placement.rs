@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use super::form::Fingerprint;
-use super::placements::{Entry, Outcome, Placements};
+use super::placements::{Entry, EntryClient, Outcome, Placements};
 use super::reply::OrderReply;
-use crate::call::HangUp;
 
 /// One placement in the hands of its client's request.
 ///
@@ -22,12 +21,8 @@ pub(crate) struct Placement {
     pub(super) is_told: bool,
 }
 
-/// Reports that the answer has reached the connection of the client.
-pub(crate) struct Told {
-    placement: Placement,
-    /// While the answer is written its client counts as there. If the connection ends first, this is dropped.
-    _here: watch::Sender<()>,
-}
+/// Follows an answer to its client. Dropped before it was reported, no client was told.
+pub(crate) struct Told(Placement);
 
 /// Which placement of the table a handle is for.
 #[derive(Debug, Clone, Copy)]
@@ -60,15 +55,19 @@ impl Placement {
         self.outcome.borrow().clone()
     }
 
-    /// Returns what reports that the client has the answer.
+    /// The answer is here. Returns what follows it to the client.
     pub(crate) fn into_told(self) -> Told {
-        let (here, client) = HangUp::new();
         self.change(|entry| {
             // One that has left cannot be told any more.
-            entry.client = entry.has_client().then_some(client);
+            entry.client = match entry.client.take() {
+                Some(EntryClient::Waits(client)) if !client.is_gone() => {
+                    Some(EntryClient::Answered(client.into_socket()))
+                }
+                _ => None,
+            };
             false
         });
-        Told { placement: self, _here: here }
+        Told(self)
     }
 
     /// Changes the entry, unless another request has it in its hands by now. Removes it if `change` returns `true`.
@@ -78,9 +77,25 @@ impl Placement {
 }
 
 impl Told {
-    /// The answer has been handed to the connection.
+    /// The first bytes of the answer are written next. Returns `None` if its client has left.
+    pub(crate) fn writing(self) -> Option<Self> {
+        let mut is_there = false;
+        self.0.change(|entry| {
+            is_there = entry.has_client();
+            entry.client = match entry.client.take() {
+                Some(EntryClient::Answered(socket)) if is_there => {
+                    Some(EntryClient::Written(socket))
+                }
+                other => other.filter(|_| is_there),
+            };
+            false
+        });
+        is_there.then_some(self)
+    }
+
+    /// The client has read the answer.
     pub(crate) fn report(mut self) {
-        let placement = &mut self.placement;
+        let placement = &mut self.0;
         placement.is_told = true;
         let mut is_over = false;
         placement.change(|entry| {

@@ -7,7 +7,7 @@
 //! - The fields, the path and the client are the same. A client with tags of its own therefore repeats an order only with
 //!   the same tag.
 //! - The first one is under way, has an unknown outcome, or was placed, **and no client was told so**. Its client hung
-//!   up, or was told that the outcome is unknown, or this process was killed before.
+//!   up, or did not read its answer, or was told that the outcome is unknown, or this process was killed before.
 //! - It is at most [`REMEMBERED`] ago.
 //! - A client that waits for the answer to an equal placement does not wait any more within [`NOTICE`]: a connection that
 //!   a client closes and the next one that it opens may be noticed in either order.
@@ -30,6 +30,7 @@ use super::reply::OrderReply;
 use super::seen::{SeenIds, UsedTags};
 use super::told::{Left, ToldFile};
 use crate::call::HangUp;
+use crate::door::SocketProbe;
 
 /// For how long a placement that no client was told about is remembered.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(600);
@@ -54,8 +55,7 @@ pub(super) struct Entry {
     number: u64,
     /// What its client was not told yet.
     pub(super) outcome: watch::Sender<Outcome>,
-    /// The client that waits for its answer.
-    pub(super) client: Option<HangUp>,
+    pub(super) client: Option<EntryClient>,
     /// Counts the requests that it was in the hands of.
     pub(super) holder: u64,
     /// The fingerprint of its form, if its client gave it a key. Its answer is then the same for every repetition.
@@ -65,15 +65,35 @@ pub(super) struct Entry {
     pub(super) since: Moment,
 }
 
+/// The client that a placement has, until it was told. Its connection is asked whether it is still there.
+pub(super) enum EntryClient {
+    /// It waits for its answer.
+    Waits(HangUp),
+    /// It has an answer, of which nothing is written.
+    Answered(Option<SocketProbe>),
+    /// Its answer is written. If it did not read that, its system resets the connection.
+    Written(Option<SocketProbe>),
+}
+
+impl EntryClient {
+    fn is_there(&self) -> bool {
+        match self {
+            Self::Waits(client) => !client.is_gone(),
+            Self::Answered(socket) => !socket.as_ref().is_some_and(SocketProbe::is_closed),
+            Self::Written(socket) => !socket.as_ref().is_some_and(SocketProbe::is_reset),
+        }
+    }
+}
+
 impl Entry {
-    /// Returns whether a client waits for its answer. A hang-up counts from the moment at which the door notices it.
+    /// Returns whether a client waits for its answer, or has not been seen to have read it.
     pub(super) fn has_client(&self) -> bool {
-        self.client.as_ref().is_some_and(|client| !client.is_gone())
+        self.client.as_ref().is_some_and(EntryClient::is_there)
     }
 
     /// Gives it into the hands of a request.
     fn hold(&mut self, client: HangUp) -> u64 {
-        self.client = Some(client);
+        self.client = Some(EntryClient::Waits(client));
         self.holder += 1;
         self.holder
     }

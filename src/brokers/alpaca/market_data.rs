@@ -334,7 +334,8 @@ mod tests {
         assert_eq!((depth.bids.len(), depth.asks.len()), (0, 1));
         assert_eq!(quote.at.as_ref().unwrap().second(), 2);
         // Sorted, for serde_json's `preserve_order`, which any other crate may turn on, decides their order.
-        let mut names: Vec<_> = quotes.problems.iter().filter_map(|it| it.name.as_deref()).collect();
+        let mut names: Vec<_> =
+            quotes.problems.iter().filter_map(|it| it.name.as_deref()).collect();
         names.sort_unstable();
         assert_eq!((quotes.len(), names), (1, vec!["MORE", "US:ODD"]));
         let other = request.quotes(json!({"MSFT": {}}));

@@ -24,7 +24,7 @@ const BASE_URL: &str = "https://api.kite.trade";
 const TIMEOUT: Duration = Duration::from_secs(7);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A day's 5000 orders are about 7 MB. Decoding takes a few times as much memory as the answer has bytes, and up to
-/// eighty times for a malicious answer.
+/// eighty times for a malicious answer, or 130 times if a crate of the build turns on serde_json's `preserve_order`.
 const MAX_ANSWER: u64 = 16 * 1024 * 1024;
 /// The listing of all instruments is about 10 MB, and grows. The number of its rows is bounded too.
 const MAX_LISTING: u64 = 64 * 1024 * 1024;
