@@ -21,8 +21,12 @@ use load::{Client, calls_a_second, request};
 use servers::Kind;
 
 /// Rounds of calls one by one, and calls of each in a round.
-const ROUNDS: usize = 40;
-const CALLS: usize = 1_000;
+const ROUNDS: usize = 30;
+const CALLS: usize = 2_000;
+
+/// Calls before each round, which are not counted: while a program is called again and again, the scheduler moves its
+/// thread and that of the client to where they wake each other soonest.
+const WARM_UP: usize = 1_000;
 
 /// Rounds of calls after a pause, and calls of each in a round.
 const PAUSED_ROUNDS: usize = 10;
@@ -131,6 +135,9 @@ fn latency(what: &str, asked: &[Asked], rounds: usize, calls: usize, pause: Dura
     for _ in 0..rounds {
         let mut round = (Vec::new(), Vec::new());
         for (asked, client) in asked.iter().zip(&mut clients) {
+            if pause.is_zero() {
+                client.times(asked.request, WARM_UP, pause);
+            }
             let mut times = client.times(asked.request, calls, pause);
             times.sort();
             let at = |share: usize| times[times.len() * share / 100].as_secs_f64() * 1e6;

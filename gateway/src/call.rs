@@ -9,20 +9,23 @@
 //! # A client that hangs up
 //! What is queued is taken back. What is under way goes on to its end, and is noted.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lanekeeper::brokers::kite::wire::WireAnswer;
 use lanekeeper::lane::{CallOptions, LaneErrorKind, Ticket};
 use lanekeeper::{Effect, LaneCall, Sent};
+use tokio::runtime::Handle;
 use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::account::Account;
-use crate::door::SocketProbe;
 use crate::judge::{Answered, BrokerFailure, CallError, Times};
 use crate::refusal::Refusal;
+use crate::socket::SocketProbe;
 use crate::upstream::{Answer, Terms, UpstreamRequest};
 
 /// The longest answer that is taken whole, in bytes.
@@ -114,31 +117,55 @@ pub(crate) enum Failed {
     InFlight,
 }
 
-impl Account {
-    /// Queues a call.
-    pub(crate) fn submit(
-        self: &Arc<Self>,
-        terms: &CallTerms,
-        request: UpstreamRequest,
-        whole_up_to: usize,
-    ) -> Ticket<Answered, CallError> {
-        let work = self.work(terms.call.effect(), request, whole_up_to);
-        self.lanes.submit(&terms.call, &terms.lane_options(self), work)
-    }
+/// An attempt that the task of the request makes itself, without a worker of the lane.
+type OwnAttempt = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-    /// Returns what a worker of a lane does for a call: one exchange with the upstream.
-    pub(crate) fn work(
-        self: &Arc<Self>,
+/// A call that is queued or under way. One that is under way goes on when this is dropped.
+struct BegunCall {
+    ticket: Ticket<Answered, CallError>,
+    own_attempt: Option<OwnAttempt>,
+    is_attempted: bool,
+}
+
+impl BegunCall {
+    /// Makes the call if it is this task's turn, and waits for its answer. That may come first: the lane cuts off what is
+    /// under way when it is shut down.
+    async fn answer(&mut self) -> Result<Answered, CallError> {
+        let Self { ticket, own_attempt, is_attempted } = self;
+        *is_attempted = true;
+        poll_fn(|context| {
+            if own_attempt.as_mut().is_some_and(|own| own.as_mut().poll(context).is_ready()) {
+                *own_attempt = None;
+            }
+            Pin::new(&mut *ticket).poll(context)
+        })
+        .await
+    }
+}
+
+impl Drop for BegunCall {
+    fn drop(&mut self) {
+        let own_attempt = self.own_attempt.take().filter(|_| self.is_attempted);
+        // The runtime ends with the gateway. The call is lost then, as any other one that is under way.
+        if let (Some(own_attempt), Ok(runtime)) = (own_attempt, Handle::try_current()) {
+            runtime.spawn(own_attempt);
+        }
+    }
+}
+
+impl Account {
+    /// Sends a request once and judges its answer. Blocks the thread, which is a worker of a lane.
+    pub(crate) fn exchange_blocking(
+        &self,
         effect: Effect,
         request: UpstreamRequest,
         whole_up_to: usize,
-    ) -> impl FnMut() -> Result<Answered, CallError> + Send + use<> {
-        let account = Arc::clone(self);
-        move || account.exchange(effect, request.clone(), whole_up_to)
+    ) -> Result<Answered, CallError> {
+        self.runtime.block_on(self.exchange(effect, request, whole_up_to))
     }
 
-    /// Sends a request once and judges its answer. Blocks the thread.
-    pub(crate) fn exchange(
+    /// Sends a request once and judges its answer.
+    async fn exchange(
         &self,
         effect: Effect,
         mut request: UpstreamRequest,
@@ -149,9 +176,33 @@ impl Account {
         self.credentials.apply(&mut request.headers);
         let whole_up_to = if effect == Effect::Write { MAX_WHOLE } else { whole_up_to };
         let terms = Terms { timeout: self.timeout, whole_up_to, max_whole: MAX_WHOLE };
-        let result = self.runtime.block_on(self.upstream.exchange(request, terms));
+        let result = self.upstream.exchange(request, terms).await;
         let result = result.map(|answer| self.credentials.redact(answer));
         self.protocol.judge(result, effect, Times { started, ended: Instant::now() })
+    }
+
+    /// Begins a call: queues it, or makes it at once if the lane is idle.
+    fn begin_call(
+        self: &Arc<Self>,
+        terms: &CallTerms,
+        request: UpstreamRequest,
+        whole_up_to: usize,
+    ) -> BegunCall {
+        let effect = terms.call.effect();
+        let request = Arc::new(request);
+        let work = {
+            let (account, request) = (Arc::clone(self), Arc::clone(&request));
+            move || account.exchange_blocking(effect, (*request).clone(), whole_up_to)
+        };
+        let options = terms.lane_options(self);
+        let (ticket, turn) = self.lanes.submit_or_begin(&terms.call, &options, work);
+        let own_attempt = turn.map(|turn| {
+            let account = Arc::clone(self);
+            let exchange =
+                async move { account.exchange(effect, (*request).clone(), whole_up_to).await };
+            Box::pin(turn.run(exchange)) as OwnAttempt
+        });
+        BegunCall { ticket, own_attempt, is_attempted: false }
     }
 
     /// Makes a call, and waits for its answer within the client's time.
@@ -165,16 +216,16 @@ impl Account {
         if client.is_gone() {
             return Err(Failed::Gone);
         }
-        let mut ticket = self.submit(terms, request, whole_up_to);
+        let mut call = self.begin_call(terms, request, whole_up_to);
         select! {
             biased;
-            result = &mut ticket => result.map_err(Failed::Call),
+            result = call.answer() => result.map_err(Failed::Call),
             () = client.wait() => {
                 // Taken back if it is queued. Otherwise the observer notes the answer.
-                ticket.cancel();
+                call.ticket.cancel();
                 Err(Failed::Gone)
             }
-            () = sleep_until(terms.deadline()) => match ticket.cancel() {
+            () = sleep_until(terms.deadline()) => match call.ticket.cancel() {
                 true => Err(Failed::OutOfTime),
                 false => Err(Failed::InFlight),
             },

@@ -392,7 +392,7 @@ fn run(
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
 }
 
-/// Takes a snapshot each second.
+/// Tidies up each second, and takes a snapshot.
 async fn sample(shared: Arc<Shared>) {
     let mut sampler = Sampler::new();
     let mut tick = interval(Duration::from_secs(1));
@@ -401,6 +401,7 @@ async fn sample(shared: Arc<Shared>) {
         tick.tick().await;
         for account in shared.accounts.values() {
             account.kept.tidy().await;
+            account.upstream.close_unusable();
         }
         let status = sampler.sample(&shared);
         shared.status.send_replace(status);

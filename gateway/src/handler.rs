@@ -241,9 +241,6 @@ async fn broker(
     };
     let order = account.kite.as_ref().and_then(|_| OrderRoute::of(&request.method, &request.path));
     let terms = terms(&request, call, caller, shared, order.as_ref())?;
-    if client.is_gone() {
-        return Err(Refusal::later("the client is gone", None));
-    }
     let _waiting = Waiting::new(counts);
     let quote = account.kite.as_ref().and_then(|kite| kite.quotes.as_ref());
     let quote = quote.zip(QuoteRoute::of(&request.method, &request.path));

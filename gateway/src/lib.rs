@@ -18,6 +18,8 @@
 //! - `account` is one account: its lanes, routes and credentials. `call` makes one call within its client's time.
 //! - `upstream` sends one request, once. `judge` says what its answer means.
 //! - `orders` sends orders through the guard. `quotes` and `kept` answer from memory.
+//! - `socket` asks the operating system whether the other end of a connection is there.
+//! - `repoll` keeps the wake-ups within one request out of the runtime.
 //! - `refusal` is what clients get in place of the broker's answer.
 //! - `interface` is the gateway's own: the page, the status, the operator. `notices` and `metrics` are shown there.
 
@@ -43,7 +45,9 @@ mod orders;
 mod quotes;
 mod refusal;
 mod reload;
+mod repoll;
 mod shared;
+mod socket;
 mod token_file;
 mod upstream;
 

@@ -224,7 +224,7 @@ pub(crate) fn fetch_rows(
     account: &Account,
     keys: &[String],
 ) -> Result<HashMap<String, Row>, CallError> {
-    rows(account.exchange(Effect::Read, request(keys), MAX_WHOLE)?)
+    rows(account.exchange_blocking(Effect::Read, request(keys), MAX_WHOLE)?)
 }
 
 fn request(keys: &[String]) -> UpstreamRequest {

@@ -125,6 +125,7 @@ impl Refusal {
             LaneErrorKind::SessionExpired => Self::session_expired(),
             LaneErrorKind::Unanswered
             | LaneErrorKind::CutOff
+            | LaneErrorKind::Dropped
             | LaneErrorKind::Panicked { .. }
             | LaneErrorKind::AlreadyTaken => Self::unknown(error.effect, &what),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, what),

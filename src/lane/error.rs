@@ -96,6 +96,12 @@ pub enum LaneErrorKind {
         /// The panic message.
         message: String,
     },
+    /// The caller made the call itself, by a [`Turn`](super::Turn), and dropped it before it ended. Its outcome is
+    /// unknown.
+    #[error(
+        "begun, and given up by its caller before an answer came: what became of it is unknown"
+    )]
+    Dropped,
     /// The answer was already taken through the same ticket.
     #[error("its answer was taken already")]
     AlreadyTaken,
@@ -118,6 +124,7 @@ impl LaneErrorKind {
             Self::Reentrant => "reentrant",
             Self::Unanswered => "no_answer",
             Self::CutOff => "cut_off",
+            Self::Dropped => "dropped",
             Self::Panicked { .. } => "panicked",
             Self::AlreadyTaken => "taken",
         }
@@ -146,6 +153,7 @@ impl LaneError {
             | LaneErrorKind::Reentrant => ErrorClass::NotSent,
             LaneErrorKind::Unanswered
             | LaneErrorKind::CutOff
+            | LaneErrorKind::Dropped
             | LaneErrorKind::Panicked { .. }
             | LaneErrorKind::AlreadyTaken => ErrorClass::unknown(self.effect),
         }

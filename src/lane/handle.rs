@@ -23,7 +23,9 @@ use super::resolved_config::ResolvedLaneConfig;
 use super::state::LaneState;
 use super::status::{LaneStatus, WindowStatus};
 use super::workers::health::LaneHealth;
-use super::{CallOptions, LaneConfigError, LaneError, MethodSpec, Shutdown, ShutdownSummary};
+use super::{
+    CallOptions, LaneConfigError, LaneError, MethodSpec, Shutdown, ShutdownSummary, Ticket, Turn,
+};
 use crate::clock::Clock;
 use crate::quota::{Cost, Quota, QuotaError, Reserve, WindowUse};
 use crate::resilience::{BreakerMode, BreakerState};
@@ -287,7 +289,7 @@ impl Lane {
             threads.swap_remove(own_worker);
         }
         // Counted anew each time: one that was cut off may return meanwhile, and its thread finishes too.
-        let still_running = || self.core.cut_off_calls(own_worker);
+        let still_running = || self.core.hanging_workers(own_worker);
         let (mut finished, mut is_timed_out) = (0, false);
         let are_finished = loop {
             if finished + still_running() >= threads.len() {
@@ -348,6 +350,50 @@ impl Lane {
         work: impl Work<R> + 'static,
         failure: impl Fn(&R) -> Option<Failure> + Send + 'static,
     ) -> Result<Arc<dyn CallHandle<R>>, LaneError> {
+        let task = self.admit(attachment, method, options, work, failure)?;
+        self.enqueue(attachment, Arc::clone(&task) as Job);
+        Ok(task)
+    }
+
+    /// Queues a call, or dispatches it at once if it may be sent now. Then its caller makes it.
+    pub(crate) fn submit_or_begin<R: Send + 'static, E: From<LaneError> + Send + 'static>(
+        &self,
+        attachment: &Arc<Attachment>,
+        method: MethodSpec,
+        options: &CallOptions,
+        work: impl Work<Result<R, E>> + 'static,
+        failure: impl Fn(&Result<R, E>) -> Option<Failure> + Send + 'static,
+    ) -> (Ticket<R, E>, Option<Turn<R, E>>) {
+        let task = match self.admit(attachment, method, options, work, failure) {
+            Ok(task) => task,
+            Err(error) => return (Ticket::refused(error), None),
+        };
+        let job = Arc::clone(&task) as Job;
+        let own = self.core.try_begin(&job);
+        if own.is_none() {
+            self.enqueue(attachment, job);
+        }
+        let turn = own.map(|own| Turn::new(Arc::clone(&task) as _, own));
+        (Ticket::new(task, Arc::clone(&self.core)), turn)
+    }
+
+    fn enqueue(&self, attachment: &Arc<Attachment>, job: Job) {
+        self.core.submit(job);
+        self.core.reject_if_detached(attachment);
+    }
+
+    /// Admits a call, and reports it as submitted.
+    fn admit<R: Send + 'static, W: Work<R> + 'static, F>(
+        &self,
+        attachment: &Arc<Attachment>,
+        method: MethodSpec,
+        options: &CallOptions,
+        work: W,
+        failure: F,
+    ) -> Result<Arc<Task<R, W, F>>, LaneError>
+    where
+        F: Fn(&R) -> Option<Failure> + Send + 'static,
+    {
         let core = &self.core;
         let priority = match method.is_exit {
             true => Priority::URGENT,
@@ -381,8 +427,6 @@ impl Lane {
                 core.observer.notify(|observer| {
                     observer.submitted(&CallHandle::<R>::meta(&*task).to_call_info())
                 });
-                core.submit(Arc::clone(&task) as Job);
-                core.reject_if_detached(attachment);
                 Ok(task)
             }
             Err(reason) => {

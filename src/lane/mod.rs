@@ -8,7 +8,8 @@
 //! Every caller is answered exactly once: with the broker's answer, or with a [`LaneError`] that says whether the call
 //! was sent.
 //!
-//! - `handle.rs` is the lane as its proxy holds it, and `ticket.rs` is a call as its caller holds it.
+//! - `handle.rs` is the lane as its proxy holds it, and `ticket.rs` is a call as its caller holds it. `turn.rs` is the right
+//!   of a caller to make its call itself.
 //! - `core/` is the state that callers and workers share: admission, polling, execution, estimates.
 //! - `call/` is one call: its metadata, its options, and the state machine of its answer. It does not depend on the
 //!   queue.
@@ -40,6 +41,7 @@ mod status;
 mod status_text;
 mod sync;
 mod ticket;
+mod turn;
 mod workers;
 
 pub(crate) use attachment::Attachment;
@@ -66,3 +68,4 @@ pub use state::LaneState;
 pub use status::{BudgetStatus, LaneStatus, ResponseStats, Status, WindowStatus};
 pub(crate) use status_text::StatusText;
 pub use ticket::Ticket;
+pub use turn::Turn;

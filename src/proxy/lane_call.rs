@@ -7,7 +7,7 @@ use super::{Classify, Lanes, NO_SUCH_LANE, builder};
 use crate::Effect;
 use crate::lane::{
     CallOptions, LaneError, LaneErrorKind, MethodSpec, OnceWork, Priority, RepeatableWork, Ticket,
-    Work,
+    Turn, Work,
 };
 use crate::quota::{BudgetSet, Cost};
 
@@ -220,6 +220,56 @@ impl Lanes {
         E: From<LaneError> + Classify + Send + 'static,
     {
         self.submit_named(call, options, OnceWork(Some(work)))
+    }
+
+    /// Queues a call like [`submit`](Self::submit). But if no call waits in the lane and this one may be sent now, its caller
+    /// makes it: it gets a [`Turn`], and no thread is woken. An asynchronous caller polls its own future by that, so its
+    /// call costs no thread either.
+    ///
+    /// `work` makes the call in all other cases: when it was queued, and for a retry.
+    ///
+    /// ```
+    /// # #[cfg(feature = "paper")] {
+    /// use lanekeeper::broker::{Broker, BrokerError};
+    /// use lanekeeper::{BrokerProxy, CallOptions, LaneCall, PaperBroker};
+    ///
+    /// # let block_on = |future: std::pin::Pin<Box<dyn Future<Output = _>>>| {
+    /// #     let waker = std::task::Waker::noop();
+    /// #     let mut future = future;
+    /// #     while future.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending() {}
+    /// # };
+    /// # async fn orders(paper: &PaperBroker) -> Result<usize, BrokerError> { Ok(paper.orders()?.len()) }
+    /// let paper = PaperBroker::builder().build()?;
+    /// let lanes = BrokerProxy::builder(paper.clone()).build()?.lanes().clone();
+    /// let call = LaneCall::read("transactional").name("open_orders");
+    /// # block_on(Box::pin(async move {
+    /// let blocking = paper.clone();
+    /// let (ticket, turn) =
+    ///     lanes.submit_or_begin(&call, &CallOptions::new(), move || Ok(blocking.orders()?.len()));
+    /// if let Some(turn) = turn {
+    ///     turn.run(orders(&paper)).await;
+    /// }
+    /// let open: Result<usize, BrokerError> = ticket.await;
+    /// assert_eq!(open.unwrap(), 0);
+    /// # }));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn submit_or_begin<R, E>(
+        &self,
+        call: &LaneCall,
+        options: &CallOptions,
+        work: impl FnMut() -> Result<R, E> + Send + 'static,
+    ) -> (Ticket<R, E>, Option<Turn<R, E>>)
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Classify + Send + 'static,
+    {
+        let failure = |error: &E| Some(error.failure());
+        match self.resolve(call) {
+            Ok(method) => self.enqueue_or_begin(method, options, RepeatableWork(work), failure),
+            Err(error) => (Ticket::refused(error), None),
+        }
     }
 
     /// Checks that the lane and the budgets of a call exist.

@@ -38,7 +38,7 @@ use self::shared_lanes::ProxyLanes;
 use crate::clock::Clock;
 use crate::lane::{
     BudgetStatus, CallOptions, Lane, LaneError, LaneErrorKind, MethodSpec, OnceWork, Priority,
-    RepeatableWork, Shutdown, ShutdownSummary, Status, Ticket, WindowStatus, Work,
+    RepeatableWork, Shutdown, ShutdownSummary, Status, Ticket, Turn, WindowStatus, Work,
 };
 use crate::quota::{Budget, BudgetSet, Cost, Moment, PaceSnapshot, QuotaError};
 use crate::{Effect, ErrorClass, Failure, Session};
@@ -268,29 +268,45 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        let MethodSpec { name, effect, cost, .. } = method;
-        let Some(lane) = self.0.shared.lanes.get(cost.lane) else {
-            // Only hand-written code can get here, since the macro counts its own lanes.
-            let (lane, kind) = (NO_SUCH_LANE, LaneErrorKind::Closed);
-            return Ticket::refused(LaneError { lane, method: name, effect, kind });
+        let lane = match self.lane_for(&method) {
+            Ok(lane) => lane,
+            Err(error) => return Ticket::refused(error),
         };
-        let unknown = Failure::from(ErrorClass::unknown(effect));
-        let failure = move |result: &Result<R, E>| {
-            let error = result.as_ref().err()?;
-            Some(match failure(error).map(Into::into) {
-                // A write whose answer cannot be decoded may have been executed.
-                Some(Failure {
-                    class: ErrorClass::Malformed, reachability, throttling, ..
-                }) if effect == Effect::Write => {
-                    unknown.with_reachability(reachability).with_throttling(throttling)
-                }
-                known => known.unwrap_or(unknown),
-            })
-        };
+        let failure = failure_of(method.effect, failure);
         match lane.submit(&self.0.attachment, method, options, work, failure) {
             Ok(call) => Ticket::new(call, Arc::clone(lane.core())),
             Err(error) => Ticket::refused(error),
         }
+    }
+
+    /// Queues a call like [`enqueue`](Self::enqueue), or lets its caller make it.
+    fn enqueue_or_begin<R, E, F>(
+        &self,
+        method: MethodSpec,
+        options: &CallOptions,
+        work: impl Work<Result<R, E>> + 'static,
+        failure: impl Fn(&E) -> Option<F> + Send + 'static,
+    ) -> (Ticket<R, E>, Option<Turn<R, E>>)
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
+    {
+        let lane = match self.lane_for(&method) {
+            Ok(lane) => lane,
+            Err(error) => return (Ticket::refused(error), None),
+        };
+        let failure = failure_of(method.effect, failure);
+        lane.submit_or_begin(&self.0.attachment, method, options, work, failure)
+    }
+
+    fn lane_for(&self, method: &MethodSpec) -> Result<&Lane, LaneError> {
+        let MethodSpec { name, effect, cost, .. } = *method;
+        self.0.shared.lanes.get(cost.lane).ok_or_else(|| {
+            // Only hand-written code can get here, since the macro counts its own lanes.
+            let (lane, kind) = (NO_SUCH_LANE, LaneErrorKind::Closed);
+            LaneError { lane, method: name, effect, kind }
+        })
     }
 
     /// Returns the lane `name`, for example to pause it or to change its quota. A generated proxy also has a method
@@ -376,6 +392,26 @@ impl Lanes {
     /// Returns the names of the lanes, in the order in which the trait of the proxy that started them names them.
     pub fn names(&self) -> impl Iterator<Item = &'static str> {
         self.0.shared.lanes.iter().map(Lane::name)
+    }
+}
+
+/// Returns what is known of the failure of a result, given what is known of an error.
+fn failure_of<R, E, F: Into<Failure>>(
+    effect: Effect,
+    failure: impl Fn(&E) -> Option<F>,
+) -> impl Fn(&Result<R, E>) -> Option<Failure> {
+    let unknown = Failure::from(ErrorClass::unknown(effect));
+    move |result: &Result<R, E>| {
+        let error = result.as_ref().err()?;
+        Some(match failure(error).map(Into::into) {
+            // A write whose answer cannot be decoded may have been executed.
+            Some(Failure { class: ErrorClass::Malformed, reachability, throttling, .. })
+                if effect == Effect::Write =>
+            {
+                unknown.with_reachability(reachability).with_throttling(throttling)
+            }
+            known => known.unwrap_or(unknown),
+        })
     }
 }
 

@@ -39,6 +39,7 @@ impl Refusal {
             | LaneErrorKind::Reentrant
             | LaneErrorKind::Unanswered
             | LaneErrorKind::CutOff
+            | LaneErrorKind::Dropped
             | LaneErrorKind::Panicked { .. }
             | LaneErrorKind::AlreadyTaken => return None,
         };
@@ -105,6 +106,7 @@ mod tests {
             LaneErrorKind::Closed,
             LaneErrorKind::TooHeavy,
             LaneErrorKind::CutOff,
+            LaneErrorKind::Dropped,
             LaneErrorKind::Unanswered,
             LaneErrorKind::Panicked { message: String::new() },
         ] {

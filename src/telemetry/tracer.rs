@@ -7,7 +7,7 @@ use std::any::Any;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
-use tracing::span::{EnteredSpan, Id};
+use tracing::span::{Entered, Id};
 use tracing::{Dispatch, Level, Span, dispatcher, field, info_span, span_enabled};
 
 use crate::lane::{CallInfo, CallMeta, FinishedCall, LaneErrorKind, LaneState, LongWait, Observer};
@@ -54,11 +54,11 @@ impl Drop for CallerSpan {
     }
 }
 
-/// The span of one attempt, on the thread that makes the call.
-pub(crate) struct AttemptSpan(Option<EnteredSpan>);
+/// The span of one attempt.
+pub(crate) struct AttemptSpan(Option<Span>);
 
 impl AttemptSpan {
-    pub(crate) fn enter(info: &CallMeta, waited: Duration) -> Self {
+    pub(crate) fn new(info: &CallMeta, waited: Duration) -> Self {
         if !is_traced() {
             return Self(None);
         }
@@ -78,9 +78,15 @@ impl AttemptSpan {
                     outcome = field::Empty,
                 )
             };
-            info.caller_span.child_span(new).entered()
+            info.caller_span.child_span(new)
         });
         Self(span.ok())
+    }
+
+    /// Enters the span on this thread, while it executes the call or polls its future.
+    pub(crate) fn enter(&self) -> EnteredAttempt<'_> {
+        let entered = self.0.as_ref().and_then(|span| catch_panic(|| span.enter()).ok());
+        EnteredAttempt(entered)
     }
 
     /// Records the outcome of the attempt and closes the span.
@@ -91,6 +97,23 @@ impl AttemptSpan {
                 drop(span);
             });
         }
+    }
+}
+
+impl Drop for AttemptSpan {
+    fn drop(&mut self) {
+        let span = self.0.take();
+        let _ = catch_panic(|| drop(span));
+    }
+}
+
+/// The span of an attempt, as long as the thread is in it.
+pub(crate) struct EnteredAttempt<'a>(Option<Entered<'a>>);
+
+impl Drop for EnteredAttempt<'_> {
+    fn drop(&mut self) {
+        let entered = self.0.take();
+        let _ = catch_panic(|| drop(entered));
     }
 }
 

@@ -1,16 +1,13 @@
 //! The door: accepts connections and reads requests, within limits.
 //!
-//! - `socket.rs` is a client's socket, which can be asked whether the client has left.
-//! - `stream.rs` is a connection that gives up on a client that is too slow, and reports what has been written.
+//! - `stream.rs` is a connection that gives up on a client that is too slow, and reports what its client was told.
 //! - `malformed.rs` answers requests that cannot be read.
 //! - `request.rs` checks that a request is one for a gateway: for a path, to a host that is its own.
-//! - `serve.rs` serves one connection. Each request is handled in a task of its own, which goes on if the client hangs
-//!   up.
+//! - `serve.rs` serves one connection. The handling of a request goes on if the client hangs up.
 
 mod malformed;
 pub(crate) mod request;
 mod serve;
-mod socket;
 mod stream;
 
 use std::sync::Arc;
@@ -22,7 +19,6 @@ use tokio::select;
 use tokio::sync::Semaphore;
 
 pub(crate) use request::ClientRequest;
-pub(crate) use socket::SocketProbe;
 pub(crate) use stream::ToBeTold;
 
 use crate::shared::Shared;

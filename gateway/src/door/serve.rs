@@ -3,10 +3,11 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -17,16 +18,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use lanekeeper::Effect;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::select;
+use tokio::sync::watch;
 
 use super::malformed;
-use super::socket::{ClientSocket, SocketProbe};
 use super::stream::{ClientStream, Phase, ToBeTold};
 use crate::body::{CutBody, ReplyBody};
 use crate::call::HangUp;
 use crate::handler;
 use crate::refusal::Refusal;
+use crate::repoll::Repolled;
 use crate::shared::Shared;
+use crate::socket::{Socket, SocketProbe};
 
 /// The longest head of a request, in bytes. The longest address that brokers take has 8 KiB.
 const MAX_HEAD: usize = 32 * 1024;
@@ -37,7 +41,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shar
     let _ = stream.set_nodelay(true);
     let to_be_told = ToBeTold::default();
     let phase = Phase::default();
-    let socket = ClientSocket::new(stream);
+    let socket = Socket::new(stream);
     let probe = socket.probe();
     let stream = ClientStream::new(socket, &shared.door, phase.clone(), to_be_told.clone());
     let service = service_fn(async |request| {
@@ -70,27 +74,60 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shar
     }
 }
 
-/// Handles a request in a task of its own. The future of this function ends with the connection, the task does not.
-async fn answer(
+/// Handles a request.
+fn answer(
     request: Request<Incoming>,
     peer: SocketAddr,
     probe: &SocketProbe,
     shared: &Arc<Shared>,
     to_be_told: &ToBeTold,
-) -> Response<CountedBody> {
-    let (_here, client) = HangUp::of_socket(probe.clone());
+) -> Handling {
+    let (here, client) = HangUp::of_socket(probe.clone());
     let (shared, to_be_told) = (Arc::clone(shared), to_be_told.clone());
-    let task = tokio::spawn(async move {
+    let work = async move {
         let in_progress = InProgress::new(&shared);
         let response = handler::handle(request, peer, &shared, &to_be_told, client).await;
         response.map(|body| CountedBody::new(body, in_progress))
-    });
-    task.await.unwrap_or_else(|error| {
-        tracing::error!("a request was not handled: {error}");
-        // It may have been sent before the fault.
-        let response = Refusal::unknown(Effect::Write, "the gateway failed").to_response();
-        response.map(|body| CountedBody { body, _in_progress: None })
-    })
+    };
+    Handling { work: Some(Repolled::new(work)), here: Some(here) }
+}
+
+/// The handling of a request, on the task of its connection. hyper drops it when the client hangs up. It then goes on in a
+/// task of its own.
+struct Handling {
+    work: Option<Repolled<Response<CountedBody>>>,
+    here: Option<watch::Sender<()>>,
+}
+
+impl Future for Handling {
+    type Output = Response<CountedBody>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(work) = &mut self.work else { return Poll::Pending };
+        // A fault in one request must not end the connection without a word.
+        let poll = catch_unwind(AssertUnwindSafe(|| Pin::new(work).poll(context)));
+        let response = match poll {
+            Ok(poll) => ready!(poll),
+            Err(_) => {
+                tracing::error!("a request was not handled: the gateway failed");
+                // It may have been sent before the fault.
+                let response = Refusal::unknown(Effect::Write, "the gateway failed").to_response();
+                response.map(|body| CountedBody { body, _in_progress: None })
+            }
+        };
+        self.work = None;
+        Poll::Ready(response)
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        // First, so that what goes on knows that its client is gone.
+        self.here = None;
+        if let (Some(work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
+            runtime.spawn(work);
+        }
+    }
 }
 
 /// Counts a request until the connection has taken its answer.

@@ -19,9 +19,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::malformed;
-use super::socket::ClientSocket;
 use crate::config::DoorConfig;
 use crate::orders::{NOTICE, Told};
+use crate::socket::Socket;
 
 /// How long a connection that the gateway ends is read on. If it were closed while the client still sends, the client's
 /// system would drop the answer that says why.
@@ -74,7 +74,7 @@ struct BegunHead {
 /// A stream whose reads fail once a head takes longer than `read_timeout`, and its writes once the client has read
 /// nothing for `write_timeout`.
 pub(super) struct ClientStream {
-    stream: ClientSocket,
+    stream: Socket,
     read_timeout: Duration,
     write_timeout: Duration,
     phase: Phase,
@@ -127,7 +127,7 @@ impl Unread {
     fn check(
         &mut self,
         context: &mut Context<'_>,
-        stream: &ClientSocket,
+        stream: &Socket,
         read: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if self.told.is_empty() {
@@ -169,7 +169,7 @@ impl Drop for Unread {
 
 impl ClientStream {
     pub(super) fn new(
-        stream: ClientSocket,
+        stream: Socket,
         door: &DoorConfig,
         phase: Phase,
         to_be_told: ToBeTold,

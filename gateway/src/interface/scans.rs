@@ -396,7 +396,8 @@ fn run(account: &Account, item: &Item) -> Result<Found, CallFailure> {
             Ok(names.iter().enumerate().map(result).collect())
         }
         Item::Request(request, name) => {
-            let answered = account.exchange(Effect::Read, (**request).clone(), MAX_WHOLE)?;
+            let answered =
+                account.exchange_blocking(Effect::Read, (**request).clone(), MAX_WHOLE)?;
             Ok(vec![request_result(name, answered)])
         }
     }

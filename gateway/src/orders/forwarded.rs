@@ -47,7 +47,7 @@ impl ForwardedOrder {
         let work = {
             let account = Arc::clone(&account);
             move || {
-                let answered = account.exchange(effect, request.clone(), 0)?;
+                let answered = account.exchange_blocking(effect, request.clone(), 0)?;
                 let read = match to_wire(&answered.answer) {
                     Some(wire) => read(&account.with_secrets(wire)),
                     None => Err(unknown("its answer is too long")),

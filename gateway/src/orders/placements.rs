@@ -30,7 +30,7 @@ use super::reply::OrderReply;
 use super::seen::{SeenIds, UsedTags};
 use super::told::{Left, ToldFile};
 use crate::call::HangUp;
-use crate::door::SocketProbe;
+use crate::socket::SocketProbe;
 
 /// For how long a placement that no client was told about is remembered.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(600);

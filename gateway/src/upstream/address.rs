@@ -14,6 +14,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::socket::{Socket, SocketProbe};
+
 /// The address of an API: a scheme, a host and a port.
 #[derive(Clone)]
 pub(crate) struct UpstreamAddress {
@@ -83,15 +85,17 @@ impl UpstreamAddress {
         &self.host_header
     }
 
-    pub(crate) async fn connect(&self) -> io::Result<UpstreamStream> {
+    pub(crate) async fn connect(&self) -> io::Result<(UpstreamStream, SocketProbe)> {
         let tcp = TcpStream::connect((self.host.as_str(), self.port)).await?;
         // A small request must not wait for the next packet.
         tcp.set_nodelay(true)?;
+        let socket = Socket::new(tcp);
+        let probe = socket.probe();
         match &self.tls {
-            None => Ok(UpstreamStream::Plain(tcp)),
+            None => Ok((UpstreamStream::Plain(socket), probe)),
             Some((connector, name)) => {
-                let stream = connector.connect(name.clone(), tcp).await?;
-                Ok(UpstreamStream::Tls(Box::new(stream)))
+                let stream = connector.connect(name.clone(), socket).await?;
+                Ok((UpstreamStream::Tls(Box::new(stream)), probe))
             }
         }
     }
@@ -110,8 +114,8 @@ fn tls_connector() -> Option<TlsConnector> {
 
 /// A connection to an upstream.
 pub(crate) enum UpstreamStream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Socket),
+    Tls(Box<TlsStream<Socket>>),
 }
 
 impl AsyncRead for UpstreamStream {

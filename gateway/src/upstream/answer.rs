@@ -3,12 +3,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::HeaderMap;
 use hyper::{Response, StatusCode};
@@ -65,21 +65,44 @@ impl fmt::Debug for Answer {
 /// Reads an answer: whole, or as much as `terms` say.
 pub(super) async fn receive(
     response: Response<Incoming>,
-    connection: Connection,
+    mut connection: Connection,
     pool: &Pool,
     terms: Terms,
     deadline: Instant,
 ) -> Result<Answer, UpstreamError> {
     let (head, mut incoming) = response.into_parts();
     let mut chunks = VecDeque::new();
+    let parts = read_parts(&mut incoming, &mut connection, terms, &mut chunks);
+    let is_whole = timeout_at(deadline, parts)
+        .await
+        .unwrap_or_else(|_| Err(UpstreamError::Lost("it did not end in time".to_owned())))?;
+    let body = if is_whole {
+        pool.put(connection);
+        AnswerBody::Whole(join(chunks))
+    } else {
+        AnswerBody::Rest(RestOfBody {
+            chunks,
+            incoming,
+            connection: Some(connection),
+            pool: pool.clone(),
+            stall: None,
+            redactor: None,
+        })
+    };
+    Ok(Answer { status: head.status, headers: head.headers, body })
+}
+
+/// Reads as much of a body as `terms` say. Returns whether that is all of it.
+async fn read_parts(
+    incoming: &mut Incoming,
+    connection: &mut Connection,
+    terms: Terms,
+    chunks: &mut VecDeque<Bytes>,
+) -> Result<bool, UpstreamError> {
     let mut length = 0;
-    let is_whole = loop {
-        let next = timeout_at(deadline, incoming.frame()).await;
-        let Ok(next) = next else {
-            return Err(UpstreamError::Lost("it did not end in time".to_owned()));
-        };
-        let frame = match next {
-            None => break true,
+    loop {
+        let frame = match poll_fn(|context| connection.poll_frame(incoming, context)).await {
+            None => return Ok(true),
             Some(Ok(frame)) => frame,
             Some(Err(error)) => return Err(UpstreamError::Lost(describe(&error))),
         };
@@ -88,34 +111,20 @@ pub(super) async fn receive(
         length += chunk.len();
         chunks.push_back(chunk);
         if length > terms.max_whole && terms.whole_up_to >= terms.max_whole {
-            return Err(UpstreamError::Lost(format!(
-                "it is longer than {} bytes",
-                terms.max_whole
-            )));
+            let message = format!("it is longer than {} bytes", terms.max_whole);
+            return Err(UpstreamError::Lost(message));
         }
         if length > terms.whole_up_to {
-            break false;
+            return Ok(false);
         }
-    };
-    let body = if is_whole {
-        pool.put(connection);
-        AnswerBody::Whole(join(chunks, length))
-    } else {
-        AnswerBody::Rest(RestOfBody {
-            chunks,
-            incoming,
-            connection: Some((connection, pool.clone())),
-            stall: None,
-            redactor: None,
-        })
-    };
-    Ok(Answer { status: head.status, headers: head.headers, body })
+    }
 }
 
-fn join(mut chunks: VecDeque<Bytes>, length: usize) -> Bytes {
+fn join(mut chunks: VecDeque<Bytes>) -> Bytes {
     if chunks.len() <= 1 {
         return chunks.pop_front().unwrap_or_default();
     }
+    let length = chunks.iter().map(Bytes::len).sum();
     let mut whole = BytesMut::with_capacity(length);
     chunks.iter().for_each(|chunk| whole.extend_from_slice(chunk));
     whole.freeze()
@@ -125,8 +134,9 @@ fn join(mut chunks: VecDeque<Bytes>, length: usize) -> Bytes {
 pub(crate) struct RestOfBody {
     chunks: VecDeque<Bytes>,
     incoming: Incoming,
-    /// Is idle again once the body has ended.
-    connection: Option<(Connection, Pool)>,
+    /// Reads the body. Idle again once that has ended.
+    connection: Option<Connection>,
+    pool: Pool,
     /// Runs while the upstream is waited for. A client that is slow to take what is here does not start it.
     stall: Option<Pin<Box<Sleep>>>,
     redactor: Option<Redactor>,
@@ -136,6 +146,12 @@ impl RestOfBody {
     /// Overwrites secrets in what is still to come.
     pub(crate) fn redact(&mut self, redactor: Redactor) {
         self.redactor = Some(redactor);
+    }
+
+    fn end(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.pool.put(connection);
+        }
     }
 
     /// Returns how many bytes the redactor holds back.
@@ -149,10 +165,18 @@ impl RestOfBody {
             return Poll::Ready(Some(Ok(chunk)));
         }
         loop {
-            match Pin::new(&mut self.incoming).poll_frame(context) {
-                Poll::Ready(None) => return Poll::Ready(None),
+            let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
+            match connection.poll_frame(&mut self.incoming, context) {
+                Poll::Ready(None) => {
+                    self.end();
+                    return Poll::Ready(None);
+                }
                 Poll::Ready(Some(frame)) => {
                     self.stall = None;
+                    // Nothing asks for what follows the last part of a body whose length is known.
+                    if self.incoming.is_end_stream() {
+                        self.end();
+                    }
                     // Trailers are dropped, as in a small answer.
                     match frame.map(Frame::into_data) {
                         Ok(Ok(chunk)) => return Poll::Ready(Some(Ok(chunk))),
@@ -196,9 +220,6 @@ impl Body for RestOfBody {
                 },
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => {
-                    if let Some((connection, pool)) = this.connection.take() {
-                        pool.put(connection);
-                    }
                     let held = this.redactor.as_mut().map(Redactor::finish);
                     let held = held.filter(|held| !held.is_empty());
                     return Poll::Ready(held.map(|held| Ok(Frame::data(held))));

@@ -86,6 +86,11 @@ impl Upstream {
         &self.address
     }
 
+    /// Closes the idle connections that cannot be used any more.
+    pub(crate) fn close_unusable(&self) {
+        self.pool.close_unusable();
+    }
+
     /// Sends a request once, and returns its answer, whatever its status.
     pub(crate) async fn exchange(
         &self,
@@ -127,7 +132,7 @@ impl Upstream {
     async fn connect(&self, deadline: Instant) -> Result<Connection, UpstreamError> {
         let limit = deadline.min(Instant::now() + CONNECT_TIMEOUT);
         match timeout_at(limit, self.address.connect()).await {
-            Ok(Ok(stream)) => pool::handshake(stream)
+            Ok(Ok((stream, probe))) => Connection::new(stream, probe)
                 .await
                 .map_err(|error| UpstreamError::NotSent(describe(&error))),
             Ok(Err(error)) => Err(UpstreamError::NotSent(describe(&error))),

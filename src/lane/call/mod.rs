@@ -114,8 +114,8 @@ pub(crate) struct Attempt {
     pub(crate) number: u32,
     /// Whether the work can be executed again.
     pub(crate) is_repeatable: bool,
-    /// Whether the work panicked. A panic shows nothing of the broker's health.
-    pub(crate) panicked: bool,
+    /// Whether the work panicked, or its caller gave it up. Neither shows anything of the broker's health.
+    pub(crate) is_broken: bool,
 }
 
 impl Attempt {

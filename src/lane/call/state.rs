@@ -52,6 +52,8 @@ struct Inner<W, A> {
     stage: Stage<W, A>,
     /// The waker of the task that polls the call. A thread that waits uses `ready`.
     waker: Option<Waker>,
+    /// Whether a thread waits. To notify none costs a system call too.
+    has_waiter: bool,
     /// Marks the waiting thread idle, if it participates in an auto-advancing clock. Only tests have one.
     idle_guard: Option<Box<IdleGuard>>,
 }
@@ -119,7 +121,8 @@ pub(crate) enum Abandoned<A> {
 
 impl<W, A> CallState<W, A> {
     pub(crate) fn new(work: W) -> Self {
-        let inner = Inner { stage: Stage::Queued(work), waker: None, idle_guard: None };
+        let stage = Stage::Queued(work);
+        let inner = Inner { stage, waker: None, has_waiter: false, idle_guard: None };
         Self { inner: Mutex::new(inner), ready: Condvar::new() }
     }
 
@@ -326,7 +329,9 @@ impl<W, A> CallState<W, A> {
                 inner.idle_guard = mark_idle().map(Box::new);
             }
             let is_reached;
+            inner.has_waiter = true;
             (inner, is_reached) = limit.wait_once(&self.ready, inner);
+            inner.has_waiter = false;
             if is_reached {
                 break inner.take_answer();
             }
@@ -342,8 +347,11 @@ impl<W, A> CallState<W, A> {
         let waker = inner.waker.take();
         // Mark the waiter active before it is scheduled, so that an auto-advancing clock does not advance in between.
         inner.idle_guard = None;
+        let has_waiter = inner.has_waiter;
         drop(inner);
-        self.ready.notify_all();
+        if has_waiter {
+            self.ready.notify_all();
+        }
         waker
     }
 }

@@ -78,9 +78,8 @@ pub(crate) trait QueuedCall: Send + Sync {
     fn reject(&self, reason: LaneErrorKind, into: Option<&mut Option<QueueSlot>>) -> RejectResult;
     /// Answers with `reason` in place of the broker, if the call is in flight and its caller waits.
     ///
-    /// Work that has not begun never will. Such a call is answered like one that was queued when its lane was
-    /// closed, or with the result of its last attempt.
-    fn cut_off(&self, reason: LaneErrorKind) -> RejectResult;
+    /// Work that has not begun never will. Such a call is answered with `unsent`, or with the result of its last attempt.
+    fn cut_off(&self, reason: LaneErrorKind, unsent: LaneErrorKind) -> RejectResult;
 }
 
 /// A call as its caller holds it.
@@ -105,6 +104,25 @@ pub(crate) trait CallHandle<R>: Send + Sync {
     fn was_cancelled(&self) -> bool;
     /// Returns the same call, as its lane holds it.
     fn as_queued_call(self: Arc<Self>) -> Arc<dyn QueuedCall>;
+    /// Begins an attempt that the caller makes itself, in place of [`QueuedCall::execute`]. Returns `None` if the caller
+    /// abandoned the call, or the lane cut it off, before it began.
+    fn begin_own(self: Arc<Self>) -> Option<Box<dyn OwnAttempt<R>>>;
+}
+
+/// An attempt that the caller of a call makes itself, and that has begun.
+pub(crate) trait OwnAttempt<R>: Send {
+    /// Takes the outcome. The result stays in the call until [`QueuedCall::publish_answer`].
+    fn end(self: Box<Self>, outcome: Outcome<R>) -> Attempt;
+}
+
+/// What the work of a call came to.
+pub(crate) enum Outcome<R> {
+    Returned(R),
+    /// Its work runs once, and that was before.
+    AlreadyTaken,
+    Panicked(String),
+    /// Its caller made the attempt itself, and gave it up.
+    Dropped,
 }
 
 struct Payload<R, W, C> {
@@ -154,6 +172,70 @@ impl<R, W, C> Task<R, W, C> {
     }
 }
 
+impl<R, W, C> Task<R, W, C>
+where
+    W: Work<R>,
+    C: Fn(&R) -> Option<Failure>,
+{
+    /// Takes the work of a dispatched call, which is about to begin.
+    fn take_up(&self) -> Option<Payload<R, W, C>> {
+        let mut payload = self.state.take_work()?;
+        drop(payload.queue_slot.take());
+        Some(payload)
+    }
+
+    /// Keeps the outcome of an attempt until it is published.
+    fn conclude(&self, mut payload: Payload<R, W, C>, outcome: Outcome<R>) -> Attempt {
+        // User code too.
+        let outcome = catch_panic(|| match outcome {
+            Outcome::Returned(result) => {
+                let failure = (payload.classify)(&result);
+                (Outcome::Returned(result), failure)
+            }
+            other => (other, None),
+        });
+        let (outcome, failure) =
+            outcome.unwrap_or_else(|message| (Outcome::Panicked(message), None));
+        let is_repeatable = W::IS_REPEATABLE && matches!(outcome, Outcome::Returned(_));
+        let lost = Some(ErrorClass::unknown(self.meta.effect).into());
+        let (answer, failure, is_broken) = match outcome {
+            Outcome::Returned(result) => (Ok(result), failure, false),
+            Outcome::AlreadyTaken => {
+                (Err(self.meta.error(LaneErrorKind::AlreadyTaken)), None, false)
+            }
+            Outcome::Panicked(message) => {
+                (Err(self.meta.error(LaneErrorKind::Panicked { message })), lost, true)
+            }
+            Outcome::Dropped => (Err(self.meta.error(LaneErrorKind::Dropped)), lost, true),
+        };
+        // This attempt supersedes the result of the one before.
+        let _ = catch_panic(|| drop(payload.last_attempt.take()));
+        let number = self.meta.attempts();
+        let attempt = Attempt { failure, number, is_repeatable, is_broken };
+        let executed = Executed { answer, attempt, payload: Some(payload), was_last: false };
+        *self.executed.lock() = Some(Box::new(executed));
+        attempt
+    }
+}
+
+/// A call whose caller makes the attempt.
+struct BegunTask<R, W, C> {
+    task: Arc<Task<R, W, C>>,
+    payload: Payload<R, W, C>,
+}
+
+impl<R, W, C> OwnAttempt<R> for BegunTask<R, W, C>
+where
+    R: Send + 'static,
+    W: Work<R>,
+    C: Fn(&R) -> Option<Failure> + Send,
+{
+    fn end(self: Box<Self>, outcome: Outcome<R>) -> Attempt {
+        let Self { task, payload } = *self;
+        task.conclude(payload, outcome)
+    }
+}
+
 impl<R, W, C> QueuedCall for Task<R, W, C>
 where
     R: Send + 'static,
@@ -182,29 +264,16 @@ where
     }
 
     fn execute(&self) -> Option<Attempt> {
-        let mut payload = self.state.take_work()?;
-        drop(payload.queue_slot.take());
-        let outcome = catch_panic(|| {
-            let result = payload.work.execute()?;
-            let failure = (payload.classify)(&result);
-            Some((result, failure))
-        });
-        let (answer, failure, is_repeatable) = match outcome {
-            Ok(Some((result, failure))) => (Ok(result), failure, W::IS_REPEATABLE),
-            Ok(None) => (Err(self.meta.error(LaneErrorKind::AlreadyTaken)), None, false),
-            Err(message) => {
-                let panicked = self.meta.error(LaneErrorKind::Panicked { message });
-                (Err(panicked), Some(ErrorClass::unknown(self.meta.effect).into()), false)
-            }
-        };
-        // This attempt supersedes the result of the one before.
-        let _ = catch_panic(|| drop(payload.last_attempt.take()));
-        let panicked = answer.is_err() && failure.is_some();
-        let number = self.meta.attempts();
-        let attempt = Attempt { failure, number, is_repeatable, panicked };
-        let executed = Executed { answer, attempt, payload: Some(payload), was_last: false };
-        *self.executed.lock() = Some(Box::new(executed));
-        Some(attempt)
+        let mut payload = self.take_up()?;
+        let outcome = catch_panic(|| payload.work.execute());
+        Some(self.conclude(
+            payload,
+            match outcome {
+                Ok(Some(result)) => Outcome::Returned(result),
+                Ok(None) => Outcome::AlreadyTaken,
+                Err(message) => Outcome::Panicked(message),
+            },
+        ))
     }
 
     fn end_attempt(&self, disposition: Disposition) -> bool {
@@ -282,7 +351,7 @@ where
         }
     }
 
-    fn cut_off(&self, reason: LaneErrorKind) -> RejectResult {
+    fn cut_off(&self, reason: LaneErrorKind, unsent: LaneErrorKind) -> RejectResult {
         let mut rejected = RejectResult::Unanswered;
         let answer = |payload: Option<&mut Payload<R, W, C>>| {
             let Some(payload) = payload else { return Err(self.meta.error(reason)) };
@@ -294,7 +363,7 @@ where
                 }
                 None => {
                     rejected = RejectResult::NeverSent;
-                    Err(self.meta.error(LaneErrorKind::Closed))
+                    Err(self.meta.error(unsent))
                 }
             }
         };
@@ -364,6 +433,11 @@ where
 
     fn as_queued_call(self: Arc<Self>) -> Arc<dyn QueuedCall> {
         self
+    }
+
+    fn begin_own(self: Arc<Self>) -> Option<Box<dyn OwnAttempt<R>>> {
+        let payload = self.take_up()?;
+        Some(Box::new(BegunTask { task: self, payload }))
     }
 }
 

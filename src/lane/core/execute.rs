@@ -1,4 +1,4 @@
-//! The loop of a worker thread.
+//! The loop of a worker thread, and an attempt from its begin to its end.
 //!
 //! A worker polls for a call that may go now (`poll.rs`), executes it, and polls again. One that finds none becomes
 //! the leader or a follower (`workers/pool.rs`). A lane has one thread more than calls may be in flight, so that a
@@ -7,7 +7,8 @@
 //! # Order of the steps
 //!
 //! An attempt is executed, its slots are released, and only then is its answer visible to the caller. Before that
-//! the worker counts as searching, because the caller may call again at once and rely on it.
+//! the worker counts as searching, because the caller may call again at once and rely on it. If the caller makes the
+//! attempt itself (`turn.rs`), no worker is searching then: one is woken if calls wait.
 
 use std::sync::atomic::Ordering;
 use std::task::Waker;
@@ -16,7 +17,6 @@ use std::time::Duration;
 use super::LaneCore;
 use super::poll::Dispatch;
 use super::reentrancy::CurrentCallGuard;
-use crate::lane::attachment::AttachmentStage;
 use crate::lane::call::task::{Disposition, PublishOutput};
 use crate::lane::call::{Attempt, AttemptTimes, CallMeta};
 use crate::lane::observer::FinishedCall;
@@ -28,11 +28,33 @@ use crate::panic::catch_panic;
 use crate::quota::{Moment, Permit};
 use crate::{ErrorClass, Failure, Sent};
 
-/// What a worker does after an attempt, while it does not count as searching.
+/// What is done after an attempt, with no worker searching.
 #[derive(Default)]
-struct FollowUp {
+pub(super) struct FollowUp {
     output: PublishOutput,
     /// The record of the attempt, to be finished for the next process.
+    record: Option<UsageRecord>,
+}
+
+impl FollowUp {
+    fn is_empty(&self) -> bool {
+        let PublishOutput { waker, late_answer, last_attempt } = &self.output;
+        waker.is_none() && late_answer.is_none() && last_attempt.is_none() && self.record.is_none()
+    }
+}
+
+/// An attempt that has begun.
+pub(super) struct BegunAttempt {
+    permit: Permit,
+    context: AttemptContext,
+    /// The time from submission to dispatch.
+    queued: Duration,
+    record: Option<UsageRecord>,
+}
+
+/// An attempt that has ended, and whose slots are released.
+pub(super) struct EndedAttempt {
+    result: AttemptResult,
     record: Option<UsageRecord>,
 }
 
@@ -43,7 +65,7 @@ impl LaneCore {
         while let Some((job, dispatch)) = self.pool.next_call(self) {
             let is_cut_off = self.in_flight_calls.start(worker, &job);
             // In this order: `cut_off_attachment` sets the stage before it reads the calls.
-            if is_cut_off || job.meta().attachment.stage(self.index) == AttachmentStage::CutOff {
+            if is_cut_off || self.is_cut_off(&job) {
                 self.cut_off_one(&job);
             }
             self.execute(job, dispatch, worker);
@@ -54,22 +76,32 @@ impl LaneCore {
     fn execute(&self, job: Job, dispatch: Dispatch, worker: usize) {
         let follow_up = catch_panic(|| self.run_attempt(&job, dispatch)).unwrap_or_default();
         self.in_flight_calls.begin_report(worker);
-        let FollowUp { output, record } = follow_up;
-        let PublishOutput { waker, late_answer, last_attempt } = output;
-        if waker.is_some() || late_answer.is_some() || last_attempt.is_some() || record.is_some() {
+        if !follow_up.is_empty() {
             // A woken task or an observer may take its time, and may call the lane again.
             self.pool.cancel_search(self);
-            let _ = catch_panic(|| waker.map(Waker::wake));
-            if let Some(attempt) = last_attempt {
-                self.report_last_attempt(job.meta(), attempt);
-            }
-            self.report_late_result(job.meta(), late_answer);
-            if let Some(record) = record {
-                self.pacing.record_end(&record, &self.observer);
-            }
+            self.follow_up(&job, follow_up);
             self.pool.begin_search();
         }
         self.in_flight_calls.finish(worker);
+        self.end_report(job);
+    }
+
+    /// Wakes the task that awaits the answer, and reports what is left to report.
+    pub(super) fn follow_up(&self, job: &Job, follow_up: FollowUp) {
+        let FollowUp { output, record } = follow_up;
+        let PublishOutput { waker, late_answer, last_attempt } = output;
+        let _ = catch_panic(|| waker.map(Waker::wake));
+        if let Some(attempt) = last_attempt {
+            self.report_last_attempt(job.meta(), attempt);
+        }
+        self.report_late_result(job.meta(), late_answer);
+        if let Some(record) = record {
+            self.pacing.record_end(&record, &self.observer);
+        }
+    }
+
+    /// The attempt has been reported.
+    pub(super) fn end_report(&self, job: Job) {
         job.meta().attachment.end_report(self.index);
         let _ = catch_panic(|| drop(job));
         self.reporting.fetch_sub(1, Ordering::SeqCst);
@@ -79,26 +111,60 @@ impl LaneCore {
     /// Runs one attempt of a dispatched call, and publishes its answer or queues it again.
     fn run_attempt(&self, job: &Job, dispatch: Dispatch) -> FollowUp {
         let meta = job.meta();
-        let in_flight = InFlightGuard { lane: self, meta };
-        let Dispatch { permit, context } = dispatch;
+        let in_flight = InFlightGuard { lane: self, meta, by: AttemptBy::Worker };
         let _current = CurrentCallGuard::enter(self, meta);
-        let dispatched_at = permit.taken_at();
-        let cost = permit.cost();
-        let queued = dispatched_at.since(meta.submitted_at);
-        self.report_breakers(context.breaker_change);
         #[cfg(feature = "tracing")]
-        let mut span = crate::telemetry::AttemptSpan::enter(meta, queued);
-        self.observer.notify(|observer| observer.dispatched(&meta.to_call_info(), queued));
-        let mut record = self.pacing.record_start(cost, &self.observer);
-
-        let Some(attempt) = job.execute() else {
-            // Its caller abandoned it, or the lane cut it off, before its work began.
-            let (_, result) = self.give_back(permit, context, meta);
-            self.report_breakers(result.breaker_change);
-            self.pacing.wake_others(self, cost);
-            return FollowUp { output: PublishOutput::default(), record };
+        let mut span = crate::telemetry::AttemptSpan::new(meta, dispatch.queued(meta));
+        let (ended, _failure) = {
+            #[cfg(feature = "tracing")]
+            let _entered = span.enter();
+            let begun = self.begin_attempt(dispatch, meta);
+            match job.execute() {
+                Some(attempt) => (self.release_attempt(begun, attempt, meta), attempt.failure),
+                // Its caller abandoned it, or the lane cut it off, before its work began.
+                None => return self.give_up_attempt(begun, meta),
+            }
         };
-        // Release the slots first: their windows count from here.
+        #[cfg(feature = "tracing")]
+        span.finish(_failure);
+        self.conclude_attempt(job, ended, in_flight)
+    }
+
+    /// Reports that a call was dispatched.
+    pub(super) fn begin_attempt(&self, dispatch: Dispatch, meta: &CallMeta) -> BegunAttempt {
+        let queued = dispatch.queued(meta);
+        let Dispatch { permit, context } = dispatch;
+        self.report_breakers(context.breaker_change);
+        self.observer.notify(|observer| observer.dispatched(&meta.to_call_info(), queued));
+        let record = self.pacing.record_start(permit.cost(), &self.observer);
+        BegunAttempt { permit, context, queued, record }
+    }
+
+    /// Gives back the slots of an attempt whose work never began.
+    pub(super) fn give_up_attempt(&self, begun: BegunAttempt, meta: &CallMeta) -> FollowUp {
+        let BegunAttempt { permit, context, record, .. } = begun;
+        self.give_up(permit, context, meta);
+        FollowUp { output: PublishOutput::default(), record }
+    }
+
+    /// Gives back the slots of a call that was dispatched and not sent.
+    pub(super) fn give_up(&self, permit: Permit, context: AttemptContext, meta: &CallMeta) {
+        let cost = permit.cost();
+        let (_, result) = self.give_back(permit, context, meta);
+        self.report_breakers(result.breaker_change);
+        self.pacing.wake_others(self, cost);
+    }
+
+    /// Releases the slots of an attempt, and reports how it ended.
+    pub(super) fn release_attempt(
+        &self,
+        begun: BegunAttempt,
+        attempt: Attempt,
+        meta: &CallMeta,
+    ) -> EndedAttempt {
+        let BegunAttempt { permit, context, queued, mut record } = begun;
+        let (dispatched_at, cost) = (permit.taken_at(), permit.cost());
+        // First the slots: their windows count from here.
         let (ended_at, result) = self.finish_attempt(permit, context, attempt, meta);
         let times = AttemptTimes { queued, dispatched_at, ended_at };
         if let Some(record) = record.as_mut().filter(|_| !attempt.is_local()) {
@@ -109,12 +175,19 @@ impl LaneCore {
             };
             record.ended_at = Some(self.pacing.ended_at(in_transit));
         }
-        // The workers of this lane poll anyway.
         self.pacing.wake_others(self, cost);
         self.report_attempt(meta, attempt, times, &result);
-        #[cfg(feature = "tracing")]
-        span.finish(attempt.failure);
+        EndedAttempt { result, record }
+    }
 
+    /// Queues the call of an attempt again, or publishes its answer.
+    pub(super) fn conclude_attempt(
+        &self,
+        job: &Job,
+        ended: EndedAttempt,
+        in_flight: InFlightGuard<'_>,
+    ) -> FollowUp {
+        let EndedAttempt { result, record } = ended;
         if job.end_attempt(result.disposition) {
             // The call counts as in flight until it is in the queue, so the lane never looks idle in between.
             self.requeue(job.clone(), result.retry_at);
@@ -122,7 +195,7 @@ impl LaneCore {
             if self.state() == LaneState::Closed {
                 self.reject_all();
             }
-            self.reject_if_detached(&meta.attachment);
+            self.reject_if_detached(&job.meta().attachment);
             return FollowUp { output: PublishOutput::default(), record };
         }
         // Before the answer is visible: the caller may call again at once.
@@ -218,10 +291,19 @@ impl LaneCore {
     }
 }
 
+/// Who makes an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AttemptBy {
+    Worker,
+    /// The caller, by its turn.
+    Caller,
+}
+
 /// A dispatched call, until it is done. Dropped, also by a panic, it makes its worker count as searching.
-struct InFlightGuard<'a> {
-    lane: &'a LaneCore,
-    meta: &'a CallMeta,
+pub(super) struct InFlightGuard<'a> {
+    pub(super) lane: &'a LaneCore,
+    pub(super) meta: &'a CallMeta,
+    pub(super) by: AttemptBy,
 }
 
 impl Drop for InFlightGuard<'_> {
@@ -230,6 +312,9 @@ impl Drop for InFlightGuard<'_> {
         self.lane.reporting.fetch_add(1, Ordering::SeqCst);
         self.lane.in_flight.fetch_sub(1, Ordering::SeqCst);
         self.meta.attachment.end_call(self.lane.index);
-        self.lane.pool.begin_search();
+        match self.by {
+            AttemptBy::Worker => self.lane.pool.begin_search(),
+            AttemptBy::Caller => self.lane.wake_for_waiting(),
+        }
     }
 }

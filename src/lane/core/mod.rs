@@ -16,6 +16,7 @@ mod execute;
 pub(super) mod long_wait;
 mod poll;
 pub(super) mod reentrancy;
+pub(super) mod turn;
 
 use std::any::Any;
 use std::fmt;
@@ -399,9 +400,16 @@ impl LaneCore {
     /// Returns how many calls in flight were cut off, apart from that of the worker `own`. Their callers are answered,
     /// and the broker may never return.
     pub(super) fn cut_off_calls(&self, own: Option<usize>) -> usize {
-        let is_cut_off =
-            |job: &Job| job.meta().attachment.stage(self.index) == AttachmentStage::CutOff;
-        self.in_flight_calls.still_running(own, is_cut_off)
+        self.in_flight_calls.still_running(own, |job| self.is_cut_off(job))
+    }
+
+    /// Returns how many workers, apart from the worker `own`, still run a call that was cut off.
+    pub(super) fn hanging_workers(&self, own: Option<usize>) -> usize {
+        self.in_flight_calls.hanging_workers(own, |job| self.is_cut_off(job))
+    }
+
+    fn is_cut_off(&self, job: &Job) -> bool {
+        job.meta().attachment.stage(self.index) == AttachmentStage::CutOff
     }
 
     /// Blocks until no call is queued and none is in flight, apart from that of the worker `own` and those that were
@@ -430,7 +438,7 @@ struct RejectedCall {
 
 /// Answers the caller of a call in flight. A call that has not begun is reported as rejected by a closed lane.
 fn cut_off(job: Job) -> RejectedCall {
-    let result = job.cut_off(LaneErrorKind::CutOff);
+    let result = job.cut_off(LaneErrorKind::CutOff, LaneErrorKind::Closed);
     RejectedCall { job, kind: LaneErrorKind::Closed, result }
 }
 

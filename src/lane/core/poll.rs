@@ -8,6 +8,7 @@
 
 use std::sync::atomic::Ordering;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::LaneCore;
 use super::alarm::ring;
@@ -30,8 +31,15 @@ pub(crate) struct Dispatch {
     pub(super) context: AttemptContext,
 }
 
+impl Dispatch {
+    /// Returns the time from submission to dispatch.
+    pub(super) fn queued(&self, meta: &CallMeta) -> Duration {
+        self.permit.taken_at().since(meta.submitted_at)
+    }
+}
+
 /// Why a call was not dispatched.
-enum NotDispatched {
+pub(super) enum NotDispatched {
     /// The caller cancelled or abandoned the call, or the lane rejected it.
     NoLongerQueued,
     /// No permit is available now.
@@ -255,15 +263,7 @@ impl LaneCore {
     ) -> Option<NextWork<(Job, Dispatch)>> {
         let job = self.arrivals.try_recv().ok()?;
         let (mut pacing_state, now) = self.pacing.lock();
-        let is_in_time = job.meta().deadline.is_none_or(|deadline| now < deadline);
-        let may_go = || {
-            let mut health = self.health.lock();
-            let has_session = job.meta().is_urgent() || !self.session.is_expired();
-            has_session
-                && health.paused_until(now).is_none()
-                && health.blocked_route(job.meta(), now).is_none()
-        };
-        if is_in_time && may_go() {
+        if self.may_go(job.meta(), now) {
             match self.dispatch(&job, &mut pacing_state, now, scheduler) {
                 Ok(dispatch) => return Some(NextWork::Run((job, dispatch))),
                 Err(NotDispatched::NoLongerQueued) => {
@@ -282,8 +282,18 @@ impl LaneCore {
         None
     }
 
+    /// Returns whether nothing but the pacing state can hold up a call for which no other one waits.
+    pub(super) fn may_go(&self, meta: &CallMeta, now: Moment) -> bool {
+        let is_in_time = meta.deadline.is_none_or(|deadline| now < deadline);
+        let has_session = meta.is_urgent() || !self.session.is_expired();
+        is_in_time && has_session && {
+            let mut health = self.health.lock();
+            health.paused_until(now).is_none() && health.blocked_route(meta, now).is_none()
+        }
+    }
+
     /// Takes a permit and dispatches the call, or does neither.
-    fn dispatch(
+    pub(super) fn dispatch(
         &self,
         job: &Job,
         pacing_state: &mut PacingState,

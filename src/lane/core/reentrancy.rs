@@ -77,20 +77,23 @@ fn lane_id(lane: &LaneCore) -> usize {
     std::ptr::from_ref(lane).addr()
 }
 
-/// Marks the thread while it executes a call.
-pub(super) struct CurrentCallGuard;
+/// Marks the thread while it executes a call, or polls the future of one.
+pub(super) struct CurrentCallGuard {
+    /// A call within which the future is polled.
+    outer: Option<CallerChain>,
+}
 
 impl CurrentCallGuard {
     pub(super) fn enter(lane: &LaneCore, meta: &CallMeta) -> Self {
         let (call, outer) = (meta.number, meta.caller_chain.clone());
-        CURRENT.set(Some(CallerChain { lane_id: lane_id(lane), call_number: call, outer }));
-        Self
+        let current = CallerChain { lane_id: lane_id(lane), call_number: call, outer };
+        Self { outer: CURRENT.replace(Some(current)) }
     }
 }
 
 impl Drop for CurrentCallGuard {
     fn drop(&mut self) {
-        CURRENT.set(None);
+        CURRENT.set(self.outer.take());
     }
 }
 

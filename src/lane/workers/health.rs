@@ -162,7 +162,7 @@ impl LaneHealth {
     ) -> AttemptResult {
         let AttemptContext { admission, send_stamp, session_generation: made_with, .. } = context;
         let outcome = match attempt.failure {
-            Some(_) if attempt.panicked => CallOutcome::Ignored,
+            Some(_) if attempt.is_broken => CallOutcome::Ignored,
             failure => failure.map_or(CallOutcome::Success, CallOutcome::from),
         };
         if let Some(admission) = admission {

@@ -1,4 +1,5 @@
-//! The calls in flight, one for each worker. A lane that is shut down cuts off those that hang.
+//! The calls in flight: one for each worker, and those that their callers make themselves. A lane that is shut down cuts
+//! off those that hang.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,13 +7,14 @@ use parking_lot::Mutex;
 
 use crate::lane::queue::priority_level::Job;
 
-/// The call that each worker executes.
+/// The call that each worker executes, and the calls that their callers make themselves.
 pub(in crate::lane) struct InFlightCalls {
     calls: Box<[Mutex<Hand>]>,
+    own: Mutex<Vec<Hand>>,
     is_cut_off: AtomicBool,
 }
 
-/// What one worker has in hand.
+/// What one worker has in hand, or a caller.
 #[derive(Default)]
 struct Hand {
     job: Option<Job>,
@@ -25,12 +27,16 @@ impl Hand {
     fn in_flight(&self) -> Option<&Job> {
         self.job.as_ref().filter(|_| !self.is_reporting)
     }
+
+    fn has(&self, number: u64) -> bool {
+        self.job.as_ref().is_some_and(|job| job.meta().number == number)
+    }
 }
 
 impl InFlightCalls {
     pub(in crate::lane) fn new(workers: usize) -> Self {
         let calls = (0..workers).map(|_| Mutex::default()).collect();
-        Self { calls, is_cut_off: AtomicBool::new(false) }
+        Self { calls, own: Mutex::default(), is_cut_off: AtomicBool::new(false) }
     }
 
     /// Records the call that a worker starts. Returns whether the lane has cut off its calls already, so that the
@@ -58,18 +64,39 @@ impl InFlightCalls {
         }
     }
 
+    /// Records a call that its caller makes. Returns whether the lane has cut off its calls already.
+    pub(in crate::lane) fn start_own(&self, job: &Job) -> bool {
+        self.own.lock().push(Hand { job: Some(Job::clone(job)), is_reporting: false });
+        self.is_cut_off.load(Ordering::SeqCst)
+    }
+
+    /// Marks that a call that its caller makes has ended, and is only reported.
+    pub(in crate::lane) fn begin_own_report(&self, number: u64) {
+        let mut own = self.own.lock();
+        if let Some(hand) = own.iter_mut().find(|hand| hand.has(number)) {
+            hand.is_reporting = true;
+        }
+    }
+
+    /// Removes a call that its caller has made, and that was reported.
+    pub(in crate::lane) fn finish_own(&self, number: u64) {
+        let mut own = self.own.lock();
+        let at = own.iter().position(|hand| hand.has(number));
+        let hand = at.map(|at| own.swap_remove(at));
+        drop(own);
+        // Its caller holds it too, so no user code is dropped here.
+        drop(hand);
+    }
+
     /// Returns the calls to cut off: all calls in flight except that of the worker `own`.
     pub(in crate::lane) fn cut_off(&self, own: Option<usize>) -> Vec<Job> {
         self.is_cut_off.store(true, Ordering::SeqCst);
-        self.others(own).filter_map(|hand| hand.lock().in_flight().cloned()).collect()
+        self.matching(own, |_| true)
     }
 
     /// Returns how many calls in flight have a number for which `is_meant` holds.
     pub(in crate::lane) fn count(&self, is_meant: impl Fn(u64) -> bool) -> usize {
-        let has = |hand: &&Mutex<Hand>| {
-            hand.lock().in_flight().is_some_and(|job| is_meant(job.meta().number))
-        };
-        self.calls.iter().filter(has).count()
+        self.count_others(None, |job| is_meant(job.meta().number))
     }
 
     /// Returns the calls in flight for which `is_meant` holds, except that of the worker `own`.
@@ -79,7 +106,10 @@ impl InFlightCalls {
         is_meant: impl Fn(&Job) -> bool,
     ) -> Vec<Job> {
         let in_flight = self.others(own).filter_map(|hand| hand.lock().in_flight().cloned());
-        in_flight.filter(is_meant).collect()
+        let mut calls: Vec<Job> = in_flight.filter(&is_meant).collect();
+        let own = self.own.lock();
+        calls.extend(own.iter().filter_map(Hand::in_flight).filter(|job| is_meant(job)).cloned());
+        calls
     }
 
     /// Returns whether a worker executes or reports a call for which `is_meant` holds.
@@ -91,9 +121,19 @@ impl InFlightCalls {
         self.calls.get(worker).is_some_and(|hand| hand.lock().job.as_ref().is_some_and(is_meant))
     }
 
-    /// Returns how many workers other than `own` still run a call that was cut off: all calls, if the lane has cut off
-    /// its calls, and otherwise those for which `is_detached` holds.
+    /// Returns how many calls in flight, except that of the worker `own`, were cut off: all, if the lane has cut off its
+    /// calls, and otherwise those for which `is_detached` holds.
     pub(in crate::lane) fn still_running(
+        &self,
+        own: Option<usize>,
+        is_detached: impl Fn(&Job) -> bool,
+    ) -> usize {
+        let all = self.is_cut_off.load(Ordering::SeqCst);
+        self.count_others(own, |job| all || is_detached(job))
+    }
+
+    /// Returns how many workers other than `own` still run a call that was cut off.
+    pub(in crate::lane) fn hanging_workers(
         &self,
         own: Option<usize>,
         is_detached: impl Fn(&Job) -> bool,
@@ -101,6 +141,14 @@ impl InFlightCalls {
         let all = self.is_cut_off.load(Ordering::SeqCst);
         let is_cut_off = |job: &Job| all || is_detached(job);
         self.others(own).filter(|hand| hand.lock().in_flight().is_some_and(is_cut_off)).count()
+    }
+
+    fn count_others(&self, own: Option<usize>, is_meant: impl Fn(&Job) -> bool) -> usize {
+        let workers =
+            self.others(own).filter(|hand| hand.lock().in_flight().is_some_and(&is_meant));
+        let workers = workers.count();
+        let own = self.own.lock();
+        workers + own.iter().filter_map(Hand::in_flight).filter(|job| is_meant(job)).count()
     }
 
     /// Iterates over the calls of all workers other than `own`.

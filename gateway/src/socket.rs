@@ -1,10 +1,13 @@
-//! The socket of a client, which can be asked at any time whether the client has closed or reset it.
+//! A socket whose state at the other end can be asked for at any time.
 //!
-//! The runtime notices a hang-up when it next polls the socket, which a busy machine delays. A client that hangs up and
-//! comes back at once must not be taken for two clients. The operating system knows at once, so it is asked.
+//! The runtime notices that the other end has closed a connection when it next polls the socket, which a busy machine
+//! delays. The operating system knows at once, so it is asked:
 //!
-//! A reset says more than a close: the client's system sends one if an answer finds no client any more, or if the client
-//! closes the connection without having read it.
+//! - A client that hangs up and comes back at once must not be taken for two clients.
+//! - An order must not be handed to a connection that its upstream has just closed.
+//!
+//! A reset says more than a close: the other end's system sends one if what was written finds no program any more, or if
+//! the program closes the connection without having read it.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
@@ -17,8 +20,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// A socket that its connection owns.
-pub(super) struct ClientSocket {
+/// A TCP socket, owned by its connection.
+pub(crate) struct Socket {
     shared: Arc<SharedSocket>,
     is_shut: bool,
 }
@@ -67,36 +70,41 @@ impl SharedSocket {
     }
 }
 
-impl ClientSocket {
-    pub(super) fn new(stream: TcpStream) -> Self {
+impl Socket {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         let shared = SharedSocket { stream, is_reset: AtomicBool::new(false) };
         Self { shared: Arc::new(shared), is_shut: false }
     }
 
-    /// Returns whether the client has reset the connection.
-    pub(super) fn is_reset(&self) -> bool {
+    /// Returns whether the other end has reset the connection.
+    pub(crate) fn is_reset(&self) -> bool {
         self.shared.is_reset()
     }
 
-    pub(super) fn probe(&self) -> SocketProbe {
+    pub(crate) fn probe(&self) -> SocketProbe {
         SocketProbe(Arc::downgrade(&self.shared))
     }
 }
 
 impl SocketProbe {
-    /// Returns whether the client has closed the connection, or the gateway has. A client that has sent more since is
+    /// Returns whether the other end has closed the connection, or the gateway has. A client that has sent more since is
     /// there.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.upgrade().is_none_or(|socket| socket.is_closed())
     }
 
-    /// Returns whether the client has reset the connection, as far as that is known before the gateway closes it.
+    /// Returns whether the connection is open, and nothing has come on it.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.0.upgrade().is_some_and(|socket| matches!(socket.peek(), Ok(None)))
+    }
+
+    /// Returns whether the other end has reset the connection, as far as that is known before the gateway closes it.
     pub(crate) fn is_reset(&self) -> bool {
         self.0.upgrade().is_some_and(|socket| socket.is_reset())
     }
 }
 
-impl ClientSocket {
+impl Socket {
     /// Tries an operation again while the socket turns out not to be ready.
     fn poll_write_with(
         &self,
@@ -113,7 +121,7 @@ impl ClientSocket {
     }
 }
 
-impl AsyncRead for ClientSocket {
+impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -134,7 +142,7 @@ impl AsyncRead for ClientSocket {
     }
 }
 
-impl AsyncWrite for ClientSocket {
+impl AsyncWrite for Socket {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -177,27 +185,27 @@ mod tests {
 
     use super::*;
 
-    fn connect() -> (std::net::TcpStream, ClientSocket) {
+    fn connect() -> (std::net::TcpStream, Socket) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
         client.flush().unwrap();
-        (client, ClientSocket::new(TcpStream::from_std(server).unwrap()))
+        (client, Socket::new(TcpStream::from_std(server).unwrap()))
     }
 
     #[tokio::test]
     async fn a_hang_up_is_known_before_anything_is_read() {
         let (client, socket) = connect();
         let probe = socket.probe();
-        assert!(!probe.is_closed());
+        assert!(!probe.is_closed() && probe.is_quiet());
         drop(client);
-        assert!(probe.is_closed() && !probe.is_reset());
+        assert!(probe.is_closed() && !probe.is_quiet() && !probe.is_reset());
 
         let (mut client, socket) = connect();
         let probe = socket.probe();
         client.write_all(b"more").unwrap();
-        assert!(!probe.is_closed(), "it has sent more");
+        assert!(!probe.is_closed() && !probe.is_quiet(), "it has sent more");
         client.shutdown(Shutdown::Both).unwrap();
         drop(socket);
         assert!(probe.is_closed(), "the gateway has closed it");

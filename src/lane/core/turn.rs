@@ -1,0 +1,181 @@
+//! Calls that their callers make themselves, without a worker.
+//!
+//! If no call is queued and a new one may be sent now, the thread that submits it dispatches it. Its caller then makes the
+//! attempt, for example by polling a future. No thread is woken, which is most of what a call through an idle lane costs.
+//! Everything else is as for a worker: the permit, the slots until the attempt has ended, the observer, the breaker. A
+//! retry is an ordinary queued call again.
+//!
+//! A worker that has executed a call polls again, so it finds a call that waits for its slots. A caller does not poll: it
+//! wakes a worker if a call waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use super::LaneCore;
+use super::execute::{AttemptBy, BegunAttempt, FollowUp, InFlightGuard};
+use super::poll::Dispatch;
+use super::reentrancy::CurrentCallGuard;
+use crate::lane::call::Attempt;
+use crate::lane::call::task::RejectResult;
+use crate::lane::error::LaneErrorKind;
+use crate::lane::queue::priority_level::Job;
+use crate::lane::state::LaneState;
+use crate::panic::catch_panic;
+
+/// A call that its caller makes. It is in flight until it is ended, or dropped.
+pub(in crate::lane) struct OwnCall {
+    lane: Arc<LaneCore>,
+    job: Job,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Dispatched, and nothing was sent. Boxed, because it is moved with the future of the caller.
+    Dispatched(Box<Dispatch>),
+    Begun(Box<BegunAttempt>, Span),
+    Over,
+}
+
+/// The span of the attempt, if there are spans.
+struct Span(#[cfg(feature = "tracing")] crate::telemetry::AttemptSpan);
+
+impl LaneCore {
+    /// Dispatches a new call on this thread, if no other one is queued and it may be sent now.
+    pub(in crate::lane) fn try_begin(self: &Arc<Self>, job: &Job) -> Option<OwnCall> {
+        let dispatch = {
+            let queue = self.queue.lock();
+            let is_next = self.state() == LaneState::Running
+                && self.arrivals.is_empty()
+                && queue.scheduler.is_idle()
+                && self.may_run(job.meta().worker_class());
+            if !is_next {
+                return None;
+            }
+            let (mut pacing_state, now) = self.pacing.lock();
+            if !self.may_go(job.meta(), now) {
+                return None;
+            }
+            // If its proxy was shut down, the call is queued and rejected as any other one.
+            self.dispatch(job, &mut pacing_state, now, &queue.scheduler).ok()?
+        };
+        let is_cut_off = self.in_flight_calls.start_own(job);
+        // In this order, as a worker: `cut_off_attachment` sets the stage before it reads the calls.
+        if is_cut_off || self.is_cut_off(job) {
+            self.cut_off_one(job);
+        }
+        let stage = Stage::Dispatched(Box::new(dispatch));
+        Some(OwnCall { lane: Arc::clone(self), job: Job::clone(job), stage })
+    }
+
+    /// Wakes a worker if a call waits, after slots were released on a thread that does not poll.
+    pub(super) fn wake_for_waiting(&self) {
+        // A caller that finds too many calls in flight wakes no worker. It reads their number after it has pushed its
+        // call, and this reads the calls after that number has fallen.
+        fence(Ordering::SeqCst);
+        if !self.arrivals.is_empty() || !self.queue.lock().scheduler.is_empty() {
+            self.wake_one();
+        }
+    }
+}
+
+impl OwnCall {
+    /// Reports that the attempt begins.
+    pub(in crate::lane) fn begin(&mut self) {
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Dispatched(dispatch) => {
+                let meta = self.job.meta();
+                let span = Span::new(meta, &dispatch);
+                let begun = span.scope(|| self.lane.begin_attempt(*dispatch, meta));
+                Stage::Begun(Box::new(begun), span)
+            }
+            other => other,
+        };
+    }
+
+    /// Runs a part of the attempt on this thread.
+    pub(in crate::lane) fn scope<T>(&self, part: impl FnOnce() -> T) -> T {
+        let _current = CurrentCallGuard::enter(&self.lane, self.job.meta());
+        match &self.stage {
+            Stage::Begun(_, span) => span.scope(part),
+            Stage::Dispatched(_) | Stage::Over => part(),
+        }
+    }
+
+    /// Ends the attempt, and publishes its answer or queues the call again. `None`: the attempt never began.
+    pub(in crate::lane) fn end(&mut self, attempt: Option<Attempt>) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let Stage::Begun(begun, mut span) = stage else { return self.stage = stage };
+        let (lane, job, meta) = (&self.lane, &self.job, self.job.meta());
+        let follow_up = catch_panic(|| {
+            let in_flight = InFlightGuard { lane, meta, by: AttemptBy::Caller };
+            let Some(attempt) = attempt else { return lane.give_up_attempt(*begun, meta) };
+            let ended = span.scope(|| lane.release_attempt(*begun, attempt, meta));
+            span.finish(attempt);
+            lane.conclude_attempt(job, ended, in_flight)
+        });
+        self.finish(follow_up.unwrap_or_default());
+    }
+
+    fn finish(&self, follow_up: FollowUp) {
+        let number = self.job.meta().number;
+        self.lane.in_flight_calls.begin_own_report(number);
+        self.lane.follow_up(&self.job, follow_up);
+        self.lane.in_flight_calls.finish_own(number);
+        self.lane.end_report(Job::clone(&self.job));
+    }
+}
+
+impl Drop for OwnCall {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            // Its caller does not make it after all, so nothing was sent.
+            Stage::Dispatched(dispatch) => {
+                let (lane, meta) = (&self.lane, self.job.meta());
+                let unsent = self.job.cut_off(LaneErrorKind::Dropped, LaneErrorKind::Cancelled);
+                let _ = catch_panic(|| {
+                    let _in_flight = InFlightGuard { lane, meta, by: AttemptBy::Caller };
+                    let Dispatch { permit, context } = *dispatch;
+                    lane.give_up(permit, context, meta);
+                });
+                if matches!(unsent, RejectResult::NeverSent) {
+                    lane.observer.notify(|observer| observer.cancelled(&meta.to_call_info()));
+                }
+                self.finish(FollowUp::default());
+            }
+            stage @ Stage::Begun(..) => {
+                self.stage = stage;
+                self.end(None);
+            }
+            Stage::Over => {}
+        }
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl Span {
+    fn new(meta: &crate::lane::call::CallMeta, dispatch: &Dispatch) -> Self {
+        Self(crate::telemetry::AttemptSpan::new(meta, dispatch.queued(meta)))
+    }
+
+    fn scope<T>(&self, part: impl FnOnce() -> T) -> T {
+        let _entered = self.0.enter();
+        part()
+    }
+
+    fn finish(&mut self, attempt: Attempt) {
+        self.0.finish(attempt.failure);
+    }
+}
+
+#[cfg(not(feature = "tracing"))]
+impl Span {
+    fn new(_: &crate::lane::call::CallMeta, _: &Dispatch) -> Self {
+        Self()
+    }
+
+    fn scope<T>(&self, part: impl FnOnce() -> T) -> T {
+        part()
+    }
+
+    fn finish(&mut self, _: Attempt) {}
+}
