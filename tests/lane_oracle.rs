@@ -1,6 +1,7 @@
 //! Promises 1 and 3 through the lanes: two of them and a shared budget, with everything that may happen to a call
 //! mixed in, and an exact count of what the broker saw. The calls come by turns through the proxy that started the
-//! lanes, through one that shares them, and as closures by the names of lane and budget.
+//! lanes, through one that shares them, as closures by the names of lane and budget, and as calls that their caller makes
+//! where a lane is idle.
 //!
 //! The lanes have real threads, but go one step at a time: see `support/stepped.rs`.
 #![cfg(target_os = "linux")]
@@ -16,6 +17,7 @@ use lanekeeper::lane::{
 };
 use lanekeeper::proxy::CallSpec;
 use lanekeeper::quota::{Budget, Quota, RttCredit};
+use lanekeeper::resilience::RetryPolicy;
 use lanekeeper::{ErrorClass, Sent};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -185,6 +187,8 @@ impl Run {
                 // A lane that holds calls for a failing broker is idle with capacity, and rightly so.
                 .when_down(OpenBreakerPolicy::Refuse)
                 .in_flight(setting.in_flight)
+                // Closures that run once are not retried anyway.
+                .retry(RetryPolicy::none())
                 .queue(setting.queue)
                 .when_full(if setting.shed { OverflowPolicy::Shed } else { OverflowPolicy::Refuse })
                 .aging(setting.aging)
@@ -279,7 +283,7 @@ impl Run {
         let call = CallSpec { lane: what.lane, weight: what.weight, budgets, ..kind };
         let takes = Duration::from_nanos(2 * LEAST) + ms(what.forward + what.back);
         // By turns, so that each way in has every kind of call.
-        let door = Door::ALL[self.submitted.len() % Door::ALL.len()];
+        let door = Door::EVERY[self.submitted.len() % Door::EVERY.len()];
         let course = Course { takes, ends: what.end };
         let ticket = self.lanes.submit_by(door, call, &options, course);
         let number = self.numbers[what.lane];

@@ -31,7 +31,7 @@ mod quota {
     pub(crate) use lanekeeper::quota::Moment;
 }
 
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use pool::{LeaderFollowers, NextWork, Park, Role, WorkSource};
@@ -135,6 +135,20 @@ impl Lane {
             self.pool.begin_search();
             *self.done.lock().unwrap() += 1;
             self.done_changed.notify_all();
+        }
+    }
+
+    /// Dispatches a call that its caller makes.
+    fn begin_own(&self) {
+        self.in_flight.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Its caller has made it. In the order of `InFlightGuard` and `LaneCore::wake_for_waiting`.
+    fn end_own(&self) {
+        self.in_flight.fetch_sub(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if self.arrivals.load(Ordering::Acquire) > 0 || self.queue.lock().unwrap().waiting > 0 {
+            self.pool.wake_one();
         }
     }
 
@@ -284,5 +298,21 @@ fn a_status_query_loses_no_call() {
         lane.submit();
         lane.wait_until_done(1);
         other.join().unwrap();
+    });
+}
+
+/// A caller makes its own call while another one is submitted, which has to wait for it. That caller polls for no other
+/// call, so it must wake a worker.
+#[test]
+fn a_call_that_waits_for_one_that_its_caller_makes_is_seen() {
+    model(PoolModel { workers: 2, max_in_flight: 1, together: 0 }, |lane| {
+        lane.begin_own();
+        let caller = {
+            let lane = Arc::clone(lane);
+            thread::spawn(move || lane.end_own())
+        };
+        lane.submit();
+        lane.wait_until_done(1);
+        caller.join().unwrap();
     });
 }

@@ -368,7 +368,7 @@ fn bad_account(seed: u64, intents: u64) -> Counts {
                         return;
                     }
                     let (form, lines) = intent(number);
-                    let hasty = format!("{lines}x-lanekeeper-deadline: 2\r\n");
+                    let hasty = format!("{lines}x-lanekeeper-deadline: 1\r\n");
                     let mut answer = place_with(&gateway, &hasty, &form);
                     for _ in 0..8 {
                         if (answer.status, sent(&answer)) != (503, "unknown") {

@@ -11,10 +11,13 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs;
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -91,6 +94,17 @@ pub enum End {
 }
 
 impl Course {
+    /// What the call with this number comes to.
+    fn answer(self, number: usize) -> Answer {
+        match self.ends {
+            End::Answered => Ok(number),
+            End::NeverLeft => Err(Failure::NotSent),
+            End::Local => Err(Failure::Broker(lanekeeper::Failure::local())),
+            End::Lost => Err(Failure::Lost),
+            End::Fails(failure) => Err(Failure::Broker(failure)),
+        }
+    }
+
     pub const INSTANT: Self = Self { takes: Duration::ZERO, ends: End::Answered };
 
     pub const fn answered_after(takes: Duration) -> Self {
@@ -129,10 +143,14 @@ pub enum Door {
     Attached,
     /// As a closure, by the names of its lane and budgets.
     Named,
+    /// Like that, but its caller makes the call if the lane is idle.
+    Turn,
 }
 
 impl Door {
+    /// Those whose calls workers make.
     pub const ALL: [Self; 3] = [Self::Owner, Self::Attached, Self::Named];
+    pub const EVERY: [Self; 4] = [Self::Owner, Self::Attached, Self::Named, Self::Turn];
 }
 
 pub struct Stepped {
@@ -152,6 +170,10 @@ pub struct Stepped {
     begun: Receiver<Begun>,
     under_way: BinaryHeap<Reverse<(u64, usize)>>,
     gates: Vec<(usize, Sender<()>)>,
+    /// The calls that this test makes itself, by their turns.
+    turns: Vec<Pin<Box<dyn Future<Output = ()>>>>,
+    /// How many calls were made by a turn.
+    pub own_calls: usize,
 }
 
 /// Distinguishes the threads of one test from those of another.
@@ -195,6 +217,8 @@ impl Stepped {
             begun,
             under_way: BinaryHeap::new(),
             gates: Vec::new(),
+            turns: Vec::new(),
+            own_calls: 0,
         };
         stepped.settle();
         stepped
@@ -247,13 +271,7 @@ impl Stepped {
             if !course.takes.is_zero() {
                 let _ = held.recv();
             }
-            match course.ends {
-                End::Answered => Ok(number),
-                End::NeverLeft => Err(Failure::NotSent),
-                End::Local => Err(Failure::Broker(lanekeeper::Failure::local())),
-                End::Lost => Err(Failure::Lost),
-                End::Fails(failure) => Err(Failure::Broker(failure)),
-            }
+            course.answer(number)
         };
         let ticket = match door {
             Door::Owner => self.lanes.submit_spec(call, options, work, Failure::classify),
@@ -264,7 +282,7 @@ impl Stepped {
                 let attached = self.attached.as_ref().unwrap();
                 attached.submit_spec(call, options, work, Failure::classify)
             }
-            Door::Named => {
+            Door::Named | Door::Turn => {
                 let lane = self.names[call.lane];
                 let named = match call.effect {
                     Effect::Read => LaneCall::read(lane),
@@ -275,11 +293,51 @@ impl Stepped {
                 let named = if call.exit { named.exit() } else { named };
                 let charge = |named: LaneCall, own: &usize| named.budget(self.budget_names[*own]);
                 let named = call.budgets.iter().fold(named, charge);
-                self.lanes.submit_once(&named, options, work)
+                match door {
+                    Door::Turn => self.submit_or_begin(number, &named, options, work),
+                    _ => self.lanes.submit_once(&named, options, work),
+                }
             }
         };
         self.run_until_idle();
         ticket
+    }
+
+    /// Queues a call, or begins it if it is its turn. The lanes must not retry it.
+    fn submit_or_begin(
+        &mut self,
+        number: usize,
+        call: &LaneCall,
+        options: &CallOptions,
+        work: impl FnMut() -> Answer + Send + 'static,
+    ) -> Ticket<usize, Failure> {
+        let (ticket, turn) = self.lanes.submit_or_begin(call, options, work);
+        if let Some(turn) = turn {
+            let (begin, clock) = (self.begin.clone(), self.clock.clone());
+            let course = self.courses[number];
+            let mut held = None;
+            let call = poll_fn(move |_| {
+                let held = held.get_or_insert_with(|| {
+                    let (go, held) = mpsc::channel();
+                    let at = clock.now().as_nanos();
+                    let _ = begin.send(Begun { call: number, at, go });
+                    held
+                });
+                match course.takes.is_zero() || held.try_recv().is_ok() {
+                    true => Poll::Ready(course.answer(number)),
+                    false => Poll::Pending,
+                }
+            });
+            self.turns.push(Box::pin(turn.run(call)));
+            self.own_calls += 1;
+            self.poll_turns();
+        }
+        ticket
+    }
+
+    fn poll_turns(&mut self) {
+        let mut context = Context::from_waker(Waker::noop());
+        self.turns.retain_mut(|turn| turn.as_mut().poll(&mut context).is_pending());
     }
 
     /// Runs `does` on a thread of its own, which the test waits for like the others.
@@ -332,6 +390,7 @@ impl Stepped {
             self.under_way.pop();
             let index = self.gates.iter().position(|(held, _)| *held == call).unwrap();
             let _ = self.gates.swap_remove(index).1.send(());
+            self.poll_turns();
             self.run_until_idle();
         }
         self.run_until_idle();
@@ -399,6 +458,7 @@ impl Drop for Stepped {
         }
         self.run_until_idle();
         self.gates.clear();
+        self.turns.clear();
     }
 }
 
