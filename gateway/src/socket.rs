@@ -177,7 +177,7 @@ impl AsyncWrite for Socket {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener};
 
@@ -185,7 +185,8 @@ mod tests {
 
     use super::*;
 
-    fn connect() -> (std::net::TcpStream, Socket) {
+    /// Returns the two ends of a connection.
+    pub(crate) fn connect() -> (std::net::TcpStream, Socket) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
@@ -225,6 +226,8 @@ mod tests {
             socket.write_all(b"answer").await.unwrap();
             assert_eq!(probe.is_reset(), is_first_closed);
             drop(client);
+            // The system tells it here, and only once.
+            assert!(probe.is_closed());
             assert!(probe.is_reset(), "closed first: {is_first_closed}");
             // However often it is asked, by whomever, and whatever the connection reads meanwhile.
             let _ = socket.read(&mut [0; 1]).await;

@@ -143,6 +143,22 @@ fn what_was_refused_is_sent_again() {
 }
 
 #[test]
+fn an_answer_that_its_client_did_not_read_is_given_again() {
+    let exchange = open_exchange(&[]);
+    let gateway = start(open_gateway(&exchange));
+    for number in 1..=50 {
+        let mut client = Client::connect(gateway.address());
+        client.begin("POST", "/orders/regular", &by("alpha"), &form(number));
+        // It is here, and not read.
+        assert!(client.stream().peek(&mut [0]).unwrap() > 0);
+        drop(client);
+        let answer = place(&gateway, &form(number));
+        assert!(is_repeated(&answer), "{number}: {answer:?}");
+    }
+    assert_eq!(ledger(&exchange).len(), 50);
+}
+
+#[test]
 fn a_client_that_gives_up_at_the_moment_of_its_answer_makes_no_second_order() {
     let exchange = open_exchange(&["place=slow:20ms"]);
     let gateway = start(open_gateway(&exchange));

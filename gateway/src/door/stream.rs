@@ -333,3 +333,63 @@ impl AsyncWrite for ClientStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::Shutdown;
+    use std::task::Waker;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::orders::placement_tests::{is_repeated_by_another, placements, written_to};
+    use crate::socket::tests::connect;
+
+    /// Over a network, a reset comes later than the end that the client sent before.
+    #[tokio::test(start_paused = true)]
+    async fn an_end_counts_once_no_reset_has_followed_it() {
+        for is_read in [false, true] {
+            let (placements, _) = placements();
+            let (mut client, mut socket) = connect();
+            let mut unread = Unread::default();
+            unread.told.push(written_to(&placements, socket.probe()));
+            socket.write_all(b"answer").await.unwrap();
+            unread.written();
+            client.shutdown(Shutdown::Write).unwrap();
+            let mut check = |socket: &Socket| {
+                unread.check(&mut Context::from_waker(Waker::noop()), socket, Poll::Ready(Ok(0)))
+            };
+            assert!(check(&socket).is_pending());
+            if is_read {
+                client.read_exact(&mut [0; 6]).unwrap();
+                tokio::time::advance(RESET).await;
+            }
+            drop(client);
+            assert!(matches!(check(&socket), Poll::Ready(Ok(0))));
+            assert_eq!(is_repeated_by_another(&placements), !is_read);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stays_counts_as_told_after_a_while() {
+        let (placements, _) = placements();
+        let (_client, socket) = connect();
+        let mut unread = Unread::default();
+        unread.told.push(written_to(&placements, socket.probe()));
+        let check = |unread: &mut Unread| {
+            assert!(
+                unread
+                    .check(&mut Context::from_waker(Waker::noop()), &socket, Poll::Pending)
+                    .is_pending()
+            );
+            unread.told.len()
+        };
+        tokio::time::advance(UNREAD * 2).await;
+        assert_eq!(check(&mut unread), 1, "nothing is written yet");
+        unread.written();
+        assert_eq!(check(&mut unread), 1);
+        tokio::time::advance(UNREAD).await;
+        assert_eq!(check(&mut unread), 0);
+    }
+}

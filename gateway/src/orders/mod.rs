@@ -24,6 +24,8 @@ mod told;
 
 pub(crate) use guarded::{OrderCall, OrderResult};
 pub(crate) use placement::Told;
+#[cfg(test)]
+pub(crate) use placements::tests as placement_tests;
 pub(crate) use placements::{NOTICE, Placements};
 pub(crate) use recovery::recover;
 pub(crate) use reply::OrderReply;

@@ -299,15 +299,19 @@ impl Placements {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::io::Read;
+
     use lanekeeper::ManualClock;
+    use tokio::io::AsyncWriteExt;
 
     use super::super::placement::Told;
     use super::*;
+    use crate::socket::tests::connect;
 
     type Here = watch::Sender<()>;
 
-    fn placements() -> (Arc<Placements>, ManualClock) {
+    pub(crate) fn placements() -> (Arc<Placements>, ManualClock) {
         let clock = ManualClock::new();
         (Placements::new(clock.clone().into(), None), clock)
     }
@@ -401,6 +405,77 @@ mod tests {
         // The connection ends before the answer was written.
         drop::<Told>(told);
         assert!(repeated(&placements).is_some());
+    }
+
+    /// Places an order of the client at a socket. Returns what follows its answer, whose first bytes are written next.
+    pub(crate) fn written_to(placements: &Arc<Placements>, client: SocketProbe) -> Told {
+        let (_here, hang_up) = HangUp::of_socket(client);
+        let form = Fingerprint::of_key("alpha", "form");
+        let begun = placements.begin(form, None, &hang_up, false);
+        let Begun::New(placement) = begun else { panic!("it is new") };
+        place(&placement);
+        placement.into_told().writing().expect("its client is there")
+    }
+
+    /// Begins an equal placement of another connection. Returns whether it repeats an earlier one.
+    pub(crate) fn is_repeated_by_another(placements: &Arc<Placements>) -> bool {
+        let (_here, other) = HangUp::new();
+        let form = Fingerprint::of_key("alpha", "form");
+        matches!(placements.begin(form, None, &other, true), Begun::Repeated(_))
+    }
+
+    /// Nothing polls the connections here: only the operating system knows what became of them.
+    #[tokio::test]
+    async fn a_client_that_does_not_get_its_answer_is_known_by_its_socket() {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        enum Moment {
+            UnderWay,
+            Answered,
+            Written,
+            Read,
+        }
+        let all = [Moment::UnderWay, Moment::Answered, Moment::Written, Moment::Read];
+        for leaves_at in all {
+            let (placements, _) = placements();
+            let (mut client, mut socket) = connect();
+            let (_here, hang_up) = HangUp::of_socket(socket.probe());
+            let form = Fingerprint::of_key("alpha", "form");
+            let begun = placements.begin(form, None, &hang_up, false);
+            let Begun::New(placement) = begun else { panic!("it is new") };
+            let mut leave = |moment| {
+                if leaves_at == moment {
+                    if moment == Moment::Read {
+                        client.read_exact(&mut [0; 6]).unwrap();
+                    }
+                    client = connect().0;
+                }
+            };
+            leave(Moment::UnderWay);
+            place(&placement);
+            let told = placement.into_told();
+            leave(Moment::Answered);
+            let told = told.writing();
+            assert_eq!(told.is_some(), leaves_at > Moment::Answered, "{leaves_at:?}");
+            socket.write_all(b"answer").await.unwrap();
+            leave(Moment::Written);
+            leave(Moment::Read);
+            let has_read = leaves_at == Moment::Read;
+            assert_eq!(is_repeated_by_another(&placements), !has_read, "{leaves_at:?}");
+            drop(told);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_left_with_its_answer_ready_is_known_before_that_is_written() {
+        let (placements, _) = placements();
+        let (client, socket) = connect();
+        let (_here, hang_up) = HangUp::of_socket(socket.probe());
+        let form = Fingerprint::of_key("alpha", "form");
+        let Begun::New(placement) = placements.begin(form, None, &hang_up, false) else { panic!() };
+        place(&placement);
+        let _told = placement.into_told();
+        drop(client);
+        assert!(is_repeated_by_another(&placements));
     }
 
     #[test]
