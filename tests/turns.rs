@@ -73,13 +73,13 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// A call that is under way until it is answered. Polled by hand, so that each step is the test's.
-struct UnderWay {
+struct OwnCall {
     ticket: Ticket<u32, Failure>,
     run: Pin<Box<dyn Future<Output = ()>>>,
     answer: mpsc::Sender<Answer>,
 }
 
-impl UnderWay {
+impl OwnCall {
     fn new(lanes: &Lanes) -> Self {
         let (ticket, turn) = turn(lanes);
         let (answer, answers) = mpsc::channel();
@@ -133,7 +133,7 @@ fn on_an_idle_lane_a_caller_makes_its_call_itself() {
 fn there_is_no_turn_while_a_call_waits_or_none_may_go() {
     let clock = ManualClock::new();
     let lanes = one(LaneConfig::new(Quota::per_second(2)).in_flight(4), clock.clone());
-    let (mut first, _second) = (UnderWay::new(&lanes), UnderWay::new(&lanes));
+    let (mut first, _second) = (OwnCall::new(&lanes), OwnCall::new(&lanes));
     let mut third = queued(&lanes, 3);
     let mut fourth = queued(&lanes, 4);
     clock.advance(10 * SECOND);
@@ -154,7 +154,7 @@ fn a_lane_that_sends_nothing_gives_no_turn() {
         |lanes| the(lanes).set_breaker(BreakerMode::ForcedOpen),
         |lanes| {
             let refused = Failure::Broker(ErrorClass::Unauthorized.into());
-            UnderWay::new(lanes).end(Err(refused));
+            OwnCall::new(lanes).end(Err(refused));
         },
         |lanes| drop(lanes.shutdown(Shutdown::Now)),
     ] {
@@ -171,11 +171,11 @@ fn a_lane_that_sends_nothing_gives_no_turn() {
 fn a_call_that_waits_for_the_slot_of_a_turn_goes_when_that_ends() {
     let lanes = one(unlimited(1), Clock::system());
     for end in [
-        (|call: &mut UnderWay| call.end(Ok(1))) as fn(&mut UnderWay),
+        (|call: &mut OwnCall| call.end(Ok(1))) as fn(&mut OwnCall),
         |call| call.end(Err(Failure::Lost)),
         |call| call.run = Box::pin(ready(())),
     ] {
-        let mut call = UnderWay::new(&lanes);
+        let mut call = OwnCall::new(&lanes);
         let waiting = submit(&lanes, READ, &options(), || 5);
         // A worker has seen that it has to wait.
         until(|| waiting.position() == Some(0));
@@ -228,7 +228,7 @@ fn a_turn_that_is_not_taken_sends_nothing_and_frees_its_slot() {
 fn a_call_that_is_dropped_under_way_is_lost_and_holds_its_slot_as_a_lost_call_does() {
     let clock = ManualClock::new();
     let lanes = one(LaneConfig::new(Quota::per_second(1)).in_flight(4), clock.clone());
-    let UnderWay { mut ticket, run, answer: _answer } = UnderWay::new(&lanes);
+    let OwnCall { mut ticket, run, answer: _answer } = OwnCall::new(&lanes);
     clock.advance(ms(200));
     drop(run);
     let error = match ticket.try_wait().unwrap() {
@@ -278,12 +278,12 @@ fn a_worker_makes_the_next_attempt() {
 fn the_ticket_of_a_call_under_way_cannot_take_it_back() {
     let log = Arc::new(EventLog::default());
     let lanes = observed(unlimited(1), Clock::system(), Some(log.clone()));
-    let mut call = UnderWay::new(&lanes);
+    let mut call = OwnCall::new(&lanes);
     assert!(!call.ticket.cancel());
     call.end(Ok(1));
     assert_eq!(call.ticket.try_wait(), Some(Ok(1)));
     // Its caller is gone: the observer gets the answer.
-    let UnderWay { ticket, mut run, answer } = UnderWay::new(&lanes);
+    let OwnCall { ticket, mut run, answer } = OwnCall::new(&lanes);
     drop(ticket);
     answer.send(Ok(2)).unwrap();
     assert!(run.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
@@ -314,7 +314,7 @@ fn a_drain_waits_for_calls_under_way_and_cuts_off_those_that_hang() {
         let log = Arc::new(EventLog::default());
         let clock = ManualClock::new();
         let lanes = observed(unlimited(4), clock.clone(), Some(log.clone()));
-        let (mut ends, mut hangs) = (UnderWay::new(&lanes), UnderWay::new(&lanes));
+        let (mut ends, mut hangs) = (OwnCall::new(&lanes), OwnCall::new(&lanes));
         let (mut unsent, not_begun) = turn(&lanes);
         let summary = thread::scope(|scope| {
             let drain = scope.spawn(|| lanes.shutdown(Shutdown::Drain(SECOND)));
@@ -342,7 +342,7 @@ fn a_drain_waits_for_calls_under_way_and_cuts_off_those_that_hang() {
 fn lanes_that_are_dropped_do_not_wait_for_calls_that_the_same_thread_has_to_make() {
     within_reason(|| {
         let lanes = one(unlimited(1), Clock::system());
-        let mut call = UnderWay::new(&lanes);
+        let mut call = OwnCall::new(&lanes);
         drop(lanes);
         call.end(Ok(1));
         assert_eq!(call.ticket.try_wait(), Some(Ok(1)));

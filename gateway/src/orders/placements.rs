@@ -429,12 +429,12 @@ pub(crate) mod tests {
     async fn a_client_that_does_not_get_its_answer_is_known_by_its_socket() {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         enum Moment {
-            UnderWay,
+            Waiting,
             Answered,
             Written,
             Read,
         }
-        let all = [Moment::UnderWay, Moment::Answered, Moment::Written, Moment::Read];
+        let all = [Moment::Waiting, Moment::Answered, Moment::Written, Moment::Read];
         for leaves_at in all {
             let (placements, _) = placements();
             let (mut client, mut socket) = connect();
@@ -450,7 +450,7 @@ pub(crate) mod tests {
                     client = connect().0;
                 }
             };
-            leave(Moment::UnderWay);
+            leave(Moment::Waiting);
             place(&placement);
             let told = placement.into_told();
             leave(Moment::Answered);
