@@ -135,6 +135,8 @@ pub(crate) struct Scans {
 #[derive(Serialize)]
 pub(crate) struct ScanView {
     id: String,
+    /// Whose it is: only this client and the admin may follow and control it.
+    client: Arc<str>,
     state: &'static str,
     done: usize,
     failed: usize,
@@ -151,6 +153,7 @@ impl Kept {
         let done = if state == ScanState::Done { self.total } else { items(done) };
         ScanView {
             id: self.id.clone(),
+            client: Arc::clone(&self.owner),
             state: state.as_str(),
             done,
             failed: (items(failed) + self.failed_items.load(Ordering::Relaxed)).min(done),

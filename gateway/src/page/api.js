@@ -50,6 +50,11 @@ export class Api {
     return this.#admin !== null || this.#reader !== null;
   }
 
+  /** Whether the present key may use what belongs to this client. Without keys there is nothing to tell clients apart. */
+  mayUse(client) {
+    return this.#reader === null || [client, "admin"].includes(this.#reader.split(":", 1)[0]);
+  }
+
   /** Takes the key that reads: `NAME:SECRET`. */
   useKey(entered) {
     const key = entered.trim();

@@ -25,7 +25,7 @@ export function healthOf(name) {
  */
 const longWait = ({ rate }) => Math.max(1, 1.5 / (rate ?? Infinity));
 
-const isShut = (state) => state === "open" || state === "forced_open";
+const isShut = (state) => state === "open";
 
 /** The route classes of a lane whose breaker lets no call pass. */
 export function openBreakers(lane) {
@@ -33,10 +33,6 @@ export function openBreakers(lane) {
     .filter(([, state]) => isShut(state))
     .map(([route]) => route);
   return open.length === 0 && isShut(lane.breaker) ? [""] : open;
-}
-
-function isForcedOpen(lane) {
-  return [lane.breaker, ...Object.values(lane.breakers ?? {})].includes("forced_open");
 }
 
 /** The state of a lane in a few words, with its tone. */
@@ -113,10 +109,6 @@ function laneBanner(lane) {
   }
   if (open.length > 0) {
     const routes = open.filter(Boolean).map(words).join(", ") || "all calls";
-    if (isForcedOpen(lane)) {
-      const text = `The breaker of ${routes} is forced open. It refuses such calls, exits too. ${waiting(lane)}.`;
-      return { about: name, cause: "forced", tone: "bad", title: `${name} is stopped by hand`, text };
-    }
     const text =
       `Too many calls failed: ${routes}. They are held or refused until the broker answers again, ` +
       `but exits are tried. ${waiting(lane)}.`;

@@ -262,7 +262,10 @@ export class Scans {
       toggle.say(scan.state === "paused" ? "Resume" : "Pause");
       // The focus must not vanish with its button.
       const hadFocus = [toggle, cancel].includes(document.activeElement);
-      for (const each of [toggle, cancel]) show(each, !isOver(scan));
+      // The gateway shows every scan, and lets its own client follow and control it.
+      const isOwn = this.api.mayUse(scan.client);
+      show(look, isOwn);
+      for (const each of [toggle, cancel]) show(each, isOwn && !isOver(scan));
       attr(look, "aria-pressed", isWatched);
       attr(node, "data-watched", isWatched);
       if (hadFocus && isOver(scan)) look.focus();

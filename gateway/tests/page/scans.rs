@@ -1,7 +1,7 @@
 //! Scans on the page: started, paused, resumed, cancelled, and followed to the end.
 
 use crate::browser::Browser;
-use crate::desk::{Desk, SHARES};
+use crate::desk::{Desk, SHARES, add_client};
 use crate::support::Client;
 
 /// Returns so many names, of which the exchange knows the first.
@@ -120,4 +120,34 @@ async fn a_scan_is_cancelled_and_one_that_is_too_long_refused() {
             "!isVisible(find('scan-toggle')) && !isVisible(find('scan-cancel'))",
         )
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_scan_of_another_client_is_shown_and_not_offered() {
+    let Some(browser) = Browser::start().await else { return };
+    let (mut alpha, mut beta) = (String::new(), String::new());
+    let desk = Desk::with(|config| {
+        alpha = add_client(config, "alpha");
+        beta = add_client(config, "beta");
+    });
+    let lines = format!(
+        "authorization: Bearer {beta}\r\nx-lanekeeper-request: 1\r\ncontent-type: application/json\r\n"
+    );
+    let list = format!("{{\"instruments\": [\"NSE:{}\"]}}", SHARES[0]);
+    let answer = Client::connect(desk.gateway.address()).request_with(
+        "POST",
+        "/_lanekeeper/scans",
+        &lines,
+        &list,
+    );
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    for (key, may_use) in [(&alpha, false), (&beta, true), (&format!("admin:{}", desk.admin), true)]
+    {
+        browser.driver().goto(desk.page()).await.unwrap();
+        browser.until("the page asks for a key", "find('key-dialog').open").await;
+        browser.enter("key-field", key).await;
+        browser.click("key-submit").await;
+        browser.until_text("scan-item", "Scan s1").await;
+        assert_eq!(browser.value("isVisible(find('scan-look'))").await, may_use, "{key}");
+    }
 }
