@@ -41,8 +41,9 @@ fn begin(lanes: &Lanes, call: &LaneCall) -> (Ticket<u32, Failure>, Option<OwnTur
 
 /// Submits a call, of which it must be the turn.
 fn turn(lanes: &Lanes) -> (Ticket<u32, Failure>, OwnTurn) {
+    // It is the only call.
     let (ticket, turn) = begin(lanes, &write());
-    (ticket, turn.expect("it is the turn of the only call"))
+    (ticket, turn.unwrap())
 }
 
 /// Submits a call, of which it must not be the turn. A worker makes it.
@@ -156,7 +157,9 @@ fn a_lane_that_sends_nothing_gives_no_turn() {
             let refused = Failure::Broker(ErrorClass::Unauthorized.into());
             OwnCall::new(lanes).end(Err(refused));
         },
-        |lanes| drop(lanes.shutdown(Shutdown::Now)),
+        |lanes| {
+            lanes.shutdown(Shutdown::Now);
+        },
     ] {
         let lanes = one(unlimited(1), Clock::system());
         stop(&lanes);
