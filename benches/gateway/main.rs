@@ -6,7 +6,8 @@
 //!
 //! The upstream, the bare proxy and the gateways are processes of their own. The client asks them in turns, in many short
 //! rounds, so that other load on the machine slows all of them down. A ratio is the median of the ratios of the rounds.
-//! All share the cores with the client and the upstream, so the ratios are those of whole calls.
+//! All share the cores with the client and the upstream, so the ratios are those of whole calls. Run it on one core by
+//! `taskset -c 0` too: on several, where the scheduler puts the threads matters more than what the programs do.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod load;
