@@ -222,6 +222,11 @@ fn a_turn_that_is_not_taken_sends_nothing_and_frees_its_slot() {
         assert_eq!((error.was_sent(), error.kind), (Sent::No, LaneErrorKind::Cancelled));
     }
     assert_eq!(log.of("test", 1), [Event::Submitted, Event::Cancelled]);
+    // Without its ticket too: the observer gets the end of every call.
+    let (ticket, own) = turn(&lanes);
+    drop(ticket);
+    drop(own);
+    assert_eq!(log.of("test", 2), [Event::Submitted, Event::Cancelled]);
     let (mut ticket, turn) = turn(&lanes);
     block_on(turn.run(ready(Ok(1))));
     assert_eq!(ticket.try_wait(), Some(Ok(1)));

@@ -14,6 +14,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Method;
+use hyper::header::{ACCEPT_ENCODING, HeaderValue};
 use lanekeeper::brokers::kite::wire::WireAnswer;
 use lanekeeper::lane::{CallOptions, LaneErrorKind, Ticket};
 use lanekeeper::{Effect, LaneCall, Sent};
@@ -23,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::account::Account;
-use crate::judge::{Answered, BrokerFailure, CallError, Times};
+use crate::judge::{Answered, BrokerFailure, CallError, Protocol, Times};
 use crate::refusal::Refusal;
 use crate::socket::SocketProbe;
 use crate::upstream::{Answer, Terms, UpstreamRequest};
@@ -143,6 +145,20 @@ impl BegunCall {
     }
 }
 
+impl BegunCall {
+    /// Takes the call back if it is queued, and then fails with `unsent`. One that waits for a retry is answered with what
+    /// its last attempt came to. One that is under way goes on.
+    fn leave(&mut self, unsent: Failed) -> Result<Answered, Failed> {
+        if self.ticket.cancel() {
+            return Err(unsent);
+        }
+        match self.ticket.try_wait() {
+            Some(result) => result.map_err(Failed::Call),
+            None => Err(Failed::InFlight),
+        }
+    }
+}
+
 impl Drop for BegunCall {
     fn drop(&mut self) {
         let own_attempt = self.own_attempt.take().filter(|_| self.is_attempted);
@@ -174,11 +190,25 @@ impl Account {
         let started = Instant::now();
         // At the last moment, so that a call that waited for a new token has it.
         self.credentials.apply(&mut request.headers);
+        if request.headers.contains_key(ACCEPT_ENCODING) && !self.may_be_packed(&request) {
+            request.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         let whole_up_to = if effect == Effect::Write { MAX_WHOLE } else { whole_up_to };
         let terms = Terms { timeout: self.timeout, whole_up_to, max_whole: MAX_WHOLE };
         let result = self.upstream.exchange(request, terms).await;
         let result = result.map(|answer| self.credentials.redact(answer));
         self.protocol.judge(result, effect, Times { started, ended: Instant::now() })
+    }
+
+    /// Returns whether the answer may be packed as the client asks. Kite's answers are judged by what they say, and a secret
+    /// can be overwritten only where it can be read. The listing of instruments is large, and has no secret.
+    fn may_be_packed(&self, request: &UpstreamRequest) -> bool {
+        match self.protocol {
+            Protocol::Kite => {
+                request.method == Method::GET && request.target.starts_with("/instruments")
+            }
+            Protocol::Rest => !self.credentials.has_secret(),
+        }
     }
 
     /// Begins a call: queues it, or makes it at once if the lane is idle.
@@ -220,15 +250,8 @@ impl Account {
         select! {
             biased;
             result = call.answer() => result.map_err(Failed::Call),
-            () = client.wait() => {
-                // Taken back if it is queued. Otherwise the observer notes the answer.
-                call.ticket.cancel();
-                Err(Failed::Gone)
-            }
-            () = sleep_until(terms.deadline()) => match call.ticket.cancel() {
-                true => Err(Failed::OutOfTime),
-                false => Err(Failed::InFlight),
-            },
+            () = client.wait() => call.leave(Failed::Gone),
+            () = sleep_until(terms.deadline()) => call.leave(Failed::OutOfTime),
         }
     }
 

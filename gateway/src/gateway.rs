@@ -31,8 +31,8 @@ use crate::orders::MAX_ORDER_THREADS;
 use crate::shared::{DoorCounts, Settings, Shared};
 use crate::token_file;
 
-/// How many threads may block: an order waits on one, and so does a request for quotes. Both are bounded, so that an exit
-/// always finds one.
+/// How many threads may block: an order waits on one, and so does a request for quotes. Both are bounded, except exits: the
+/// rest is for them.
 const MAX_BLOCKING_THREADS: usize = 2 * MAX_ORDER_THREADS + 1024;
 
 /// How long answers have to be written at the end of a drain, even if its time is over.
@@ -268,7 +268,7 @@ impl Gateway {
     }
 
     /// Ends the gateway in order: what is queued is still sent, what is in flight is waited for, and new requests are
-    /// refused as not sent. Takes at most `limit`, and two seconds more. Returns whether all clients were answered.
+    /// refused as not sent. Takes at most `limit`, and three seconds more. Returns whether all clients were answered.
     pub fn drain(mut self, limit: Duration) -> bool {
         let shared = &self.shared;
         let end = Instant::now() + limit;

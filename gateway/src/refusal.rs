@@ -128,6 +128,8 @@ impl Refusal {
             | LaneErrorKind::Dropped
             | LaneErrorKind::Panicked { .. }
             | LaneErrorKind::AlreadyTaken => Self::unknown(error.effect, &what),
+            // A kind that is not known here yet must not be told as unsent if it is not.
+            _ if error.was_sent() != Sent::No => Self::unknown(error.effect, &what),
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, what),
         }
     }

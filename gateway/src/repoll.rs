@@ -49,7 +49,8 @@ impl<T> Future for Repolled<T> {
         let waker = Waker::from(Arc::clone(&wakes));
         let mut own = Context::from_waker(&waker);
         for _ in 0..MAX_POLLS {
-            wakes.is_woken.store(false, Ordering::SeqCst);
+            // A swap: what the waker wrote before it is then seen by the poll.
+            wakes.is_woken.swap(false, Ordering::SeqCst);
             wakes.is_polled.store(true, Ordering::SeqCst);
             let poll = self.future.as_mut().poll(&mut own);
             wakes.is_polled.store(false, Ordering::SeqCst);

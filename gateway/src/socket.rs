@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -79,6 +80,21 @@ impl Socket {
     /// Returns whether the other end has reset the connection.
     pub(crate) fn is_reset(&self) -> bool {
         self.shared.is_reset()
+    }
+
+    /// Limits how long what was written may wait for the other end's system to acknowledge it. The connection then ends
+    /// with an error. Without a limit, that takes a quarter of an hour. Linux has this, and the limit is left out elsewhere.
+    pub(crate) fn limit_unacknowledged(&self, limit: Option<Duration>) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        // Without it, a lost answer counts as read after a while. Nothing else depends on it.
+        let _ = SockRef::from(&self.shared.stream).set_tcp_user_timeout(limit);
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        let _ = limit;
+    }
+
+    #[cfg(all(test, target_os = "linux"))]
+    pub(crate) fn unacknowledged_limit(&self) -> Option<Duration> {
+        SockRef::from(&self.shared.stream).tcp_user_timeout().ok().flatten()
     }
 
     pub(crate) fn probe(&self) -> SocketProbe {

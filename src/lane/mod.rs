@@ -2,8 +2,8 @@
 //!
 //! A caller pushes a job into a bounded channel and waits for its own answer. Workers move arrivals into the scheduler,
 //! wait for a permit, and only **then** select the job, so that a call that arrives during the wait can still go first.
-//! The worker that selected a call executes it. So each call crosses threads once, and up to `in_flight` calls run at
-//! once.
+//! The worker that selected a call executes it. So each call crosses threads once, or not at all if its caller makes it by
+//! a turn. Up to `in_flight` calls run at once.
 //!
 //! Every caller is answered exactly once: with the broker's answer, or with a [`LaneError`] that says whether the call
 //! was sent.

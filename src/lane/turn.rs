@@ -13,8 +13,9 @@ use crate::panic::catch_panic;
 /// The right to make a call now, without a worker of the lane: from
 /// [`Lanes::submit_or_begin`](crate::proxy::Lanes::submit_or_begin).
 ///
-/// The lane holds the slots of the call from now until [`run`](Self::run) has ended. Dropped before that begins, the call
-/// is cancelled, and nothing was sent.
+/// The lane holds the slots of the call from now until [`run`](Self::run) has ended, so run it at once. Dropped before that
+/// begins, the call is cancelled, and nothing was sent. To await the ticket while its turn is kept and not run is to wait for
+/// ever.
 #[must_use = "the call is cancelled if its turn is dropped"]
 pub struct Turn<R, E> {
     call: Arc<dyn CallHandle<Result<R, E>>>,
@@ -37,7 +38,7 @@ impl<R, E> Turn<R, E> {
         let Self { call, mut own } = self;
         own.begin();
         let Some(work) = call.begin_own() else { return own.end(None) };
-        // Declared first, so that it is dropped last: a call ends only once its future is gone.
+        // Declared first, so that it is dropped last if this future is: a call is lost only once its own future is gone.
         let mut begun = Begun { work: Some(work), own };
         let mut attempt = pin!(attempt);
         let outcome = poll_fn(|context| {

@@ -226,7 +226,12 @@ impl Lanes {
     /// makes it: it gets a [`Turn`], and no thread is woken. An asynchronous caller polls its own future by that, so its
     /// call costs no thread either.
     ///
-    /// `work` makes the call in all other cases: when it was queued, and for a retry.
+    /// `work` makes the call in all other cases: when it was queued, and for a retry. No turn is given later.
+    ///
+    /// The ticket may be answered before the turn has ended, if the lanes are shut down meanwhile. A caller that waits for
+    /// both one after the other, as below, learns of that only at the end of its call. Where the lane's
+    /// [`when_full`](crate::LaneConfig::when_full) is [`Block`](crate::lane::OverflowPolicy::Block), this function blocks the
+    /// thread as long as the queue is full.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {

@@ -1,5 +1,6 @@
 //! Makes an account from its settings: the upstream, the credentials, the lanes and the layers before them.
 
+use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -257,11 +258,15 @@ fn build_guard(
                     _ => {}
                 }
             }
+            let (severity, what) = match &late.outcome {
+                RecoveredOutcome::Rejected(_) => (Severity::Info, "was rejected"),
+                _ => (Severity::Error, "is in the market after all"),
+            };
             let text = format!(
-                "an order that was not found before is in the market after all: {} {}",
+                "an order that was not found before {what}: {} {}",
                 late.order.instrument, late.tag
             );
-            let (kind, severity) = ("order_turned_up", Severity::Error);
+            let kind = "order_turned_up";
             let account = Some(Arc::clone(&account));
             notices.push(Notice { kind, severity, account, lane: None, text });
         });
@@ -315,10 +320,19 @@ fn rest_credentials(
     Credentials::new(header, auth.prefix.clone(), &secret).map_err(|error| bad(error.to_string()))
 }
 
+/// The longest file with a token, in bytes.
+const MAX_TOKEN_FILE: u64 = 64 * 1024;
+
 /// Reads a token from a file, which has nothing else.
 pub(crate) fn read_token(path: &Path) -> Result<SecretString, AccountError> {
     let error = |why: String| AccountError::TokenFile { path: path.display().to_string(), why };
-    let text = std::fs::read_to_string(path).map_err(|source| error(source.to_string()))?;
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|source| error(source.to_string()))?;
+    let mut file = file.take(MAX_TOKEN_FILE + 1);
+    file.read_to_string(&mut text).map_err(|source| error(source.to_string()))?;
+    if text.len() as u64 > MAX_TOKEN_FILE {
+        return Err(error(format!("it is longer than {MAX_TOKEN_FILE} bytes, so it is no token")));
+    }
     let token = text.trim();
     if token.is_empty() {
         return Err(error("it is empty".to_owned()));

@@ -105,6 +105,11 @@ impl Credentials {
         state.secrets.last().is_some_and(|last| last.expose_secret() == secret.expose_secret())
     }
 
+    /// Returns whether there is a secret that an answer might show.
+    pub(crate) fn has_secret(&self) -> bool {
+        !self.state.read().secrets.is_empty()
+    }
+
     /// Returns the secrets that no answer may show.
     pub(crate) fn secrets(&self) -> Vec<SecretString> {
         self.state.read().secrets.clone()

@@ -43,9 +43,8 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 if let Ok(permit) = permits.clone().try_acquire_owned() {
                     let shared = Arc::clone(&shared);
                     tokio::spawn(async move {
-                        shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+                        let _open = OpenConnection::new(&shared);
                         serve::serve(stream, peer, &shared).await;
-                        shared.counts.connections.fetch_sub(1, Ordering::Relaxed);
                         drop(permit);
                     });
                 }
@@ -55,5 +54,21 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Counts a connection until it is dropped.
+struct OpenConnection<'a>(&'a Shared);
+
+impl<'a> OpenConnection<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.counts.connections.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for OpenConnection<'_> {
+    fn drop(&mut self) {
+        self.0.counts.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -2,9 +2,10 @@
 //! of what its client was told.
 //!
 //! An answer that was written may still find a client that has just left. The system of such a client resets the
-//! connection, and resets it too if the client closes it without reading the answer. So a client counts as told once it
-//! sends something more, or nothing happens for [`UNREAD`], or it has closed the connection and no reset follows within
-//! [`RESET`].
+//! connection, and resets it too if the client closes it without reading the answer. If the network has lost the client,
+//! nobody acknowledges the answer, and the connection ends with an error after [`LOST`]. So a client counts as told once
+//! it sends something more, or nothing of this happens for [`UNREAD`], or it has closed the connection and no reset follows
+//! within [`RESET`].
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -27,8 +28,11 @@ use crate::socket::Socket;
 /// system would drop the answer that says why.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Within which time after an answer a reset says that its client has not read it.
-const UNREAD: Duration = Duration::from_secs(1);
+/// Within which time after an answer a reset or an error says that its client has not read it.
+const UNREAD: Duration = Duration::from_secs(3);
+
+/// After which time an answer that nobody acknowledges is lost.
+const LOST: Duration = Duration::from_secs(2);
 
 /// How long after the end of a connection its reset may follow: the time to the client and back.
 const RESET: Duration = NOTICE;
@@ -97,6 +101,8 @@ struct Unread {
     limit: Option<Pin<Box<Sleep>>>,
     /// Runs once the client has ended the connection.
     reset: Option<Pin<Box<Sleep>>>,
+    /// Whether the connection ends if nobody acknowledges what was written.
+    is_limited: bool,
 }
 
 impl Unread {
@@ -105,9 +111,18 @@ impl Unread {
         self.told.extend(told.into_iter().filter_map(Told::writing));
     }
 
-    fn written(&mut self) {
+    fn written(&mut self, stream: &Socket) {
         if !self.told.is_empty() && self.limit.is_none() {
             self.limit = Some(Box::pin(sleep(UNREAD)));
+        }
+        self.limit_unacknowledged(stream);
+    }
+
+    /// A client that is slow to read other answers must not lose its connection.
+    fn limit_unacknowledged(&mut self, stream: &Socket) {
+        let is_limited = self.limit.is_some();
+        if std::mem::replace(&mut self.is_limited, is_limited) != is_limited {
+            stream.limit_unacknowledged(is_limited.then_some(LOST));
         }
     }
 
@@ -154,6 +169,7 @@ impl Unread {
                 }
             }
         }
+        self.limit_unacknowledged(stream);
         read
     }
 }
@@ -307,7 +323,8 @@ impl AsyncWrite for ClientStream {
         // hyper flushes the stream only after it has written its buffer to it.
         if matches!(flushed, Poll::Ready(Ok(()))) {
             self.writing();
-            self.unread.written();
+            let this = &mut *self;
+            this.unread.written(&this.stream);
         }
         flushed
     }
@@ -355,7 +372,7 @@ mod tests {
             let mut unread = Unread::default();
             unread.told.push(written_to(&placements, socket.probe()));
             socket.write_all(b"answer").await.unwrap();
-            unread.written();
+            unread.written(&socket);
             client.shutdown(Shutdown::Write).unwrap();
             let mut check = |socket: &Socket| {
                 unread.check(&mut Context::from_waker(Waker::noop()), socket, Poll::Ready(Ok(0)))
@@ -371,6 +388,12 @@ mod tests {
         }
     }
 
+    #[cfg(target_os = "linux")]
+    fn limit_of(socket: &Socket) -> Option<Duration> {
+        socket.unacknowledged_limit().filter(|limit| !limit.is_zero())
+    }
+
+    #[cfg(target_os = "linux")]
     #[tokio::test(start_paused = true)]
     async fn a_client_that_stays_counts_as_told_after_a_while() {
         let (placements, _) = placements();
@@ -387,9 +410,12 @@ mod tests {
         };
         tokio::time::advance(UNREAD * 2).await;
         assert_eq!(check(&mut unread), 1, "nothing is written yet");
-        unread.written();
+        assert_eq!(limit_of(&socket), None);
+        unread.written(&socket);
         assert_eq!(check(&mut unread), 1);
+        assert_eq!(limit_of(&socket), Some(LOST));
         tokio::time::advance(UNREAD).await;
         assert_eq!(check(&mut unread), 0);
+        assert_eq!(limit_of(&socket), None);
     }
 }

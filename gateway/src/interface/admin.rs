@@ -1,6 +1,7 @@
 //! What an operator does: lanes are paused and resumed, and the gateway gets a new token.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::{Response, StatusCode};
 use lanekeeper::brokers::Kite;
@@ -57,7 +58,8 @@ pub(super) async fn login(
         .account(login.account.as_deref())
         .cloned()
         .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "there is no such account"))?;
-    let token = exchange(&account, login.request_token.into()).await?;
+    let limit = shared.door.client_timeout;
+    let token = exchange(&account, login.request_token.into(), limit).await?;
     renew(shared, &account, &token)?;
     if let Some(path) = &account.token_file {
         if let Err(error) = crate::token_file::write(path, &token) {
@@ -88,7 +90,11 @@ pub(crate) fn renew(
 }
 
 /// Exchanges a request token through the lanes, before all other calls.
-async fn exchange(account: &Arc<Account>, token: SecretString) -> Result<SecretString, Refusal> {
+async fn exchange(
+    account: &Arc<Account>,
+    token: SecretString,
+    limit: Duration,
+) -> Result<SecretString, Refusal> {
     let no_login = |why: &str| Refusal::bad_request(why);
     let kite = account.kite.as_ref().ok_or_else(|| no_login("this account has no login"))?;
     let secret = kite.api_secret.clone().ok_or_else(|| {
@@ -99,7 +105,9 @@ async fn exchange(account: &Arc<Account>, token: SecretString) -> Result<SecretS
     let call = LaneCall::write(lanekeeper::broker::lanes::TRANSACTIONAL)
         .name("login")
         .priority(Priority::URGENT);
-    let ticket = account.lanes.submit_once(&call, &CallOptions::new(), move || {
+    // A paused lane must not hold the request for ever.
+    let options = CallOptions::new().deadline(limit);
+    let ticket = account.lanes.submit_once(&call, &options, move || {
         builder.login(token, secret).map(|session| session.access_token)
     });
     ticket.await.map_err(|error: BrokerError| {

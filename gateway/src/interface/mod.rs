@@ -101,7 +101,8 @@ pub(crate) async fn answer(
     }
     request::check_origin(&parts.headers, &settings.hosts)?;
     let is_post = method == Method::POST;
-    let needs_admin = is_post && matches!(segments.as_slice(), ["login"] | ["accounts", ..]);
+    // What changes anything is for the admin, unless it is named here.
+    let needs_admin = is_post && !matches!(segments.as_slice(), ["refresh"] | ["scans", ..]);
     let reader = match needs_admin {
         true => admin(&parts.headers, settings)?,
         false => reader(&parts.headers, settings)?,

@@ -51,6 +51,33 @@ const INSTRUMENTS_IN_A_CALL: usize = 100;
 /// The longest answer that is kept as a result, in bytes.
 const MAX_RESULT: usize = 1 << 20;
 
+/// How much the results of all scans may take, in bytes. A result beyond that is told, and not kept.
+const MAX_RESULTS: usize = 128 << 20;
+
+/// What the results of one scan take of [`MAX_RESULTS`].
+struct KeptBytes {
+    all: Arc<AtomicUsize>,
+    own: AtomicUsize,
+}
+
+impl KeptBytes {
+    /// Returns whether there is room for so many bytes more, which are then in use.
+    fn add(&self, bytes: usize) -> bool {
+        let fits = |all: usize| all.checked_add(bytes).filter(|all| *all <= MAX_RESULTS);
+        let added = self.all.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        if added {
+            self.own.fetch_add(bytes, Ordering::Relaxed);
+        }
+        added
+    }
+}
+
+impl Drop for KeptBytes {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.own.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
 /// One call of a scan.
 enum Item {
     /// The first of some instruments, by its index in the list, and all of them.
@@ -121,6 +148,7 @@ struct Kept {
     /// How many items failed in calls that did not: instruments that the broker has no quote of, answers that are too
     /// long.
     failed_items: Arc<AtomicUsize>,
+    _bytes: Arc<KeptBytes>,
     over_since: Option<Instant>,
 }
 
@@ -128,6 +156,8 @@ struct Kept {
 #[derive(Default)]
 pub(crate) struct Scans {
     next: AtomicU64,
+    /// What the results of all scans take.
+    bytes: Arc<AtomicUsize>,
     scans: Mutex<BTreeMap<u64, Arc<Mutex<Kept>>>>,
 }
 
@@ -179,6 +209,10 @@ impl Scans {
         self.visible(None)
     }
 
+    fn kept_bytes(&self) -> Arc<KeptBytes> {
+        Arc::new(KeptBytes { all: Arc::clone(&self.bytes), own: AtomicUsize::new(0) })
+    }
+
     /// Drops scans that have been over for long.
     fn forget(&self) {
         let now = Instant::now();
@@ -208,12 +242,21 @@ impl Scans {
         total: usize,
         per_call: usize,
         failed_items: Arc<AtomicUsize>,
+        bytes: Arc<KeptBytes>,
         scan: Scan<Item, Found, CallFailure>,
     ) -> Result<String, Refusal> {
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let id = format!("s{number}");
-        let kept =
-            Kept { id: id.clone(), owner, scan, per_call, total, failed_items, over_since: None };
+        let kept = Kept {
+            id: id.clone(),
+            owner,
+            scan,
+            per_call,
+            total,
+            failed_items,
+            _bytes: bytes,
+            over_since: None,
+        };
         let mut scans = self.scans.lock();
         if scans.len() >= MAX_SCANS {
             // The oldest that is over makes room.
@@ -317,20 +360,23 @@ pub(super) fn start(
     let owner = reader.name();
     let failed_items = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&failed_items);
+    let bytes = shared.scans.kept_bytes();
+    let counted = Arc::clone(&bytes);
     let scan = Scan::builder(&account.lanes, items)
         .user(Arc::clone(&owner))
         .priority(Priority::LOWEST)
         .start(
             move |_| calls.next().unwrap_or_else(|| LaneCall::read("")),
             move |item| {
-                let found = run(&worker, item)?;
+                let found = run(&worker, item)?.into_iter().map(|result| bounded(result, &counted));
+                let found: Found = found.collect();
                 let failed = found.iter().filter(|result| !result.ok).count();
                 counter.fetch_add(failed, Ordering::Relaxed);
                 Ok(found)
             },
         )
         .map_err(|error| Refusal::bad_request(error.to_string()))?;
-    let id = shared.scans.add(Arc::clone(&owner), total, per_call, failed_items, scan)?;
+    let id = shared.scans.add(Arc::clone(&owner), total, per_call, failed_items, bytes, scan)?;
     let text = format!("{owner} scans {total} items as {id}");
     let account = Some(Arc::clone(&account.name));
     let (kind, severity) = ("scan", Severity::Info);
@@ -378,6 +424,20 @@ fn request_items<'a>(
         items.push(Item::Request(Box::new(request), format!("{method} {target}")));
     }
     Ok((items, calls))
+}
+
+/// Returns a result as it is kept: without its body, if there is no room for that.
+fn bounded(result: ItemResult, kept: &KeptBytes) -> ItemResult {
+    let length = result.body.as_ref().map_or(0, |body| body.get().len());
+    match kept.add(length) {
+        true => result,
+        false => ItemResult {
+            ok: false,
+            body: None,
+            error: Some("the results of scans take too much memory already".to_owned()),
+            ..result
+        },
+    }
 }
 
 /// Makes one call, on a worker of the lane.
@@ -550,5 +610,30 @@ fn item_results(
         }
         Some(Item::Request(_, name)) => vec![failed(index, name)],
         None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_results_of_all_scans_together_are_bounded() {
+        let scans = Scans::default();
+        let result = |length: usize| ItemResult {
+            index: 0,
+            name: "NSE:INFY".to_owned(),
+            ok: true,
+            status: Some(200),
+            body: serde_json::value::to_raw_value(&"x".repeat(length - 2)).ok(),
+            error: None,
+        };
+        let (first, second) = (scans.kept_bytes(), scans.kept_bytes());
+        assert!(first.add(MAX_RESULTS - 10) && bounded(result(10), &first).ok);
+        let beyond = bounded(result(2), &second);
+        assert!(!beyond.ok && beyond.body.is_none() && beyond.error.is_some());
+        // A scan that is forgotten makes room.
+        drop(first);
+        assert!(bounded(result(MAX_RESULT), &second).ok);
     }
 }

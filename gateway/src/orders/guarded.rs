@@ -189,11 +189,16 @@ impl Account {
     /// Searches for a placement of unknown outcome once more.
     async fn look_again(&self, placement: &Placement, guard: &Guard, deadline: Instant) {
         let Some(tag) = placement.tag() else { return };
+        let thread = Arc::clone(&self.order_threads).acquire_owned();
+        let Ok(Ok(thread)) = tokio::time::timeout_at(deadline, thread).await else { return };
         let (guard, sender) = (guard.clone(), placement.sender());
-        let search = tokio::task::spawn_blocking(move || match guard.recover_one(&tag) {
-            Some(found) => settle(&sender, &tag, &found.outcome),
-            // Another search has it, or it is known already.
-            None => sender.leave(),
+        let search = tokio::task::spawn_blocking(move || {
+            let _thread = thread;
+            match guard.recover_one(&tag) {
+                Some(found) => settle(&sender, &tag, &found.outcome),
+                // Another search has it, or it is known already.
+                None => sender.leave(),
+            }
         });
         let _ = tokio::time::timeout_at(deadline, search).await;
     }

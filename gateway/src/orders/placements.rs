@@ -191,6 +191,7 @@ impl Placements {
 
     /// An order that was not found before is in the market after all, or is in the order book as rejected.
     pub(crate) fn turned_up(&self, tag: &str, id: Option<&str>) {
+        let mut numbers = Vec::new();
         let mut state = self.state.lock();
         if state.tags.is_shared(tag) {
             return;
@@ -200,17 +201,18 @@ impl Placements {
         };
         for entries in state.entries.values_mut() {
             for entry in entries.iter_mut().filter(is_it) {
-                if let Some(file) = &self.file {
-                    id.map_or_else(
-                        || file.told(entry.number),
-                        |id| file.answered(entry.number, id),
-                    );
-                }
+                numbers.push(entry.number);
                 entry.outcome.send_replace(id.map_or(Outcome::NotPlaced, |id| {
                     Outcome::Placed(Arc::new(OrderReply::placed(id)))
                 }));
             }
             entries.retain(|entry| !matches!(*entry.outcome.borrow(), Outcome::NotPlaced));
+        }
+        drop(state);
+        for (file, number) in
+            self.file.iter().flat_map(|file| numbers.iter().map(move |n| (file, *n)))
+        {
+            id.map_or_else(|| file.told(number), |id| file.answered(number, id));
         }
     }
 
@@ -226,7 +228,8 @@ impl Placements {
         let now = self.clock.now();
         let mut state = self.state.lock();
         state.entries.retain(|_, entries| {
-            entries.retain(|entry| entry.has_client() || now.since(entry.since) < REMEMBERED);
+            // In this order: the operating system is asked for old ones only.
+            entries.retain(|entry| now.since(entry.since) < REMEMBERED || entry.has_client());
             !entries.is_empty()
         });
         state.last += 1;

@@ -177,3 +177,45 @@ fn a_route_that_is_refused_and_one_that_no_row_describes_are_not_sent() {
     }
     assert_eq!(upstream.requests().len(), 0);
 }
+
+/// Of an order it must be known what the answer says, and a secret is overwritten only where it can be read.
+#[test]
+fn a_packed_answer_is_asked_for_only_where_nothing_has_to_read_it() {
+    let packing = || {
+        Upstream::start(|request| {
+            let is_asked = request.header("accept-encoding").is_some_and(|it| it.contains("gzip"));
+            let order = br#"{"status":"success","data":{"order_id":"7"}}"#;
+            Some(match is_asked {
+                true => ok("text/plain", b"\x1f\x8bpacked"),
+                false => ok("application/json", order),
+            })
+        })
+    };
+    let lines = "authorization: token alpha:x\r\naccept-encoding: gzip, deflate\r\n";
+    let form = "exchange=NSE&tradingsymbol=INFY&transaction_type=BUY&order_type=LIMIT&quantity=1&price=1\
+                &product=CNC&validity=DAY&tag=a";
+    let upstream = packing();
+    let gateway = start(kite(&upstream.url()));
+    let mut client = Client::connect(gateway.address());
+    let mut ask = |method, target, body| client.request_with(method, target, lines, body);
+    for (method, target, body) in [
+        ("POST", "/orders/regular", form),
+        ("DELETE", "/orders/regular/7", ""),
+        ("GET", "/user/margins", ""),
+    ] {
+        let answer = ask(method, target, body);
+        assert_eq!((answer.status, answer.header("x-lanekeeper-sent")), (200, Some("yes")));
+        assert!(answer.text().contains("order_id"), "{target}: {}", answer.text());
+    }
+    let writes = upstream.requests().into_iter().filter(|request| request.method != "GET").count();
+    assert_eq!(writes, 2, "nothing was sent again");
+    let listing = ask("GET", "/instruments", "");
+    assert!(listing.body.starts_with(b"\x1f\x8b"), "{listing:?}");
+
+    // Another API without a secret: nothing reads its answers.
+    let upstream = packing();
+    let gateway = start(rest(&upstream.url()));
+    let mut client = Client::connect(gateway.address());
+    let answer = client.request_with("GET", "/any", lines, "");
+    assert!(answer.body.starts_with(b"\x1f\x8b"), "{answer:?}");
+}

@@ -53,7 +53,8 @@ pub(crate) struct PublishOutput {
 
 /// A call as its lane holds it.
 ///
-/// A worker calls `dispatch`, `execute`, `end_attempt` and `publish_answer` in this order, on one thread.
+/// Called in the order `dispatch`, `execute`, `end_attempt`, `publish_answer`: by one worker on its thread. If the caller
+/// makes the attempt by a turn, [`CallHandle::begin_own`] takes the place of `execute`, and the threads may differ.
 pub(crate) trait QueuedCall: Send + Sync {
     fn meta(&self) -> &CallMeta;
     /// Dispatches the call, if it is queued. Returns whether it was. It counts as sent once `execute`
@@ -78,8 +79,11 @@ pub(crate) trait QueuedCall: Send + Sync {
     fn reject(&self, reason: LaneErrorKind, into: Option<&mut Option<QueueSlot>>) -> RejectResult;
     /// Answers with `reason` in place of the broker, if the call is in flight and its caller waits.
     ///
-    /// Work that has not begun never will. Such a call is answered with `unsent`, or with the result of its last attempt.
-    fn cut_off(&self, reason: LaneErrorKind, unsent: LaneErrorKind) -> RejectResult;
+    /// Work that has not begun never will. Such a call is answered like one that was queued when its lane was
+    /// closed, or with the result of its last attempt.
+    fn cut_off(&self, reason: LaneErrorKind) -> RejectResult;
+    /// Answers a dispatched call, whose work has not begun and never will, with `reason`.
+    fn give_up(&self, reason: LaneErrorKind) -> RejectResult;
 }
 
 /// A call as its caller holds it.
@@ -155,7 +159,7 @@ pub(crate) struct Task<R, W, C> {
     meta: CallMeta,
     cancelled: AtomicBool,
     state: CallState<Payload<R, W, C>, Answer<R>>,
-    /// Only the worker that executes the call uses it. The lock is held only to move the value in or out. Boxed,
+    /// Only who makes the attempt uses it. The lock is held only to move the value in or out. Boxed,
     /// because far more calls are queued than are executed at the same time.
     executed: Mutex<Option<Box<Executed<R, W, C>>>>,
 }
@@ -249,7 +253,7 @@ where
     fn dispatch(&self) -> bool {
         let is_dispatched = self.state.dispatch();
         if is_dispatched {
-            // Relaxed: read by the worker that executes the call, which is this thread.
+            // Relaxed: read by who makes the attempt. That is this thread, or one to which the turn was moved.
             self.meta.attempts.fetch_add(1, Ordering::Relaxed);
         }
         is_dispatched
@@ -351,7 +355,17 @@ where
         }
     }
 
-    fn cut_off(&self, reason: LaneErrorKind, unsent: LaneErrorKind) -> RejectResult {
+    fn give_up(&self, reason: LaneErrorKind) -> RejectResult {
+        let Some(payload) = self.take_up() else { return RejectResult::AlreadyDispatched };
+        let _ = catch_panic(|| drop(payload));
+        // If its caller has detached, nobody reads the answer. The call is reported all the same.
+        if let Ok(Some(waker)) = self.state.complete(Err(self.meta.error(reason))) {
+            let _ = catch_panic(|| waker.wake());
+        }
+        RejectResult::NeverSent
+    }
+
+    fn cut_off(&self, reason: LaneErrorKind) -> RejectResult {
         let mut rejected = RejectResult::Unanswered;
         let answer = |payload: Option<&mut Payload<R, W, C>>| {
             let Some(payload) = payload else { return Err(self.meta.error(reason)) };
@@ -363,7 +377,7 @@ where
                 }
                 None => {
                     rejected = RejectResult::NeverSent;
-                    Err(self.meta.error(unsent))
+                    Err(self.meta.error(LaneErrorKind::Closed))
                 }
             }
         };

@@ -299,7 +299,8 @@ pub(super) enum AttemptBy {
     Caller,
 }
 
-/// A dispatched call, until it is done. Dropped, also by a panic, it makes its worker count as searching.
+/// A dispatched call, until it is done. Dropped, also by a panic, it makes its worker count as searching, or wakes one if
+/// its caller made it and a call waits.
 pub(super) struct InFlightGuard<'a> {
     pub(super) lane: &'a LaneCore,
     pub(super) meta: &'a CallMeta,

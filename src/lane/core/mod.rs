@@ -438,7 +438,7 @@ struct RejectedCall {
 
 /// Answers the caller of a call in flight. A call that has not begun is reported as rejected by a closed lane.
 fn cut_off(job: Job) -> RejectedCall {
-    let result = job.cut_off(LaneErrorKind::CutOff, LaneErrorKind::Closed);
+    let result = job.cut_off(LaneErrorKind::CutOff);
     RejectedCall { job, kind: LaneErrorKind::Closed, result }
 }
 

@@ -131,13 +131,15 @@ impl Drop for OwnCall {
             // Its caller does not make it after all, so nothing was sent.
             Stage::Dispatched(dispatch) => {
                 let (lane, meta) = (&self.lane, self.job.meta());
-                let unsent = self.job.cut_off(LaneErrorKind::Dropped, LaneErrorKind::Cancelled);
+                let result = self.job.give_up(LaneErrorKind::Cancelled);
                 let _ = catch_panic(|| {
                     let _in_flight = InFlightGuard { lane, meta, by: AttemptBy::Caller };
                     let Dispatch { permit, context } = *dispatch;
+                    lane.report_breakers(context.breaker_change);
                     lane.give_up(permit, context, meta);
                 });
-                if matches!(unsent, RejectResult::NeverSent) {
+                // Otherwise its caller has abandoned it, or the lane has cut it off, and that was reported.
+                if matches!(result, RejectResult::NeverSent) {
                     lane.observer.notify(|observer| observer.cancelled(&meta.to_call_info()));
                 }
                 self.finish(FollowUp::default());
