@@ -7,18 +7,18 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc::Receiver;
 
-use crate::door::ToBeTold;
-use crate::orders::Told;
-use crate::upstream::RestOfBody;
+use crate::door::Deliveries;
+use crate::orders::Delivery;
+use crate::upstream::StreamedBody;
 
 /// A body.
 pub(crate) enum ReplyBody {
     /// Here as a whole.
     Whole(Option<Bytes>),
-    /// Here as a whole, with what is reported once it has been written.
-    Told(Bytes, Option<(Told, ToBeTold)>),
+    /// Here as a whole. It is followed to the client, and reported once that has read it.
+    Followed(Bytes, Option<(Delivery, Deliveries)>),
     /// A large answer of the upstream, as it comes.
-    Rest(Box<RestOfBody>),
+    Streamed(Box<StreamedBody>),
     /// Events, as they happen.
     Events(Receiver<Bytes>),
 }
@@ -44,14 +44,16 @@ impl Body for ReplyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, CutBody>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Told(bytes, told) => Poll::Ready(told.take().map(|(told, to_be_told)| {
-                // hyper takes the bytes now, and flushes them next.
-                to_be_told.push(told);
-                Ok(Frame::data(std::mem::take(bytes)))
-            })),
-            Self::Rest(rest) => Pin::new(&mut **rest)
+            Self::Followed(bytes, delivery) => {
+                Poll::Ready(delivery.take().map(|(delivery, deliveries)| {
+                    // The next write has the first of these bytes: hyper takes them now, and writes before it asks for more.
+                    deliveries.push(delivery);
+                    Ok(Frame::data(std::mem::take(bytes)))
+                }))
+            }
+            Self::Streamed(rest) => Pin::new(&mut **rest)
                 .poll_frame(context)
-                .map_err(|error| CutBody(crate::net::describe(&error))),
+                .map_err(|error| CutBody(crate::describe::describe(&error))),
             Self::Events(events) => {
                 events.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
             }
@@ -61,8 +63,8 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Told(_, told) => told.is_none(),
-            Self::Rest(rest) => rest.is_end_stream(),
+            Self::Followed(_, delivery) => delivery.is_none(),
+            Self::Streamed(rest) => rest.is_end_stream(),
             Self::Events(_) => false,
         }
     }
@@ -72,8 +74,8 @@ impl Body for ReplyBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Told(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Rest(rest) => rest.size_hint(),
+            Self::Followed(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streamed(rest) => rest.size_hint(),
             Self::Events(_) => SizeHint::default(),
         }
     }

@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::account::{self, Account, AccountError, Routes, Surroundings};
 use crate::auth::Clients;
-use crate::clients::ClientCounts;
+use crate::client_counts::ClientCounts;
 use crate::config::GatewayConfig;
 use crate::door;
 use crate::interface::prices::CoolDowns;

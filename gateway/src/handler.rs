@@ -17,12 +17,12 @@ use crate::account::{Account, Matched};
 use crate::auth::{Asked, AuthError, Caller};
 use crate::body::ReplyBody;
 use crate::call::{CallTerms, HangUp, WHOLE_READ};
-use crate::clients::{Counts, Waiting};
-use crate::door::{ClientRequest, ToBeTold, request};
+use crate::client_counts::{Counts, Waiting};
+use crate::door::{ClientRequest, Deliveries, request};
 use crate::interface;
 use crate::judge::{Answered, Protocol, Times};
 use crate::kept::{Kept, NotKept, Origin};
-use crate::orders::{OrderCall, OrderReply, OrderResult, OrderRoute, Told};
+use crate::orders::{Delivery, OrderCall, OrderReply, OrderResult, OrderRoute};
 use crate::quotes::{self, QuoteRoute};
 use crate::refusal::{Refusal, SENT_HEADER, sent_word};
 use crate::shared::{Settings, Shared};
@@ -43,7 +43,7 @@ pub(crate) struct Reply {
     times: Option<Times>,
     cache: Option<CacheNote>,
     is_repeated: bool,
-    told: Option<Told>,
+    delivery: Option<Delivery>,
 }
 
 /// Where an answer came from.
@@ -55,26 +55,26 @@ struct CacheNote {
 
 impl Reply {
     fn new(status: StatusCode, headers: HeaderMap, body: ReplyBody) -> Self {
-        let (sent, times, cache, is_repeated, told) = (Sent::Yes, None, None, false, None);
-        Self { status, headers, body, sent, times, cache, is_repeated, told }
+        let (sent, times, cache, is_repeated, delivery) = (Sent::Yes, None, None, false, None);
+        Self { status, headers, body, sent, times, cache, is_repeated, delivery }
     }
 
     fn of(answered: Answered) -> Self {
         let Answered { answer, times } = answered;
         let body = match answer.body {
             AnswerBody::Whole(bytes) => bytes.into(),
-            AnswerBody::Rest(rest) => ReplyBody::Rest(Box::new(rest)),
+            AnswerBody::Streamed(rest) => ReplyBody::Streamed(Box::new(rest)),
         };
         Self { times: Some(times), ..Self::new(answer.status, answer.headers, body) }
     }
 
-    fn of_order(reply: OrderReply, told: Option<Told>) -> Self {
+    fn of_order(reply: OrderReply, delivery: Option<Delivery>) -> Self {
         let body = reply.body.into();
         Self {
             sent: reply.sent,
             times: reply.times,
             is_repeated: reply.is_repeated,
-            told,
+            delivery,
             ..Self::new(reply.status, reply.headers, body)
         }
     }
@@ -105,7 +105,7 @@ pub(crate) async fn handle(
     request: Request<Incoming>,
     peer: SocketAddr,
     shared: &Arc<Shared>,
-    to_be_told: &ToBeTold,
+    deliveries: &Deliveries,
     client: HangUp,
 ) -> Response<ReplyBody> {
     let received = Instant::now();
@@ -116,7 +116,7 @@ pub(crate) async fn handle(
     let result = route(request, received, shared, &settings, client, &mut access).await;
     let mut response = match result {
         Ok(Routed::Own(response)) => *response,
-        Ok(Routed::Broker(reply)) => to_response(*reply, received, to_be_told, &mut access),
+        Ok(Routed::Broker(reply)) => to_response(*reply, received, deliveries, &mut access),
         Err(refusal) => {
             access.sent = Some(refusal.sent);
             refusal.to_response()
@@ -362,7 +362,7 @@ async fn order_reply(
         idempotency_key: key,
     };
     match account.send_order(call, client).await {
-        Ok(OrderResult { reply, told }) => reply.map(|reply| Reply::of_order(reply, told)),
+        Ok(OrderResult { reply, delivery }) => reply.map(|reply| Reply::of_order(reply, delivery)),
         // Only the guard knows a placement again.
         Err((call, _)) if call.route.is_placement() && call.idempotency_key.is_some() => {
             let message = "not sent: Idempotency-Key is for placements that the gateway guards, in a form that it can read";
@@ -438,10 +438,10 @@ fn closed_period(account: &Account, request: &ClientRequest) -> Option<Duration>
 fn to_response(
     reply: Reply,
     received: Instant,
-    to_be_told: &ToBeTold,
+    deliveries: &Deliveries,
     access: &mut Access,
 ) -> Response<ReplyBody> {
-    let Reply { status, headers, body, sent, times, cache, is_repeated, told } = reply;
+    let Reply { status, headers, body, sent, times, cache, is_repeated, delivery } = reply;
     let mut headers = to_client(headers);
     let mut note = |name: &'static str, value: String| {
         if let Ok(value) = HeaderValue::from_str(&value) {
@@ -469,10 +469,11 @@ fn to_response(
     if is_repeated {
         note("x-lanekeeper-repeated", "yes".to_owned());
     }
-    let body = match (told, body) {
-        (Some(told), ReplyBody::Whole(bytes)) => {
-            ReplyBody::Told(bytes.unwrap_or_else(Bytes::new), Some((told, to_be_told.clone())))
-        }
+    let body = match (delivery, body) {
+        (Some(delivery), ReplyBody::Whole(bytes)) => ReplyBody::Followed(
+            bytes.unwrap_or_else(Bytes::new),
+            Some((delivery, deliveries.clone())),
+        ),
         (_, body) => body,
     };
     let mut response = Response::new(body);

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::account::Account;
 use crate::auth::Clients;
-use crate::clients::ClientCounts;
+use crate::client_counts::ClientCounts;
 use crate::config::DoorConfig;
 use crate::interface::prices::CoolDowns;
 use crate::interface::scans::Scans;

@@ -194,7 +194,7 @@ fn with_a_key_the_answer_is_the_same_however_often() {
     let answers = [(); 3].map(|()| place_with(&gateway, &keyed, &form(1)));
     assert!(answers.iter().all(is_repeated), "{answers:?}");
     assert!(answers.iter().all(|answer| vec![id(answer)] == ids(&exchange)));
-    // Told at once, too.
+    // Delivery at once, too.
     let keyed = format!("{}idempotency-key: k2\r\n", by("alpha"));
     let [first, second] = [(); 2].map(|()| place_with(&gateway, &keyed, &form(2)));
     assert_eq!((is_repeated(&first), is_repeated(&second)), (false, true));

@@ -132,9 +132,9 @@ impl Credentials {
         }
         answer.body = match answer.body {
             AnswerBody::Whole(bytes) => AnswerBody::Whole(redactor.overwrite(bytes)),
-            AnswerBody::Rest(mut rest) => {
+            AnswerBody::Streamed(mut rest) => {
                 rest.redact(redactor);
-                AnswerBody::Rest(rest)
+                AnswerBody::Streamed(rest)
             }
         };
         answer

@@ -19,7 +19,7 @@ use tokio::select;
 use tokio::sync::Semaphore;
 
 pub(crate) use request::ClientRequest;
-pub(crate) use stream::ToBeTold;
+pub(crate) use stream::Deliveries;
 
 use crate::shared::Shared;
 

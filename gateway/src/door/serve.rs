@@ -23,7 +23,7 @@ use tokio::select;
 use tokio::sync::watch;
 
 use super::malformed;
-use super::stream::{ClientStream, Phase, ToBeTold};
+use super::stream::{ClientStream, Deliveries, Phase};
 use crate::body::{CutBody, ReplyBody};
 use crate::call::HangUp;
 use crate::handler;
@@ -39,14 +39,14 @@ const MAX_HEAD: usize = 32 * 1024;
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
     // A small answer must not wait for the next packet. The gateway works without the option too.
     let _ = stream.set_nodelay(true);
-    let to_be_told = ToBeTold::default();
+    let deliveries = Deliveries::default();
     let phase = Phase::default();
     let socket = Socket::new(stream);
     let probe = socket.probe();
-    let stream = ClientStream::new(socket, &shared.door, phase.clone(), to_be_told.clone());
+    let stream = ClientStream::new(socket, &shared.door, phase.clone(), deliveries.clone());
     let service = service_fn(async |request| {
         phase.next();
-        let response = answer(request, peer, &probe, shared, &to_be_told).await;
+        let response = answer(request, peer, &probe, shared, &deliveries).await;
         phase.next();
         Ok::<_, Infallible>(response)
     });
@@ -64,7 +64,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shar
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, "a connection ended: {}", crate::net::describe(&error));
+        tracing::debug!(%peer, "a connection ended: {}", crate::describe::describe(&error));
         let mut stream = connection.into_parts().io.into_inner();
         if stream.is_head_late() {
             // The client may have left.
@@ -80,13 +80,13 @@ fn answer(
     peer: SocketAddr,
     probe: &SocketProbe,
     shared: &Arc<Shared>,
-    to_be_told: &ToBeTold,
+    deliveries: &Deliveries,
 ) -> Handling {
     let (here, client) = HangUp::of_socket(probe.clone());
-    let (shared, to_be_told) = (Arc::clone(shared), to_be_told.clone());
+    let (shared, deliveries) = (Arc::clone(shared), deliveries.clone());
     let work = async move {
         let in_progress = InProgress::new(&shared);
-        let response = handler::handle(request, peer, &shared, &to_be_told, client).await;
+        let response = handler::handle(request, peer, &shared, &deliveries, client).await;
         response.map(|body| CountedBody::new(body, in_progress))
     };
     Handling { work: Some(Repolled::new(work)), here: Some(here) }

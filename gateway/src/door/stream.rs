@@ -21,7 +21,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::malformed;
 use crate::config::DoorConfig;
-use crate::orders::{NOTICE, Told};
+use crate::orders::{Delivery, HANG_UP_DELAY};
 use crate::socket::Socket;
 
 /// How long a connection that the gateway ends is read on. If it were closed while the client still sends, the client's
@@ -35,19 +35,19 @@ const UNREAD: Duration = Duration::from_secs(3);
 const LOST: Duration = Duration::from_secs(2);
 
 /// How long after the end of a connection its reset may follow: the time to the client and back.
-const RESET: Duration = NOTICE;
+const RESET: Duration = HANG_UP_DELAY;
 
-/// The answers that are written next, and whose clients are to be told.
+/// The deliveries of the answers that are written next.
 #[derive(Clone, Default)]
-pub(crate) struct ToBeTold(Arc<Mutex<Vec<Told>>>);
+pub(crate) struct Deliveries(Arc<Mutex<Vec<Delivery>>>);
 
-impl ToBeTold {
-    /// Follows an answer to its client. The answer must be handed to the connection now.
-    pub(crate) fn push(&self, told: Told) {
-        self.0.lock().push(told);
+impl Deliveries {
+    /// Tracks the delivery of an answer, which must be handed to the connection now.
+    pub(crate) fn push(&self, delivery: Delivery) {
+        self.0.lock().push(delivery);
     }
 
-    fn take(&self) -> Vec<Told> {
+    fn take(&self) -> Vec<Delivery> {
         std::mem::take(&mut *self.0.lock())
     }
 }
@@ -89,14 +89,14 @@ pub(super) struct ClientStream {
     /// What is written in place of hyper's own answer.
     in_place: Option<Bytes>,
     linger: Option<Pin<Box<Sleep>>>,
-    to_be_told: ToBeTold,
+    deliveries: Deliveries,
     unread: Unread,
 }
 
 /// The answers that are written or were, and that the client may not have read yet.
 #[derive(Default)]
 struct Unread {
-    told: Vec<Told>,
+    deliveries: Vec<Delivery>,
     /// Runs once they were written.
     limit: Option<Pin<Box<Sleep>>>,
     /// Runs once the client has ended the connection.
@@ -107,12 +107,12 @@ struct Unread {
 
 impl Unread {
     /// Their first bytes are written next. A client that has left before does not get them.
-    fn writing(&mut self, told: Vec<Told>) {
-        self.told.extend(told.into_iter().filter_map(Told::writing));
+    fn writing(&mut self, deliveries: Vec<Delivery>) {
+        self.deliveries.extend(deliveries.into_iter().filter_map(Delivery::writing));
     }
 
     fn written(&mut self, stream: &Socket) {
-        if !self.told.is_empty() && self.limit.is_none() {
+        if !self.deliveries.is_empty() && self.limit.is_none() {
             self.limit = Some(Box::pin(sleep(UNREAD)));
         }
         self.limit_unacknowledged(stream);
@@ -128,13 +128,13 @@ impl Unread {
 
     /// The client has read them.
     fn report(&mut self) {
-        self.told.drain(..).for_each(Told::report);
+        self.deliveries.drain(..).for_each(Delivery::report);
         self.limit = None;
     }
 
     /// The client has not read them.
     fn lose(&mut self) {
-        self.told.clear();
+        self.deliveries.clear();
         self.limit = None;
     }
 
@@ -145,7 +145,7 @@ impl Unread {
         stream: &Socket,
         read: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if self.told.is_empty() {
+        if self.deliveries.is_empty() {
             return read;
         }
         match &read {
@@ -188,7 +188,7 @@ impl ClientStream {
         stream: Socket,
         door: &DoorConfig,
         phase: Phase,
-        to_be_told: ToBeTold,
+        deliveries: Deliveries,
     ) -> Self {
         Self {
             stream,
@@ -200,15 +200,15 @@ impl ClientStream {
             stall: None,
             in_place: None,
             linger: None,
-            to_be_told,
+            deliveries,
             unread: Unread::default(),
         }
     }
 
     /// The bytes that are written next are those of the answers to be told, or the last of them.
     fn writing(&mut self) {
-        let told = self.to_be_told.take();
-        self.unread.writing(told);
+        let begun = self.deliveries.take();
+        self.unread.writing(begun);
     }
 
     /// Returns whether it ended because a head took too long, and the client can be told.
@@ -370,7 +370,7 @@ mod tests {
             let (placements, _) = placements();
             let (mut client, mut socket) = connect();
             let mut unread = Unread::default();
-            unread.told.push(written_to(&placements, socket.probe()));
+            unread.deliveries.push(written_to(&placements, socket.probe()));
             socket.write_all(b"answer").await.unwrap();
             unread.written(&socket);
             client.shutdown(Shutdown::Write).unwrap();
@@ -399,14 +399,14 @@ mod tests {
         let (placements, _) = placements();
         let (_client, socket) = connect();
         let mut unread = Unread::default();
-        unread.told.push(written_to(&placements, socket.probe()));
+        unread.deliveries.push(written_to(&placements, socket.probe()));
         let check = |unread: &mut Unread| {
             assert!(
                 unread
                     .check(&mut Context::from_waker(Waker::noop()), &socket, Poll::Pending)
                     .is_pending()
             );
-            unread.told.len()
+            unread.deliveries.len()
         };
         tokio::time::advance(UNREAD * 2).await;
         assert_eq!(check(&mut unread), 1, "nothing is written yet");

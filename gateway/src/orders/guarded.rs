@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::form::{self, Fingerprint};
 use super::forwarded::{ForwardedOrder, LastAttempt, unknown};
-use super::placement::{Placement, PlacementSender, Told};
-use super::placements::{Begun, NOTICE, Outcome};
+use super::placement::{Delivery, Placement, PlacementSender};
+use super::placements::{Begun, HANG_UP_DELAY, Outcome};
 use super::reply::OrderReply;
 use super::route::OrderRoute;
 use crate::account::{Account, KiteParts};
@@ -33,12 +33,12 @@ const GRACE: Duration = Duration::from_millis(100);
 pub(crate) struct OrderResult {
     pub(crate) reply: Result<OrderReply, Refusal>,
     /// To be reported once the client has the answer.
-    pub(crate) told: Option<Told>,
+    pub(crate) delivery: Option<Delivery>,
 }
 
 impl From<Refusal> for OrderResult {
     fn from(refusal: Refusal) -> Self {
-        Self { reply: Err(refusal), told: None }
+        Self { reply: Err(refusal), delivery: None }
     }
 }
 
@@ -77,7 +77,7 @@ impl Account {
         };
         let Task::Place(order) = task else {
             let effort = self.begin(call, guard, task, None, client);
-            return Ok(OrderResult { reply: effort.await.0, told: None });
+            return Ok(OrderResult { reply: effort.await.0, delivery: None });
         };
         Ok(self.place(call, guard, order, &pairs, client).await)
     }
@@ -119,12 +119,12 @@ impl Account {
             Some(key) => (Fingerprint::of_key(&call.client_name, key), Some(form)),
             None => (form, None),
         };
-        let mut may_be_twin = false;
+        let mut has_waited = false;
         loop {
-            match kite.placements.begin(fingerprint, keyed_form, &client, may_be_twin) {
+            match kite.placements.begin(fingerprint, keyed_form, &client, has_waited) {
                 Begun::Twin => {
-                    tokio::time::sleep(NOTICE).await;
-                    may_be_twin = true;
+                    tokio::time::sleep(HANG_UP_DELAY).await;
+                    has_waited = true;
                 }
                 Begun::OtherOrder => {
                     let message = "not sent: this Idempotency-Key was given to another order";
@@ -141,8 +141,8 @@ impl Account {
                     let sender = placement.sender();
                     let effort = self.begin(call, guard, Task::Place(order), Some(sender), client);
                     let (reply, is_told_outcome) = effort.await;
-                    let told = is_told_outcome.then(|| placement.into_told());
-                    return OrderResult { reply, told };
+                    let delivery = is_told_outcome.then(|| placement.into_delivery());
+                    return OrderResult { reply, delivery };
                 }
             }
         }
@@ -168,7 +168,7 @@ impl Account {
                     let reply = OrderReply { is_repeated: true, ..(*reply).clone() };
                     return Some(OrderResult {
                         reply: Ok(reply),
-                        told: Some(placement.into_told()),
+                        delivery: Some(placement.into_delivery()),
                     });
                 }
                 Outcome::NotPlaced => return None,

@@ -23,10 +23,10 @@ mod seen;
 mod told;
 
 pub(crate) use guarded::{OrderCall, OrderResult};
-pub(crate) use placement::Told;
+pub(crate) use placement::Delivery;
 #[cfg(test)]
 pub(crate) use placements::tests as placement_tests;
-pub(crate) use placements::{NOTICE, Placements};
+pub(crate) use placements::{HANG_UP_DELAY, Placements};
 pub(crate) use recovery::recover;
 pub(crate) use reply::OrderReply;
 pub(crate) use route::OrderRoute;

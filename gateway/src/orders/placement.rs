@@ -1,4 +1,5 @@
-//! One placement, in the hands of its client's request and of the thread that sends it.
+//! Handles of one placement: `Placement` for its client's request, `PlacementSender` for the thread that sends it, and
+//! `Delivery` for its answer on the way to the client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,7 @@ use super::reply::OrderReply;
 
 /// One placement in the hands of its client's request.
 ///
-/// Dropped before its client was [told](Told::report), its outcome is one that no client was told.
+/// Dropped before its client was [told](Delivery::report), its outcome is one that no client was told.
 pub(crate) struct Placement {
     pub(super) owner: Arc<Placements>,
     pub(super) key: PlacementKey,
@@ -21,8 +22,8 @@ pub(crate) struct Placement {
     pub(super) is_told: bool,
 }
 
-/// Follows an answer to its client. Dropped before it was reported, no client was told.
-pub(crate) struct Told(Placement);
+/// Tracks the delivery of an answer. Dropped before [`report`](Self::report), the client counts as not told.
+pub(crate) struct Delivery(Placement);
 
 /// Which placement of the table a handle is for.
 #[derive(Debug, Clone, Copy)]
@@ -55,8 +56,8 @@ impl Placement {
         self.outcome.borrow().clone()
     }
 
-    /// The answer is here. Returns what follows it to the client.
-    pub(crate) fn into_told(self) -> Told {
+    /// The answer is here. Returns what tracks its delivery.
+    pub(crate) fn into_delivery(self) -> Delivery {
         self.change(|entry| {
             // One that has left cannot be told any more.
             entry.client = match entry.client.take() {
@@ -67,7 +68,7 @@ impl Placement {
             };
             false
         });
-        Told(self)
+        Delivery(self)
     }
 
     /// Changes the entry, unless another request has it in its hands by now. Removes it if `change` returns `true`.
@@ -76,7 +77,7 @@ impl Placement {
     }
 }
 
-impl Told {
+impl Delivery {
     /// The first bytes of the answer are written next. Returns `None` if its client has left.
     pub(crate) fn writing(self) -> Option<Self> {
         let mut is_there = false;

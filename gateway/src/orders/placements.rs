@@ -9,7 +9,7 @@
 //! - The first one is under way, has an unknown outcome, or was placed, **and no client was told so**. Its client hung
 //!   up, or did not read its answer, or was told that the outcome is unknown, or this process was killed before.
 //! - It is at most [`REMEMBERED`] ago.
-//! - A client that waits for the answer to an equal placement does not wait any more within [`NOTICE`]: a connection that
+//! - A client that waits for the answer to an equal placement does not wait any more within [`HANG_UP_DELAY`]: a connection that
 //!   a client closes and the next one that it opens may be noticed in either order.
 //! - One repetition takes one placement over.
 //!
@@ -36,7 +36,7 @@ use crate::socket::SocketProbe;
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(600);
 
 /// For how long an equal placement of a client that waits holds up the next one.
-pub(crate) const NOTICE: Duration = Duration::from_millis(100);
+pub(crate) const HANG_UP_DELAY: Duration = Duration::from_millis(100);
 
 /// What became of a placement.
 #[derive(Debug, Clone)]
@@ -217,13 +217,14 @@ impl Placements {
     }
 
     /// Begins a placement of a client, or takes over an earlier one that this repeats. `keyed_form` is the fingerprint of
-    /// its form, if its client gave it a key. `may_be_twin`: an equal one of a client that waits does not matter any more.
+    /// its form, if its client gave it a key. `has_waited`: this caller has waited for [`HANG_UP_DELAY`], in which the client
+    /// of an equal placement would have been seen to leave.
     pub(crate) fn begin(
         self: &Arc<Self>,
         fingerprint: Fingerprint,
         keyed_form: Option<Fingerprint>,
         client: &HangUp,
-        may_be_twin: bool,
+        has_waited: bool,
     ) -> Begun {
         let now = self.clock.now();
         let mut state = self.state.lock();
@@ -249,7 +250,7 @@ impl Placements {
                 false => Begun::OtherOrder,
             };
         }
-        if !entries.is_empty() && !may_be_twin {
+        if !entries.is_empty() && !has_waited {
             return Begun::Twin;
         }
         let outcome = watch::Sender::new(Outcome::InFlight);
@@ -308,7 +309,7 @@ pub(crate) mod tests {
     use lanekeeper::ManualClock;
     use tokio::io::AsyncWriteExt;
 
-    use super::super::placement::Told;
+    use super::super::placement::Delivery;
     use super::*;
     use crate::socket::tests::connect;
 
@@ -376,7 +377,7 @@ pub(crate) mod tests {
         let (_placement, here) = new(&placements);
         let (_other_here, other) = HangUp::new();
         let form = Fingerprint::of_key("alpha", "form");
-        let begin = |may_be_twin| placements.begin(form, None, &other, may_be_twin);
+        let begin = |has_waited| placements.begin(form, None, &other, has_waited);
         assert!(matches!(begin(false), Begun::Twin));
         drop(here);
         assert!(matches!(begin(false), Begun::Repeated(_)));
@@ -390,9 +391,9 @@ pub(crate) mod tests {
         drop(here);
         let (second, _here) = repeated(&placements).expect("a repetition");
         // The first one notices late that its client is gone, or thinks that it was told.
-        first.into_told().report();
+        first.into_delivery().report();
         let (_third, _third_here) = new(&placements);
-        second.into_told().report();
+        second.into_delivery().report();
         assert!(repeated(&placements).is_none());
     }
 
@@ -401,23 +402,23 @@ pub(crate) mod tests {
         let (placements, _) = placements();
         let (placement, here) = new(&placements);
         place(&placement);
-        let told = placement.into_told();
+        let told = placement.into_delivery();
         // The request has ended, and its answer is on the way.
         drop(here);
         let (_equal, _equal_here) = new(&placements);
         // The connection ends before the answer was written.
-        drop::<Told>(told);
+        drop::<Delivery>(told);
         assert!(repeated(&placements).is_some());
     }
 
     /// Places an order of the client at a socket. Returns what follows its answer, whose first bytes are written next.
-    pub(crate) fn written_to(placements: &Arc<Placements>, client: SocketProbe) -> Told {
+    pub(crate) fn written_to(placements: &Arc<Placements>, client: SocketProbe) -> Delivery {
         let (_here, hang_up) = HangUp::of_socket(client);
         let form = Fingerprint::of_key("alpha", "form");
         let begun = placements.begin(form, None, &hang_up, false);
         let Begun::New(placement) = begun else { panic!("it is new") };
         place(&placement);
-        placement.into_told().writing().expect("its client is there")
+        placement.into_delivery().writing().expect("its client is there")
     }
 
     /// Begins an equal placement of another connection. Returns whether it repeats an earlier one.
@@ -455,7 +456,7 @@ pub(crate) mod tests {
             };
             leave(Moment::Waiting);
             place(&placement);
-            let told = placement.into_told();
+            let told = placement.into_delivery();
             leave(Moment::Answered);
             let told = told.writing();
             assert_eq!(told.is_some(), leaves_at > Moment::Answered, "{leaves_at:?}");
@@ -476,7 +477,7 @@ pub(crate) mod tests {
         let form = Fingerprint::of_key("alpha", "form");
         let Begun::New(placement) = placements.begin(form, None, &hang_up, false) else { panic!() };
         place(&placement);
-        let _told = placement.into_told();
+        let _told = placement.into_delivery();
         drop(client);
         assert!(is_repeated_by_another(&placements));
     }
@@ -500,10 +501,10 @@ pub(crate) mod tests {
         let (placements, clock) = placements();
         let (Begun::New(placement), _here) = begin(&placements, Some("a")) else { panic!() };
         place(&placement);
-        placement.into_told().report();
+        placement.into_delivery().report();
         for _ in 0..3 {
             let (Begun::Repeated(again), _here) = begin(&placements, Some("a")) else { panic!() };
-            again.into_told().report();
+            again.into_delivery().report();
         }
         assert!(matches!(begin(&placements, Some("b")).0, Begun::OtherOrder));
         clock.advance(REMEMBERED);
@@ -525,7 +526,7 @@ pub(crate) mod tests {
             assert_eq!(found.is_some(), id.is_some());
             if let Some((placement, _)) = found {
                 assert!(matches!(*placement.outcome.borrow(), Outcome::Placed(_)));
-                placement.into_told().report();
+                placement.into_delivery().report();
             }
         }
     }

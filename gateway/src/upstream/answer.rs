@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep, sleep, timeout_at};
 use super::pool::{Connection, Pool};
 use super::redactor::Redactor;
 use super::{Terms, UpstreamError};
-use crate::net::describe;
+use crate::describe::describe;
 
 /// How long the upstream may send nothing in the middle of a large answer.
 const MAX_STALL: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ pub(crate) struct Answer {
 /// The body of an answer.
 pub(crate) enum AnswerBody {
     Whole(Bytes),
-    Rest(RestOfBody),
+    Streamed(StreamedBody),
 }
 
 impl Answer {
@@ -40,7 +40,7 @@ impl Answer {
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         match &self.body {
             AnswerBody::Whole(bytes) => Some(bytes),
-            AnswerBody::Rest(_) => None,
+            AnswerBody::Streamed(_) => None,
         }
     }
 
@@ -80,7 +80,7 @@ pub(super) async fn receive(
         pool.put(connection);
         AnswerBody::Whole(join(chunks))
     } else {
-        AnswerBody::Rest(RestOfBody {
+        AnswerBody::Streamed(StreamedBody {
             chunks,
             incoming,
             connection: Some(connection),
@@ -131,7 +131,7 @@ fn join(mut chunks: VecDeque<Bytes>) -> Bytes {
 }
 
 /// A large body, of which the first part is here.
-pub(crate) struct RestOfBody {
+pub(crate) struct StreamedBody {
     chunks: VecDeque<Bytes>,
     incoming: Incoming,
     /// Reads the body. Idle again once that has ended.
@@ -142,7 +142,7 @@ pub(crate) struct RestOfBody {
     redactor: Option<Redactor>,
 }
 
-impl RestOfBody {
+impl StreamedBody {
     /// Overwrites secrets in what is still to come.
     pub(crate) fn redact(&mut self, redactor: Redactor) {
         self.redactor = Some(redactor);
@@ -203,7 +203,7 @@ pub(crate) enum BrokenBody {
     Lost(#[from] hyper::Error),
 }
 
-impl Body for RestOfBody {
+impl Body for StreamedBody {
     type Data = Bytes;
     type Error = BrokenBody;
 

@@ -29,11 +29,11 @@ use tokio::time::{Instant, timeout_at};
 
 pub use self::address::AddressError;
 pub(crate) use self::address::UpstreamAddress;
-pub(crate) use self::answer::{Answer, AnswerBody, RestOfBody};
+pub(crate) use self::answer::{Answer, AnswerBody, StreamedBody};
 pub(crate) use self::headers::{to_client, to_upstream};
 use self::pool::{Connection, Pool};
 pub(crate) use self::redactor::Redactor;
-use crate::net::describe;
+use crate::describe::describe;
 
 /// How long a connection may take to be made. A client waits for it, so it is far below the timeout of a call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -58,7 +58,7 @@ impl LaneCore {
             // If its proxy was shut down, the call is queued and rejected as any other one.
             self.dispatch(job, &mut pacing_state, now, &queue.scheduler).ok()?
         };
-        let is_cut_off = self.in_flight_calls.start_own(job);
+        let is_cut_off = self.in_flight_calls.start_by_caller(job);
         // In this order, as a worker: `cut_off_attachment` sets the stage before it reads the calls.
         if is_cut_off || self.is_cut_off(job) {
             self.cut_off_one(job);
@@ -118,9 +118,9 @@ impl OwnCall {
 
     fn finish(&self, follow_up: FollowUp) {
         let number = self.job.meta().number;
-        self.lane.in_flight_calls.begin_own_report(number);
+        self.lane.in_flight_calls.begin_report_by_caller(number);
         self.lane.follow_up(&self.job, follow_up);
-        self.lane.in_flight_calls.finish_own(number);
+        self.lane.in_flight_calls.finish_by_caller(number);
         self.lane.end_report(Job::clone(&self.job));
     }
 }

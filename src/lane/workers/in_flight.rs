@@ -10,7 +10,7 @@ use crate::lane::queue::priority_level::Job;
 /// The call that each worker executes, and the calls that their callers make themselves.
 pub(in crate::lane) struct InFlightCalls {
     calls: Box<[Mutex<Hand>]>,
-    own: Mutex<Vec<Hand>>,
+    by_callers: Mutex<Vec<Hand>>,
     is_cut_off: AtomicBool,
 }
 
@@ -36,7 +36,7 @@ impl Hand {
 impl InFlightCalls {
     pub(in crate::lane) fn new(workers: usize) -> Self {
         let calls = (0..workers).map(|_| Mutex::default()).collect();
-        Self { calls, own: Mutex::default(), is_cut_off: AtomicBool::new(false) }
+        Self { calls, by_callers: Mutex::default(), is_cut_off: AtomicBool::new(false) }
     }
 
     /// Records the call that a worker starts. Returns whether the lane has cut off its calls already, so that the
@@ -65,33 +65,33 @@ impl InFlightCalls {
     }
 
     /// Records a call that its caller makes. Returns whether the lane has cut off its calls already.
-    pub(in crate::lane) fn start_own(&self, job: &Job) -> bool {
-        self.own.lock().push(Hand { job: Some(Job::clone(job)), is_reporting: false });
+    pub(in crate::lane) fn start_by_caller(&self, job: &Job) -> bool {
+        self.by_callers.lock().push(Hand { job: Some(Job::clone(job)), is_reporting: false });
         self.is_cut_off.load(Ordering::SeqCst)
     }
 
     /// Marks that a call that its caller makes has ended, and is only reported.
-    pub(in crate::lane) fn begin_own_report(&self, number: u64) {
-        let mut own = self.own.lock();
-        if let Some(hand) = own.iter_mut().find(|hand| hand.has(number)) {
+    pub(in crate::lane) fn begin_report_by_caller(&self, number: u64) {
+        let mut by_callers = self.by_callers.lock();
+        if let Some(hand) = by_callers.iter_mut().find(|hand| hand.has(number)) {
             hand.is_reporting = true;
         }
     }
 
     /// Removes a call that its caller has made, and that was reported.
-    pub(in crate::lane) fn finish_own(&self, number: u64) {
-        let mut own = self.own.lock();
-        let at = own.iter().position(|hand| hand.has(number));
-        let hand = at.map(|at| own.swap_remove(at));
-        drop(own);
+    pub(in crate::lane) fn finish_by_caller(&self, number: u64) {
+        let mut by_callers = self.by_callers.lock();
+        let at = by_callers.iter().position(|hand| hand.has(number));
+        let hand = at.map(|at| by_callers.swap_remove(at));
+        drop(by_callers);
         // Its caller holds it too, so no user code is dropped here.
         drop(hand);
     }
 
-    /// Returns the calls to cut off: all calls in flight except that of the worker `own`.
-    pub(in crate::lane) fn cut_off(&self, own: Option<usize>) -> Vec<Job> {
+    /// Returns the calls to cut off: all calls in flight except that of the worker `except`.
+    pub(in crate::lane) fn cut_off(&self, except: Option<usize>) -> Vec<Job> {
         self.is_cut_off.store(true, Ordering::SeqCst);
-        self.matching(own, |_| true)
+        self.matching(except, |_| true)
     }
 
     /// Returns how many calls in flight have a number for which `is_meant` holds.
@@ -99,16 +99,18 @@ impl InFlightCalls {
         self.count_others(None, |job| is_meant(job.meta().number))
     }
 
-    /// Returns the calls in flight for which `is_meant` holds, except that of the worker `own`.
+    /// Returns the calls in flight for which `is_meant` holds, except that of the worker `except`.
     pub(in crate::lane) fn matching(
         &self,
-        own: Option<usize>,
+        except: Option<usize>,
         is_meant: impl Fn(&Job) -> bool,
     ) -> Vec<Job> {
-        let in_flight = self.others(own).filter_map(|hand| hand.lock().in_flight().cloned());
+        let in_flight = self.others(except).filter_map(|hand| hand.lock().in_flight().cloned());
         let mut calls: Vec<Job> = in_flight.filter(&is_meant).collect();
-        let own = self.own.lock();
-        calls.extend(own.iter().filter_map(Hand::in_flight).filter(|job| is_meant(job)).cloned());
+        let by_callers = self.by_callers.lock();
+        calls.extend(
+            by_callers.iter().filter_map(Hand::in_flight).filter(|job| is_meant(job)).cloned(),
+        );
         calls
     }
 
@@ -121,39 +123,39 @@ impl InFlightCalls {
         self.calls.get(worker).is_some_and(|hand| hand.lock().job.as_ref().is_some_and(is_meant))
     }
 
-    /// Returns how many calls in flight, except that of the worker `own`, were cut off: all, if the lane has cut off its
+    /// Returns how many calls in flight, except that of the worker `except`, were cut off: all, if the lane has cut off its
     /// calls, and otherwise those for which `is_detached` holds.
     pub(in crate::lane) fn still_running(
         &self,
-        own: Option<usize>,
+        except: Option<usize>,
         is_detached: impl Fn(&Job) -> bool,
     ) -> usize {
         let all = self.is_cut_off.load(Ordering::SeqCst);
-        self.count_others(own, |job| all || is_detached(job))
+        self.count_others(except, |job| all || is_detached(job))
     }
 
-    /// Returns how many workers other than `own` still run a call that was cut off.
+    /// Returns how many workers other than `except` still run a call that was cut off.
     pub(in crate::lane) fn hanging_workers(
         &self,
-        own: Option<usize>,
+        except: Option<usize>,
         is_detached: impl Fn(&Job) -> bool,
     ) -> usize {
         let all = self.is_cut_off.load(Ordering::SeqCst);
         let is_cut_off = |job: &Job| all || is_detached(job);
-        self.others(own).filter(|hand| hand.lock().in_flight().is_some_and(is_cut_off)).count()
+        self.others(except).filter(|hand| hand.lock().in_flight().is_some_and(is_cut_off)).count()
     }
 
-    fn count_others(&self, own: Option<usize>, is_meant: impl Fn(&Job) -> bool) -> usize {
+    fn count_others(&self, except: Option<usize>, is_meant: impl Fn(&Job) -> bool) -> usize {
         let workers =
-            self.others(own).filter(|hand| hand.lock().in_flight().is_some_and(&is_meant));
+            self.others(except).filter(|hand| hand.lock().in_flight().is_some_and(&is_meant));
         let workers = workers.count();
-        let own = self.own.lock();
-        workers + own.iter().filter_map(Hand::in_flight).filter(|job| is_meant(job)).count()
+        let by_callers = self.by_callers.lock();
+        workers + by_callers.iter().filter_map(Hand::in_flight).filter(|job| is_meant(job)).count()
     }
 
-    /// Iterates over the calls of all workers other than `own`.
-    fn others(&self, own: Option<usize>) -> impl Iterator<Item = &Mutex<Hand>> {
+    /// Iterates over the calls of all workers other than `except`.
+    fn others(&self, except: Option<usize>) -> impl Iterator<Item = &Mutex<Hand>> {
         let hands = self.calls.iter().enumerate();
-        hands.filter(move |(worker, _)| Some(*worker) != own).map(|(_, hand)| hand)
+        hands.filter(move |(worker, _)| Some(*worker) != except).map(|(_, hand)| hand)
     }
 }
