@@ -21,13 +21,12 @@ use lanekeeper::lane::{CallOptions, LaneErrorKind, Ticket};
 use lanekeeper::{Effect, LaneCall, Sent};
 use tokio::runtime::Handle;
 use tokio::select;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::account::Account;
+use crate::hang_up::HangUp;
 use crate::judge::{Answered, BrokerFailure, CallError, Protocol, Times};
 use crate::refusal::Refusal;
-use crate::socket::SocketProbe;
 use crate::upstream::{Answer, Terms, UpstreamRequest};
 
 /// The longest answer that is taken whole, in bytes.
@@ -35,43 +34,6 @@ pub(crate) const MAX_WHOLE: usize = 32 << 20;
 
 /// Up to which size the answer to a read is judged as a whole. An error is far smaller, so a larger one is a success.
 pub(crate) const WHOLE_READ: usize = 256 << 10;
-
-/// Resolves when the client has hung up.
-#[derive(Clone)]
-pub(crate) struct HangUp {
-    gone: watch::Receiver<()>,
-    /// Knows of a hang-up before the runtime does. `None` if no single client is meant.
-    socket: Option<SocketProbe>,
-}
-
-impl HangUp {
-    /// Returns a pair. The client is gone when the first is dropped.
-    pub(crate) fn new() -> (watch::Sender<()>, Self) {
-        let (here, gone) = watch::channel(());
-        (here, Self { gone, socket: None })
-    }
-
-    /// Returns a pair for the client at a socket.
-    pub(crate) fn of_socket(socket: SocketProbe) -> (watch::Sender<()>, Self) {
-        let (here, hang_up) = Self::new();
-        (here, Self { socket: Some(socket), ..hang_up })
-    }
-
-    /// Returns what knows whether the client is there when its request has ended.
-    pub(crate) fn into_socket(self) -> Option<SocketProbe> {
-        self.socket
-    }
-
-    /// Waits until the client hangs up.
-    pub(crate) async fn wait(&mut self) {
-        while self.gone.changed().await.is_ok() {}
-    }
-
-    /// Returns whether the client has hung up.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.gone.has_changed().is_err() || self.socket.as_ref().is_some_and(SocketProbe::is_closed)
-    }
-}
 
 /// How a call is made.
 #[derive(Clone)]

@@ -7,7 +7,8 @@
 //! | 429, with `Retry-After` | was certainly not sent, and never will be: it may be made again after that time |
 //! | 503 | may have been sent, and its outcome is unknown: a write is to be looked for in the order book. Never 504, which clients take for a reason to send again |
 //! | 502 | was not sent, because the upstream cannot be reached, or it reads and the answer makes no sense |
-//! | 400 to 422, 501 | was not sent, because it is wrong or not allowed |
+//! | 400 to 431, 501 | was not sent, because it is wrong or not allowed |
+//! | 500 | was not sent, because the gateway cannot keep its promise for it |
 //!
 //! `X-Lanekeeper-Sent` says it too: `no`, `yes` or `unknown`.
 

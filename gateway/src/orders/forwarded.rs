@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 use super::form;
 use super::placement::PlacementSender;
 use crate::account::Account;
-use crate::call::{CallTerms, Failed, HangUp};
+use crate::call::{CallTerms, Failed};
+use crate::hang_up::HangUp;
 use crate::judge::{Answered, CallError, to_wire};
 use crate::upstream::UpstreamRequest;
 

@@ -22,7 +22,8 @@ use super::placements::{Begun, HANG_UP_DELAY, Outcome};
 use super::reply::OrderReply;
 use super::route::OrderRoute;
 use crate::account::{Account, KiteParts};
-use crate::call::{CallTerms, Failed, HangUp};
+use crate::call::{CallTerms, Failed};
+use crate::hang_up::HangUp;
 use crate::refusal::Refusal;
 use crate::upstream::UpstreamRequest;
 

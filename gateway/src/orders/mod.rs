@@ -1,6 +1,6 @@
 //! Orders at Kite: placements, changes and cancellations, each at most once and always with an answer.
 //!
-//! The bytes of the client are what is sent. They are decoded only for the guard, which notes a placement in its
+//! The bytes of the client are what is sent, with a tag if there is none. They are decoded only for the guard, which notes a placement in its
 //! journal, and looks in the order book if the answer is lost. The client then gets an ordinary answer.
 //!
 //! - `route.rs` says which requests these are. `form.rs` reads a client's form, and adds the tag.

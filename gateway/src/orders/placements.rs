@@ -29,7 +29,7 @@ use super::placement::{Placement, PlacementKey, PlacementSender};
 use super::reply::OrderReply;
 use super::seen::{SeenIds, UsedTags};
 use super::told::{Left, ToldFile};
-use crate::call::HangUp;
+use crate::hang_up::HangUp;
 use crate::socket::SocketProbe;
 
 /// For how long a placement that no client was told about is remembered.
