@@ -33,7 +33,7 @@ pub(crate) struct SocketProbe(Weak<SharedSocket>);
 
 struct SharedSocket {
     stream: TcpStream,
-    /// The operating system tells each error once, so the first who hears of a reset notes it for all.
+    /// The operating system tells each error once, so the first operation that meets a reset notes it for all.
     is_reset: AtomicBool,
 }
 
@@ -65,7 +65,7 @@ impl SharedSocket {
         if matches!(self.stream.take_error(), Ok(Some(_)) | Err(_)) {
             self.is_reset.store(true, Ordering::Release);
         }
-        // An error of the socket is for whoever asks first, maybe another thread: hence the note.
+        // The operation that met the error may be one of another thread: hence the note.
         let _ = self.peek();
         self.is_reset.load(Ordering::Acquire)
     }

@@ -3,7 +3,7 @@
 //!
 //! An answer that was written may still find a client that has just left. The system of such a client resets the
 //! connection, and resets it too if the client closes it without reading the answer. If the network has lost the client,
-//! nobody acknowledges the answer, and the connection ends with an error after [`LOST`]. So a client counts as told once
+//! the answer is not acknowledged, and the connection ends with an error after [`LOST`]. So a client counts as told once
 //! it sends something more, or nothing of this happens for [`UNREAD`], or it has closed the connection and no reset follows
 //! within [`RESET`].
 
@@ -31,7 +31,7 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Within which time after an answer a reset or an error says that its client has not read it.
 const UNREAD: Duration = Duration::from_secs(3);
 
-/// After which time an answer that nobody acknowledges is lost.
+/// After which time an answer that is not acknowledged is lost.
 const LOST: Duration = Duration::from_secs(2);
 
 /// How long after the end of a connection its reset may follow: the time to the client and back.
@@ -101,7 +101,7 @@ struct Unread {
     limit: Option<Pin<Box<Sleep>>>,
     /// Runs once the client has ended the connection.
     reset: Option<Pin<Box<Sleep>>>,
-    /// Whether the connection ends if nobody acknowledges what was written.
+    /// Whether the connection ends if what was written is not acknowledged.
     is_limited: bool,
 }
 

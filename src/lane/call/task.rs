@@ -159,7 +159,7 @@ pub(crate) struct Task<R, W, C> {
     meta: CallMeta,
     cancelled: AtomicBool,
     state: CallState<Payload<R, W, C>, Answer<R>>,
-    /// Only who makes the attempt uses it. The lock is held only to move the value in or out. Boxed,
+    /// Only the worker or the turn that makes the attempt uses it. The lock is held to move the value in or out. Boxed,
     /// because far more calls are queued than are executed at the same time.
     executed: Mutex<Option<Box<Executed<R, W, C>>>>,
 }
@@ -253,7 +253,7 @@ where
     fn dispatch(&self) -> bool {
         let is_dispatched = self.state.dispatch();
         if is_dispatched {
-            // Relaxed: read by who makes the attempt. That is this thread, or one to which the turn was moved.
+            // Relaxed: read where the attempt is made. That is this thread, or one to which the turn was moved.
             self.meta.attempts.fetch_add(1, Ordering::Relaxed);
         }
         is_dispatched
@@ -358,7 +358,7 @@ where
     fn give_up(&self, reason: LaneErrorKind) -> RejectResult {
         let Some(payload) = self.take_up() else { return RejectResult::AlreadyDispatched };
         let _ = catch_panic(|| drop(payload));
-        // If its caller has detached, nobody reads the answer. The call is reported all the same.
+        // If its caller has detached, the answer is dropped. The call is reported all the same.
         if let Ok(Some(waker)) = self.state.complete(Err(self.meta.error(reason))) {
             let _ = catch_panic(|| waker.wake());
         }
