@@ -11,6 +11,7 @@ use lanekeeper_gateway::config::{AccountConfig, GatewayConfig};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::exchange::duration;
+use crate::log::Log;
 use crate::signal::{self, Signal};
 
 #[derive(Args)]
@@ -77,9 +78,12 @@ type Error = Box<dyn std::error::Error>;
 pub fn run(args: &GatewayArgs) -> Result<(), Error> {
     let config = args.settings()?;
     // Another subscriber is there only in tests of this crate.
+    let log = Log::to_stderr();
     let _ = tracing_subscriber::fmt()
         .with_max_level(LevelFilter::from(args.log))
-        .with_writer(io::stderr)
+        .with_writer(log.clone())
+        // They would go to standard error by a macro that panics if that is broken.
+        .log_internal_errors(false)
         .with_ansi(false)
         .try_init();
     let drain = config.door.drain;
@@ -94,22 +98,25 @@ pub fn run(args: &GatewayArgs) -> Result<(), Error> {
     out.flush()?;
     for signal in signals {
         match (signal, &args.config) {
-            (Signal::Reload, Some(path)) => reload(&gateway, args, path),
+            (Signal::Reload, Some(path)) => reload(&gateway, args, path, &log),
             _ => break,
         }
     }
     if !gateway.drain(drain) {
-        eprintln!("some requests were still under way after {drain:?}: check the order book");
+        log.line(&format!(
+            "some requests were still under way after {drain:?}: check the order book"
+        ));
     }
+    log.flush();
     Ok(())
 }
 
 /// Reads the settings again. A file that cannot be used changes nothing.
-fn reload(gateway: &Gateway, args: &GatewayArgs, path: &Path) {
+fn reload(gateway: &Gateway, args: &GatewayArgs, path: &Path, log: &Log) {
     let reloaded = args.settings().and_then(|config| Ok(gateway.reload(config)?));
     if let Err(error) = reloaded {
-        eprintln!("error: {} was not taken, and nothing has changed", path.display());
-        eprintln!("{}", error_lines(&*error));
+        log.line(&format!("error: {} was not taken, and nothing has changed", path.display()));
+        log.line(&error_lines(&*error));
     }
 }
 

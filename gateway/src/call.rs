@@ -7,7 +7,8 @@
 //! sent. One that is under way goes on, and the client is told that the outcome is unknown.
 //!
 //! # A client that hangs up
-//! What is queued is taken back. What is under way goes on to its end, and is noted.
+//! What is queued is taken back, except an exit: that goes out, even if its client is gone. What is under way goes on to its end,
+//! and is noted.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -205,14 +206,14 @@ impl Account {
         whole_up_to: usize,
         client: &mut HangUp,
     ) -> Result<Answered, Failed> {
-        if client.is_gone() {
+        if client.is_gone() && !terms.is_urgent {
             return Err(Failed::Gone);
         }
         let mut call = self.begin_call(terms, request, whole_up_to);
         select! {
             biased;
             result = call.answer() => result.map_err(Failed::Call),
-            () = client.wait() => call.leave(Failed::Gone),
+            () = client.wait(), if !terms.is_urgent => call.leave(Failed::Gone),
             () = sleep_until(terms.deadline()) => call.leave(Failed::OutOfTime),
         }
     }
@@ -226,7 +227,7 @@ impl Account {
         client: &mut HangUp,
     ) -> Result<R, Failed> {
         // It may have waited for a thread.
-        if client.is_gone() {
+        if client.is_gone() && !terms.is_urgent {
             return Err(Failed::Gone);
         }
         let mut ticket = self.lanes.submit(&terms.call, &terms.lane_options(self), work);
@@ -234,7 +235,9 @@ impl Account {
             select! {
                 biased;
                 result = &mut ticket => return result.map_err(Failed::Call),
-                () = client.wait() => if ticket.cancel() { return Err(Failed::Gone) },
+                () = client.wait(), if !terms.is_urgent => if ticket.cancel() {
+                    return Err(Failed::Gone);
+                },
                 () = sleep_until(terms.deadline()) => if ticket.cancel() {
                     return Err(Failed::OutOfTime);
                 },

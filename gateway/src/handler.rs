@@ -23,6 +23,7 @@ use crate::hang_up::HangUp;
 use crate::interface;
 use crate::judge::{Answered, Protocol, Times};
 use crate::kept::{Kept, NotKept, Origin};
+use crate::logging;
 use crate::orders::{Delivery, OrderCall, OrderReply, OrderResult, OrderRoute};
 use crate::quotes::{self, QuoteRoute};
 use crate::refusal::{Refusal, SENT_HEADER, sent_word};
@@ -135,20 +136,22 @@ pub(crate) async fn handle(
         access.client.as_ref().map_or_else(|| "-".into(), |name| shared.clients.label(name));
     shared.metrics.request(&label, access.class, status, took);
     let millis = |time: Option<Duration>| time.map(|time| time.as_millis());
-    tracing::info!(
-        target: "lanekeeper_gateway::access",
-        %address,
-        client = &*name,
-        %method,
-        // Without the query, which may hold anything.
-        path,
-        status = status.as_u16(),
-        sent = access.sent.map(sent_word),
-        waited_ms = millis(access.waited),
-        broker_ms = millis(access.broker),
-        took_ms = took.as_millis(),
-        "request",
-    );
+    logging::log(|| {
+        tracing::info!(
+            target: "lanekeeper_gateway::access",
+            %address,
+            client = &*name,
+            %method,
+            // Without the query, which may hold anything.
+            path,
+            status = status.as_u16(),
+            sent = access.sent.map(sent_word),
+            waited_ms = millis(access.waited),
+            broker_ms = millis(access.broker),
+            took_ms = took.as_millis(),
+            "request",
+        );
+    });
     response
 }
 

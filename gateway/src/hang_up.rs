@@ -35,6 +35,11 @@ impl HangUp {
         while self.gone.changed().await.is_ok() {}
     }
 
+    /// Returns whether the client is on this machine, or has left.
+    pub(crate) fn is_local(&self) -> bool {
+        self.socket.as_ref().is_none_or(SocketProbe::is_local)
+    }
+
     /// Returns whether the client has hung up.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.has_changed().is_err() || self.socket.as_ref().is_some_and(SocketProbe::is_closed)

@@ -21,6 +21,7 @@
 //! - `socket` asks the operating system whether the other end of a connection is there.
 //! - `repoll` keeps the wake-ups within one request out of the runtime.
 //! - `refusal` is what clients get in place of the broker's answer.
+//! - `logging` keeps faults of the log out of the requests.
 //! - `hang_up` knows whether a client is there, `body` is what it gets. `client_counts`, `names` and `shared` are what all
 //!   requests share. `candles` says which candles are kept, and `token_file` watches the file with a token.
 //! - `interface` is the gateway's own: the page, the status, the operator. `notices` and `metrics` are shown there.
@@ -41,6 +42,7 @@ mod hang_up;
 mod interface;
 mod judge;
 mod kept;
+mod logging;
 mod metrics;
 mod names;
 mod notices;

@@ -8,6 +8,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::Notify;
 
+use crate::logging;
+
 /// How many notices are kept.
 const KEPT: usize = 100;
 
@@ -65,11 +67,11 @@ impl Notices {
     pub(crate) fn push(&self, notice: Notice) {
         let Notice { kind, severity, ref account, lane, ref text } = notice;
         let (account, lane) = (account.as_deref().unwrap_or("-"), lane.unwrap_or("-"));
-        match severity {
+        logging::log(|| match severity {
             Severity::Info => tracing::info!(kind, account, lane, "{text}"),
             Severity::Warning => tracing::warn!(kind, account, lane, "{text}"),
             Severity::Error => tracing::error!(kind, account, lane, "{text}"),
-        }
+        });
         {
             let mut state = self.state.lock();
             state.last += 1;

@@ -173,13 +173,23 @@ impl Changes {
         for (account, lane, quota) in self.quotas {
             let lane = accounts.get(&*account).and_then(|account| account.lanes.lane(&lane));
             if let Some(Err(error)) = lane.map(|lane| lane.set_quota(&quota)) {
-                tracing::error!(account, "a quota of a checked configuration is refused: {error}");
+                crate::logging::log(|| {
+                    tracing::error!(
+                        account,
+                        "a quota of a checked configuration is refused: {error}"
+                    )
+                });
             }
         }
         for (account, budget, value) in self.budgets {
             let lanes = accounts.get(&*account).map(|account| &account.lanes);
             if let Some(Err(error)) = lanes.map(|lanes| lanes.set_budget(&budget, &value)) {
-                tracing::error!(account, "a budget of a checked configuration is refused: {error}");
+                crate::logging::log(|| {
+                    tracing::error!(
+                        account,
+                        "a budget of a checked configuration is refused: {error}"
+                    )
+                });
             }
         }
     }

@@ -33,14 +33,28 @@ pub(crate) struct SocketProbe(Weak<SharedSocket>);
 
 struct SharedSocket {
     stream: TcpStream,
+    /// Whether the other end is on this machine, so that nothing is lost or late on the way.
+    is_local: bool,
     /// The operating system tells each error once, so the first operation that meets a reset notes it for all.
     is_reset: AtomicBool,
+}
+
+/// Returns whether an error says that what was written was not read: a reset, or no acknowledgement in time. A network may
+/// tell of others, after which the connection goes on.
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::TimedOut
+    )
 }
 
 impl SharedSocket {
     /// Notes whether the result of an operation tells of a reset.
     fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
-        if result.as_ref().is_err_and(|error| error.kind() != ErrorKind::WouldBlock) {
+        if result.as_ref().is_err_and(is_reset) {
             self.is_reset.store(true, Ordering::Release);
         }
         result
@@ -62,7 +76,7 @@ impl SharedSocket {
 
     fn is_reset(&self) -> bool {
         // A reset that follows a close shows only here.
-        if matches!(self.stream.take_error(), Ok(Some(_)) | Err(_)) {
+        if matches!(self.stream.take_error(), Ok(Some(error)) if is_reset(&error)) {
             self.is_reset.store(true, Ordering::Release);
         }
         // The operation that met the error may be one of another thread: hence the note.
@@ -73,13 +87,24 @@ impl SharedSocket {
 
 impl Socket {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        let shared = SharedSocket { stream, is_reset: AtomicBool::new(false) };
+        let is_local = stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+        let shared = SharedSocket { stream, is_local, is_reset: AtomicBool::new(false) };
         Self { shared: Arc::new(shared), is_shut: false }
     }
 
     /// Returns whether the other end has reset the connection.
     pub(crate) fn is_reset(&self) -> bool {
         self.shared.is_reset()
+    }
+
+    /// Returns whether the connection is open, and nothing has come on it that was not read.
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self.shared.peek(), Ok(None))
+    }
+
+    /// Returns whether the other end is on this machine.
+    pub(crate) fn is_local(&self) -> bool {
+        self.shared.is_local
     }
 
     /// Limits how long what was written may wait for the other end's system to acknowledge it. The connection then ends
@@ -107,6 +132,11 @@ impl SocketProbe {
     /// there.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.upgrade().is_none_or(|socket| socket.is_closed())
+    }
+
+    /// Returns whether the other end is on this machine, or has left.
+    pub(crate) fn is_local(&self) -> bool {
+        self.0.upgrade().is_none_or(|socket| socket.is_local)
     }
 
     /// Returns whether the connection is open, and nothing has come on it.

@@ -216,6 +216,18 @@ fn what_is_queued_when_its_client_hangs_up_is_never_sent() {
 }
 
 #[test]
+fn an_exit_goes_out_even_if_its_client_does_not_wait() {
+    let exchange = open_exchange(&[]);
+    let gateway = start(open_gateway(&exchange));
+    let orders: Vec<String> = (1..=20).map(|number| id(&place(&gateway, &form(number)))).collect();
+    for order in &orders {
+        let mut client = Client::connect(gateway.address());
+        client.begin("DELETE", &format!("/orders/regular/{order}"), &by("alpha"), "");
+    }
+    wait_until("all are cancelled", || orders.iter().all(|order| is_cancelled(&exchange, order)));
+}
+
+#[test]
 fn what_is_under_way_when_its_client_hangs_up_goes_on_and_is_counted() {
     let exchange = open_exchange(&["place=slow:400ms@1"]);
     let gateway = start(open_gateway(&exchange));

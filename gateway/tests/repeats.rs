@@ -159,6 +159,30 @@ fn an_answer_that_its_client_did_not_read_is_given_again() {
 }
 
 #[test]
+fn what_a_client_sent_before_its_answer_does_not_show_that_it_read_that() {
+    let exchange = open_exchange(&["place=slow:300ms@1"]);
+    let gateway = start(open_gateway(&exchange));
+    let mut client = Client::connect(gateway.address());
+    let (lines, body) = (by("alpha"), form(1));
+    let order = format!(
+        "POST /orders/regular HTTP/1.1\r\nhost: 127.0.0.1\r\n{lines}content-type: \
+         application/x-www-form-urlencoded\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let pad = "x".repeat(14_000);
+    let next = format!(
+        "GET /orders HTTP/1.1\r\nhost: 127.0.0.1\r\n{lines}x-pad: {pad}\r\nx-pad-2: {pad}\r\n\r\n"
+    );
+    client.send([order.as_bytes(), next.as_bytes()].concat());
+    // Its answer is here, and not read.
+    assert!(client.stream().peek(&mut [0]).unwrap() > 0);
+    drop(client);
+    let answer = place(&gateway, &form(1));
+    assert!(is_repeated(&answer), "{answer:?}");
+    assert_eq!(placements(&exchange), 1);
+}
+
+#[test]
 fn a_client_that_gives_up_at_the_moment_of_its_answer_makes_no_second_order() {
     let exchange = open_exchange(&["place=slow:20ms"]);
     let gateway = start(open_gateway(&exchange));

@@ -35,6 +35,11 @@ impl SharedPacing {
         Arc::new(Self { state: Mutex::new(pacing_state), clock, recorder, lanes: OnceLock::new() })
     }
 
+    /// Returns whether calls are recorded for the next process.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recorder.is_some()
+    }
+
     /// Records a call that is about to be sent, if there is a recorder. No lock is held.
     pub(super) fn record_start(
         &self,

@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 pub(crate) use request::ClientRequest;
 pub(crate) use stream::Deliveries;
 
+use crate::logging;
 use crate::shared::Shared;
 
 /// How long the door waits after a connection could not be accepted: most likely no file descriptor is free.
@@ -50,7 +51,7 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
                 }
             }
             Err(error) => {
-                tracing::warn!("no connection can be accepted: {error}");
+                logging::log(|| tracing::warn!("no connection can be accepted: {error}"));
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

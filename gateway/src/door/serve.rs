@@ -27,6 +27,7 @@ use super::stream::{ClientStream, Deliveries, Phase};
 use crate::body::{CutBody, ReplyBody};
 use crate::handler;
 use crate::hang_up::HangUp;
+use crate::logging;
 use crate::refusal::Refusal;
 use crate::repoll::Repolled;
 use crate::shared::Shared;
@@ -44,11 +45,15 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shar
     let socket = Socket::new(stream);
     let probe = socket.probe();
     let stream = ClientStream::new(socket, &shared.door, phase.clone(), deliveries.clone());
-    let service = service_fn(async |request| {
+    let service = service_fn(|request| {
         phase.next();
-        let response = answer(request, peer, &probe, shared, &deliveries).await;
-        phase.next();
-        Ok::<_, Infallible>(response)
+        // Here, and not when it is polled: a client that leaves right after its request ends the connection before that.
+        let handling = answer(request, peer, &probe, shared, &deliveries);
+        async {
+            let response = handling.await;
+            phase.next();
+            Ok::<_, Infallible>(response)
+        }
     });
     // hyper's timer of the head runs while the connection is idle too. The stream limits a head that has begun.
     let mut connection = http1::Builder::new()
@@ -64,7 +69,8 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shar
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, "a connection ended: {}", crate::describe::describe(&error));
+        let why = crate::describe::describe(&error);
+        logging::log(|| tracing::debug!(%peer, "a connection ended: {why}"));
         let mut stream = connection.into_parts().io.into_inner();
         if stream.is_head_late() {
             // The client may have left.
@@ -109,7 +115,7 @@ impl Future for Handling {
         let response = match poll {
             Ok(poll) => ready!(poll),
             Err(_) => {
-                tracing::error!("a request was not handled: the gateway failed");
+                logging::log(|| tracing::error!("a request was not handled: the gateway failed"));
                 // It may have been sent before the fault.
                 let response = Refusal::unknown(Effect::Write, "the gateway failed").to_response();
                 response.map(|body| CountedBody { body, _in_progress: None })

@@ -5,7 +5,7 @@
 //! connection, and resets it too if the client closes it without reading the answer. If the network has lost the client,
 //! the answer is not acknowledged, and the connection ends with an error after [`LOST`]. So a client counts as told once
 //! it sends something more, or nothing of this happens for [`UNREAD`], or it has closed the connection and no reset follows
-//! within [`RESET`].
+//! within [`hang_up_delay`].
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -21,7 +21,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::malformed;
 use crate::config::DoorConfig;
-use crate::orders::{Delivery, HANG_UP_DELAY};
+use crate::orders::{Delivery, hang_up_delay};
 use crate::socket::Socket;
 
 /// How long a connection that the gateway ends is read on. If it were closed while the client still sends, the client's
@@ -33,9 +33,6 @@ const UNREAD: Duration = Duration::from_secs(3);
 
 /// After which time an answer that is not acknowledged is lost.
 const LOST: Duration = Duration::from_secs(2);
-
-/// How long after the end of a connection its reset may follow: the time to the client and back.
-const RESET: Duration = HANG_UP_DELAY;
 
 /// The deliveries of the answers that are written next.
 #[derive(Clone, Default)]
@@ -103,6 +100,8 @@ struct Unread {
     reset: Option<Pin<Box<Sleep>>>,
     /// Whether the connection ends if what was written is not acknowledged.
     is_limited: bool,
+    /// Whether the client had sent more before it had the answer, so that more from it does not show that it read that.
+    is_pipelined: bool,
 }
 
 impl Unread {
@@ -114,6 +113,7 @@ impl Unread {
     fn written(&mut self, stream: &Socket) {
         if !self.deliveries.is_empty() && self.limit.is_none() {
             self.limit = Some(Box::pin(sleep(UNREAD)));
+            self.is_pipelined = !stream.is_quiet() && !stream.is_reset();
         }
         self.limit_unacknowledged(stream);
     }
@@ -138,7 +138,13 @@ impl Unread {
         self.limit = None;
     }
 
-    /// Looks at the result of a read of `count` bytes. The end of the connection is held back for [`RESET`].
+    /// The client has reset the connection.
+    fn reset(&mut self) {
+        self.deliveries.drain(..).for_each(Delivery::reset);
+        self.limit = None;
+    }
+
+    /// Looks at the result of a read of `count` bytes. The end of the connection is held back for [`hang_up_delay`].
     fn check(
         &mut self,
         context: &mut Context<'_>,
@@ -150,18 +156,25 @@ impl Unread {
         }
         match &read {
             Poll::Ready(Ok(0)) => {
-                let reset = self.reset.get_or_insert_with(|| Box::pin(sleep(RESET)));
+                let reset = self
+                    .reset
+                    .get_or_insert_with(|| Box::pin(sleep(hang_up_delay(stream.is_local()))));
                 let is_over = reset.as_mut().poll(context).is_ready();
-                match stream.is_reset() || (is_over && self.limit.is_none()) {
+                match stream.is_reset() {
+                    true if self.limit.is_some() => self.reset(),
+                    // Not all of it was written.
                     true => self.lose(),
+                    false if is_over && self.limit.is_none() => self.lose(),
                     false if is_over => self.report(),
                     false => return Poll::Pending,
                 }
             }
             // It has sent the next request, or a part of it before.
-            Poll::Ready(Ok(_)) if self.limit.is_some() => self.report(),
+            Poll::Ready(Ok(_)) if self.limit.is_some() && !self.is_pipelined => self.report(),
             Poll::Ready(Ok(_)) => {}
-            Poll::Ready(Err(_)) => self.lose(),
+            // Nothing acknowledged it: its client surely has not read it.
+            Poll::Ready(Err(error)) if error.kind() == ErrorKind::TimedOut => self.lose(),
+            Poll::Ready(Err(_)) => self.reset(),
             Poll::Pending => {
                 let limit = self.limit.as_mut().map(|limit| limit.as_mut().poll(context));
                 if limit.is_some_and(|limit| limit.is_ready()) {
@@ -380,7 +393,7 @@ mod tests {
             assert!(check(&socket).is_pending());
             if is_read {
                 client.read_exact(&mut [0; 6]).unwrap();
-                tokio::time::advance(RESET).await;
+                tokio::time::advance(hang_up_delay(true)).await;
             }
             drop(client);
             assert!(matches!(check(&socket), Poll::Ready(Ok(0))));

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use super::form::{self, Fingerprint};
 use super::forwarded::{ForwardedOrder, LastAttempt, unknown};
 use super::placement::{Delivery, Placement, PlacementSender};
-use super::placements::{Begun, HANG_UP_DELAY, Outcome};
+use super::placements::{Begun, Outcome, hang_up_delay};
 use super::reply::OrderReply;
 use super::route::OrderRoute;
 use crate::account::{Account, KiteParts};
@@ -124,7 +124,7 @@ impl Account {
         loop {
             match kite.placements.begin(fingerprint, keyed_form, &client, has_waited) {
                 Begun::Twin => {
-                    tokio::time::sleep(HANG_UP_DELAY).await;
+                    tokio::time::sleep(hang_up_delay(client.is_local())).await;
                     has_waited = true;
                 }
                 Begun::OtherOrder => {

@@ -26,7 +26,7 @@ pub(crate) use guarded::{OrderCall, OrderResult};
 pub(crate) use placement::Delivery;
 #[cfg(test)]
 pub(crate) use placements::tests as placement_tests;
-pub(crate) use placements::{HANG_UP_DELAY, Placements};
+pub(crate) use placements::{Placements, hang_up_delay};
 pub(crate) use recovery::recover;
 pub(crate) use reply::OrderReply;
 pub(crate) use route::OrderRoute;

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::form::Fingerprint;
-use super::placements::{Entry, EntryClient, Outcome, Placements};
+use super::placements::{Entry, EntryClient, Outcome, Placements, REMEMBERED, RESET_REMEMBERED};
 use super::reply::OrderReply;
 
 /// One placement in the hands of its client's request.
@@ -20,6 +21,8 @@ pub(crate) struct Placement {
     pub(super) holder: u64,
     pub(super) outcome: watch::Receiver<Outcome>,
     pub(super) is_told: bool,
+    /// For how long it is remembered if no client was told.
+    pub(super) remembered: Duration,
 }
 
 /// Tracks the delivery of an answer. Dropped before [`report`](Self::report), the client counts as not told.
@@ -94,6 +97,11 @@ impl Delivery {
         is_there.then_some(self)
     }
 
+    /// The connection was reset after the answer was written. Most likely the client has not read it.
+    pub(crate) fn reset(mut self) {
+        self.0.remembered = RESET_REMEMBERED;
+    }
+
     /// The client has read the answer.
     pub(crate) fn report(mut self) {
         let placement = &mut self.0;
@@ -116,7 +124,10 @@ impl Drop for Placement {
         if !self.is_told {
             let now = self.owner.clock.now();
             self.change(|entry| {
-                (entry.client, entry.since) = (None, now);
+                entry.client = None;
+                // Of one with a key its client says what is the same.
+                let is_keyed = entry.keyed_form.is_some();
+                entry.until = now + if is_keyed { REMEMBERED } else { self.remembered };
                 matches!(*entry.outcome.borrow(), Outcome::NotPlaced)
             });
         }

@@ -8,9 +8,9 @@
 //!   the same tag.
 //! - The first one is under way, has an unknown outcome, or was placed, **and no client was told so**. Its client hung
 //!   up, or did not read its answer, or was told that the outcome is unknown, or this process was killed before.
-//! - It is at most [`REMEMBERED`] ago.
-//! - A client that waits for the answer to an equal placement does not wait any more within [`HANG_UP_DELAY`]: a connection that
-//!   a client closes and the next one that it opens may be noticed in either order.
+//! - It is at most [`REMEMBERED`] ago, or [`RESET_REMEMBERED`] if all that is known is a reset after the answer.
+//! - A client that waits for the answer to an equal placement does not wait any more within [`hang_up_delay`]: a connection
+//!   that a client closes and the next one that it opens may be noticed in either order.
 //! - One repetition takes one placement over.
 //!
 //! With a header `Idempotency-Key` the client itself says what is the same: the answer is then the same however often,
@@ -35,8 +35,21 @@ use crate::socket::SocketProbe;
 /// For how long a placement that no client was told about is remembered.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(600);
 
-/// For how long an equal placement of a client that waits holds up the next one.
-pub(crate) const HANG_UP_DELAY: Duration = Duration::from_millis(100);
+/// For how long an equal placement of a client that waits holds up the next one, if both come from this machine: how late
+/// the end of a connection may be beside the first bytes of the next one.
+const LOCAL_HANG_UP_DELAY: Duration = Duration::from_millis(100);
+
+/// The same for clients on other machines. A packet that the network has lost is sent again after 200 ms at the soonest.
+const HANG_UP_DELAY: Duration = Duration::from_secs(1);
+
+/// Returns how late the end of a connection may be.
+pub(crate) fn hang_up_delay(is_local: bool) -> Duration {
+    if is_local { LOCAL_HANG_UP_DELAY } else { HANG_UP_DELAY }
+}
+
+/// For how long a placement is remembered whose client reset the connection after the answer was written. Most likely it did
+/// not read that, and then it comes back soon. But a client may also end all its connections like that.
+pub(super) const RESET_REMEMBERED: Duration = Duration::from_secs(30);
 
 /// What became of a placement.
 #[derive(Debug, Clone)]
@@ -62,7 +75,8 @@ pub(super) struct Entry {
     pub(super) keyed_form: Option<Fingerprint>,
     /// The tag under which it was sent, if it is found by that.
     pub(super) tag: Option<String>,
-    pub(super) since: Moment,
+    /// Until when it is remembered without a client.
+    pub(super) until: Moment,
 }
 
 /// The client that a placement has, until it was told. Its connection is asked whether it is still there.
@@ -170,7 +184,7 @@ impl Placements {
                 holder: 0,
                 keyed_form: left.keyed_form,
                 tag: left.tag.clone().filter(|_| !is_shared),
-                since: now,
+                until: now + REMEMBERED,
             };
             state.entries.entry(left.fingerprint).or_default().push_back(entry);
         }
@@ -217,7 +231,7 @@ impl Placements {
     }
 
     /// Begins a placement of a client, or takes over an earlier one that this repeats. `keyed_form` is the fingerprint of
-    /// its form, if its client gave it a key. `has_waited`: this caller has waited for [`HANG_UP_DELAY`], in which the client
+    /// its form, if its client gave it a key. `has_waited`: this caller has waited for [`hang_up_delay`], in which the client
     /// of an equal placement would have been seen to leave.
     pub(crate) fn begin(
         self: &Arc<Self>,
@@ -230,7 +244,7 @@ impl Placements {
         let mut state = self.state.lock();
         state.entries.retain(|_, entries| {
             // In this order: the operating system is asked for old ones only.
-            entries.retain(|entry| now.since(entry.since) < REMEMBERED || entry.has_client());
+            entries.retain(|entry| now < entry.until || entry.has_client());
             !entries.is_empty()
         });
         state.last += 1;
@@ -242,6 +256,7 @@ impl Placements {
             holder: entry.hold(client.clone()),
             outcome: entry.outcome.subscribe(),
             is_told: false,
+            remembered: REMEMBERED,
         };
         let is_repeated = |entry: &&mut Entry| keyed_form.is_some() || !entry.has_client();
         if let Some(entry) = entries.iter_mut().find(is_repeated) {
@@ -255,7 +270,8 @@ impl Placements {
         }
         let outcome = watch::Sender::new(Outcome::InFlight);
         let (client, tag) = (None, None);
-        let mut entry = Entry { number, outcome, client, holder: 0, keyed_form, tag, since: now };
+        let until = now + REMEMBERED;
+        let mut entry = Entry { number, outcome, client, holder: 0, keyed_form, tag, until };
         let placement = handle(&mut entry);
         entries.push_back(entry);
         drop(state);
@@ -480,6 +496,22 @@ pub(crate) mod tests {
         let _told = placement.into_delivery();
         drop(client);
         assert!(is_repeated_by_another(&placements));
+    }
+
+    #[test]
+    fn a_reset_after_the_answer_is_remembered_for_a_short_time() {
+        for (time, is_remembered) in
+            [(RESET_REMEMBERED - Duration::from_secs(1), true), (RESET_REMEMBERED, false)]
+        {
+            let (placements, clock) = placements();
+            let (placement, here) = new(&placements);
+            place(&placement);
+            let delivery = placement.into_delivery().writing().unwrap();
+            drop(here);
+            delivery.reset();
+            clock.advance(time);
+            assert_eq!(repeated(&placements).is_some(), is_remembered, "{time:?}");
+        }
     }
 
     #[test]

@@ -22,12 +22,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::str::SplitWhitespace;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use lanekeeper::jiff::Timestamp;
-use parking_lot::Mutex;
 
 use super::form::Fingerprint;
 use super::placements::REMEMBERED;
+use crate::logging;
 
 /// For how long a tag is remembered, in seconds: an order book covers a day.
 const TAG_DAY: i64 = 86_400;
@@ -56,17 +59,21 @@ pub(crate) struct LeftState {
     tags: HashMap<String, (i64, u32)>,
 }
 
-/// The file.
+/// The file. A thread of its own writes the lines, in their order: a disk that hangs must hold up no other request.
 pub(crate) struct ToldFile {
-    file: Mutex<OpenFile>,
+    steps: Sender<Step>,
     left: LeftState,
 }
 
-struct OpenFile {
-    file: File,
-    /// Whether the last line may be a part of one.
-    is_torn: bool,
+enum Step {
+    Line(String),
+    /// Tells that all lines before it are written.
+    Written(SyncSender<()>),
 }
+
+/// How long an order waits for its lines to be written. If the disk hangs for longer, the order is sent all the same: then
+/// the next process may not know a repetition of it.
+const WRITE_LIMIT: Duration = Duration::from_secs(2);
 
 impl ToldFile {
     /// Returns the path of the file beside a journal.
@@ -96,7 +103,10 @@ impl ToldFile {
         file.sync_all()?;
         std::fs::rename(&new, path)?;
         let file = OpenOptions::new().append(true).open(path)?;
-        Ok(Self { file: Mutex::new(OpenFile { file, is_torn: false }), left })
+        let (steps, waiting) = channel();
+        let thread = thread::Builder::new().name("told".to_owned());
+        thread.spawn(move || write_all(file, &waiting))?;
+        Ok(Self { steps, left })
     }
 
     /// Returns the placements that the previous process left.
@@ -113,8 +123,13 @@ impl ToldFile {
         self.append(&begun_line(number, fingerprint, Timestamp::now().as_second(), form));
     }
 
+    /// Blocks the thread until this line and those before it are written, for [`WRITE_LIMIT`] at most.
     pub(crate) fn tagged(&self, number: u64, tag: &str) {
         self.append(&word_line("tagged", number, tag));
+        if !self.wait() {
+            let why = "the file of told placements is not written in time";
+            logging::log(|| tracing::warn!("{why}: does the disk hang?"));
+        }
     }
 
     pub(crate) fn answered(&self, number: u64, id: &str) {
@@ -132,17 +147,46 @@ impl ToldFile {
     }
 
     fn append(&self, line: &str) {
-        if line.is_empty() {
-            return;
+        if !line.is_empty() {
+            // An error means that the thread is gone, which ends only with this.
+            let _ = self.steps.send(Step::Line(line.to_owned()));
         }
-        let mut open = self.file.lock();
-        // In one write, so that a process that is killed leaves whole lines. A full disk costs the memory of a
-        // repetition, and no order.
-        let line = if open.is_torn { format!("\n{line}") } else { line.to_owned() };
-        let written = open.file.write_all(line.as_bytes());
-        open.is_torn = written.is_err();
-        if let Err(error) = written {
-            tracing::warn!("the file of told placements cannot be written: {error}");
+    }
+
+    /// Waits until all lines so far are written. Returns whether they are.
+    fn wait(&self) -> bool {
+        let (written, is_written) = sync_channel(1);
+        let _ = self.steps.send(Step::Written(written));
+        is_written.recv_timeout(WRITE_LIMIT).is_ok()
+    }
+}
+
+impl Drop for ToldFile {
+    fn drop(&mut self) {
+        self.wait();
+    }
+}
+
+fn write_all(mut file: File, steps: &Receiver<Step>) {
+    // Whether the last line may be a part of one.
+    let mut is_torn = false;
+    for step in steps {
+        match step {
+            // In one write, so that a process that is killed leaves whole lines. A full disk costs the memory of a
+            // repetition, and no order.
+            Step::Line(line) => {
+                let line = if is_torn { format!("\n{line}") } else { line };
+                let written = file.write_all(line.as_bytes());
+                is_torn = written.is_err();
+                if let Err(error) = written {
+                    let what = "the file of told placements cannot be written";
+                    logging::log(|| tracing::warn!("{what}: {error}"));
+                }
+            }
+            Step::Written(written) => {
+                // The order may wait no longer.
+                let _ = written.try_send(());
+            }
         }
     }
 }

@@ -86,11 +86,9 @@ test("a rate cut names the rate", () => {
   assert.match(banner.text, /No call waits; a new call goes out at once/);
 });
 
-test("an open breaker lets exits be tried, and one that is forced open does not", () => {
+test("an open breaker lets exits be tried", () => {
   const open = banners(account({ breaker: "open", breakers: { order_writes: "open", order_reads: "closed" } }))[0];
   assert.match(open.text, /order writes\. .*exits are tried/);
-  const forced = banners(account({ breaker: "forced_open", breakers: { order_writes: "forced_open" } }))[0];
-  assert.match(forced.text, /refuses such calls, exits too/);
   assert.equal(open.tone, "bad");
 });
 

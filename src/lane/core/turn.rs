@@ -42,6 +42,11 @@ struct Span(#[cfg(feature = "tracing")] crate::telemetry::AttemptSpan);
 impl LaneCore {
     /// Dispatches a new call on this thread, if no other one is queued and it may be sent now.
     pub(in crate::lane) fn try_begin(self: &Arc<Self>, job: &Job) -> Option<OwnCall> {
+        if self.pacing.is_recorded() {
+            // The begin of each call is written to a file, and a disk may hang. That must hold a worker, not a caller whose
+            // thread does other things too.
+            return None;
+        }
         let dispatch = {
             let queue = self.queue.lock();
             let is_next = self.state() == LaneState::Running
@@ -84,6 +89,8 @@ impl OwnCall {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Dispatched(dispatch) => {
                 let meta = self.job.meta();
+                // An observer that calls this lane and waits is seen as such.
+                let _current = CurrentCallGuard::enter(&self.lane, meta);
                 let span = Span::new(meta, &dispatch);
                 let begun = span.scope(|| self.lane.begin_attempt(*dispatch, meta));
                 Stage::Begun(Box::new(begun), span)
@@ -107,6 +114,7 @@ impl OwnCall {
         let Stage::Begun(begun, mut span) = stage else { return self.stage = stage };
         let (lane, job, meta) = (&self.lane, &self.job, self.job.meta());
         let follow_up = catch_panic(|| {
+            let _current = CurrentCallGuard::enter(lane, meta);
             let in_flight = InFlightGuard { lane, meta, by: AttemptBy::Caller };
             let Some(attempt) = attempt else { return lane.give_up_attempt(*begun, meta) };
             let ended = span.scope(|| lane.release_attempt(*begun, attempt, meta));
