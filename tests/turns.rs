@@ -6,18 +6,23 @@
 mod support;
 
 use std::future::{Future, pending, poll_fn, ready};
+use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{LaneConfig, LaneErrorKind, LaneState, Shutdown, Ticket, Turn};
-use lanekeeper::proxy::{LaneCall, Lanes};
-use lanekeeper::quota::Quota;
+use lanekeeper::jiff::Timestamp;
+use lanekeeper::lane::{
+    FinishedCall, LaneConfig, LaneErrorKind, LaneState, Observer, PaceLog, RecordedCall,
+    RecordedUsage, Shutdown, Ticket, Turn,
+};
+use lanekeeper::proxy::{LaneCall, Lanes, LanesBuilder};
+use lanekeeper::quota::{Limits, PaceSnapshot, PriorUsage, Quota};
 use lanekeeper::resilience::{BreakerMode, RetryPolicy};
 use lanekeeper::{ErrorClass, Sent};
 use support::lanes::{
@@ -409,5 +414,61 @@ fn no_call_is_forgotten_and_never_are_too_many_in_flight() {
         });
         assert!(own.load(Ordering::SeqCst) > 0, "no call had its turn");
         assert!(most.load(Ordering::SeqCst) <= 3, "{most:?} at once");
+    });
+}
+
+/// Records nothing, and could hang.
+#[derive(Debug)]
+struct Recorder;
+
+impl PaceLog for Recorder {
+    fn begin(
+        &self,
+        now: Timestamp,
+        _: &[(&str, Duration)],
+        _: PriorUsage,
+    ) -> io::Result<RecordedUsage> {
+        Ok(RecordedUsage { used: PaceSnapshot::at(now), since: None })
+    }
+    fn taken(&self, _: &RecordedCall<'_>, _: Timestamp) -> io::Result<()> {
+        Ok(())
+    }
+    fn urgent(&self, _: &RecordedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
+        Ok(())
+    }
+    fn finished(&self, _: u64, _: Timestamp) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_call_that_is_recorded_first_is_made_by_a_worker() {
+    let mut builder = LanesBuilder::new("Test", &["test"], &[]);
+    builder.lane(0, unlimited(1));
+    builder.pace_log(Arc::new(Recorder));
+    let lanes = builder.build(Limits::new()).unwrap();
+    // The disk of the record may hang, and the caller's thread has other things to do.
+    assert_eq!(within_reason(move || queued(&lanes, 1).wait()), Ok(1));
+}
+
+#[test]
+fn an_observer_that_calls_its_own_lane_from_a_turn_is_refused_as_from_a_worker() {
+    struct Calls(Mutex<Option<Lanes>>, Mutex<Option<LaneErrorKind>>);
+    impl Observer for Calls {
+        fn finished(&self, _: &FinishedCall<'_>) {
+            if let Some(lanes) = self.0.lock().unwrap().take() {
+                let answer = submit(&lanes, READ, &options(), || ()).wait();
+                *self.1.lock().unwrap() = answer.err().map(|error| error.kind);
+            }
+        }
+    }
+    within_reason(|| {
+        let calls = Arc::new(Calls(Mutex::default(), Mutex::default()));
+        let lanes = observed(unlimited(1), Clock::system(), Some(calls.clone()));
+        *calls.0.lock().unwrap() = Some(lanes.clone());
+        let (ticket, turn) = turn(&lanes);
+        block_on(turn.run(ready(Ok(1))));
+        assert_eq!(block_on(ticket), Ok(1));
+        assert_eq!(*calls.1.lock().unwrap(), Some(LaneErrorKind::Reentrant));
     });
 }

@@ -480,3 +480,30 @@ fn the_demo_with_a_page_ends_by_itself_if_it_is_told_when() {
     let (code, _, errors) = run(&mut lanekeeper(&["demo", "--listen", "127.0.0.1:0"]));
     assert!(code == Some(2) && errors.contains("--page"), "{errors}");
 }
+
+/// Standard error may be closed, or a pipe that nothing reads. Neither may cost a client its answer.
+#[cfg(unix)]
+#[test]
+fn a_log_that_cannot_be_written_costs_no_answer_and_ends_in_order() {
+    let exchange = SimulatedExchange::builder().start().unwrap();
+    for is_closed in [true, false] {
+        let mut command = lanekeeper(&["gateway", "--listen", "127.0.0.1:0"]);
+        command.args(["--upstream", &exchange.base_url()]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim_end().split_once("http://").unwrap().1.to_owned();
+        // Closed: each write fails. Kept and not read: each write blocks once the pipe is full.
+        let stderr = child.stderr.take().filter(|_| !is_closed);
+        let lines = Vec::new();
+        let mut gateway = Running { child, address, lines, errors: Arc::default() };
+        for _ in 0..1500 {
+            assert_eq!(gateway.get("/_lanekeeper/healthz").0, 200);
+        }
+        assert_eq!(gateway.get("/user/profile").0, 200);
+        gateway.signal("TERM");
+        assert_eq!(gateway.wait(), Some(0));
+        drop((stderr, stdout));
+    }
+}
