@@ -106,9 +106,7 @@ impl BegunCall {
         })
         .await
     }
-}
 
-impl BegunCall {
     /// Takes the call back if it is queued, and then fails with `unsent`. One that waits for a retry is answered with what
     /// its last attempt came to. One that is under way goes on.
     fn leave(&mut self, unsent: Failed) -> Result<Answered, Failed> {

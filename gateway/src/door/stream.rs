@@ -96,8 +96,8 @@ struct Unread {
     deliveries: Vec<Delivery>,
     /// Runs once they were written.
     limit: Option<Pin<Box<Sleep>>>,
-    /// Runs once the client has ended the connection.
-    reset: Option<Pin<Box<Sleep>>>,
+    /// Runs once the client has ended the connection: a reset may follow until it is over.
+    ended: Option<Pin<Box<Sleep>>>,
     /// Whether the connection ends if what was written is not acknowledged.
     is_limited: bool,
     /// Whether the client had sent more before it had the answer, so that more from it does not show that it read that.
@@ -144,6 +144,16 @@ impl Unread {
         self.limit = None;
     }
 
+    /// The gateway ends the connection, for example because it is shut down, or because a write has failed.
+    fn end(&mut self, stream: &Socket) {
+        match self.limit.is_some() {
+            true if stream.is_reset() => self.reset(),
+            true => self.report(),
+            // Not all of it was written.
+            false => self.lose(),
+        }
+    }
+
     /// Looks at the result of a read of `count` bytes. The end of the connection is held back for [`hang_up_delay`].
     fn check(
         &mut self,
@@ -156,10 +166,9 @@ impl Unread {
         }
         match &read {
             Poll::Ready(Ok(0)) => {
-                let reset = self
-                    .reset
-                    .get_or_insert_with(|| Box::pin(sleep(hang_up_delay(stream.is_local()))));
-                let is_over = reset.as_mut().poll(context).is_ready();
+                let delay = || Box::pin(sleep(hang_up_delay(stream.is_local())));
+                let is_over =
+                    self.ended.get_or_insert_with(delay).as_mut().poll(context).is_ready();
                 match stream.is_reset() {
                     true if self.limit.is_some() => self.reset(),
                     // Not all of it was written.
@@ -184,15 +193,6 @@ impl Unread {
         }
         self.limit_unacknowledged(stream);
         read
-    }
-}
-
-impl Drop for Unread {
-    fn drop(&mut self) {
-        // The gateway ends the connection, for example because it is shut down.
-        if self.limit.is_some() {
-            self.report();
-        }
     }
 }
 
@@ -269,6 +269,12 @@ impl ClientStream {
         let limit = self.write_timeout;
         let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(limit)));
         stall.as_mut().poll(context).map(|()| Err(ErrorKind::TimedOut.into()))
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        self.unread.end(&self.stream);
     }
 }
 
@@ -397,6 +403,25 @@ mod tests {
             }
             drop(client);
             assert!(matches!(check(&socket), Poll::Ready(Ok(0))));
+            assert_eq!(is_repeated_by_another(&placements), !is_read);
+        }
+    }
+
+    /// No read tells of the reset: the connection ends because another answer cannot be written.
+    #[tokio::test]
+    async fn a_reset_that_no_read_has_met_counts_at_the_end_of_the_connection() {
+        for is_read in [false, true] {
+            let (placements, _) = placements();
+            let (mut client, mut socket) = connect();
+            let mut unread = Unread::default();
+            unread.deliveries.push(written_to(&placements, socket.probe()));
+            socket.write_all(b"answer").await.unwrap();
+            unread.written(&socket);
+            if is_read {
+                client.read_exact(&mut [0; 6]).unwrap();
+            }
+            drop(client);
+            unread.end(&socket);
             assert_eq!(is_repeated_by_another(&placements), !is_read);
         }
     }

@@ -139,13 +139,14 @@ impl Drop for OwnCall {
             // Its caller does not make it after all, so nothing was sent.
             Stage::Dispatched(dispatch) => {
                 let (lane, meta) = (&self.lane, self.job.meta());
-                let result = self.job.give_up(LaneErrorKind::Cancelled);
+                // First the slots, as after an attempt: a caller that sees the answer may call again at once.
                 let _ = catch_panic(|| {
                     let _in_flight = InFlightGuard { lane, meta, by: AttemptBy::Caller };
                     let Dispatch { permit, context } = *dispatch;
                     lane.report_breakers(context.breaker_change);
                     lane.give_up(permit, context, meta);
                 });
+                let result = self.job.give_up(LaneErrorKind::Cancelled);
                 // Otherwise its caller has abandoned it, or the lane has cut it off, and that was reported.
                 if matches!(result, RejectResult::NeverSent) {
                     lane.observer.notify(|observer| observer.cancelled(&meta.to_call_info()));
