@@ -145,7 +145,8 @@ fn no_answer_breaks_the_decoding() {
 /// a build may turn on, makes each value larger: then it is about 130 times, and 80 otherwise.
 #[test]
 fn memory_is_bounded_by_the_length_of_the_answer() {
-    const TIMES: usize = 150;
+    let keeps_order = serde_json::json!({"b": 1, "a": 2}).to_string().starts_with("{\"b\"");
+    let times = if keeps_order { 150 } else { 100 };
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let data = |head: &str, entry: &str, tail: &str| {
         let entries = vec![entry; 10_000 / (entry.len() + 1)].join(",");
@@ -182,6 +183,6 @@ fn memory_is_bounded_by_the_length_of_the_answer() {
         let most = (MEMORY.peak_usage() - before) / input.len();
         let begins: String = input.chars().take(60).collect();
         println!("{most:3} times its length: {begins:?}");
-        assert!(most <= TIMES, "{most} times: {begins:?}");
+        assert!(most <= times, "{most} times: {begins:?}");
     }
 }
