@@ -113,6 +113,7 @@
 //! | `journal` | the file of an [`OrderGuard`], and `PaceFile` |
 //! | `config` | settings from a file, TOML or YAML |
 //! | `responses` | a cache for the answers of chosen methods: [`ResponseStats`](lane::ResponseStats) counts its hits |
+//! | `limiter` | a keyed limiter with rules, for the requests that reach a server of yours |
 //! | `metrics`, `tracing` | counters and spans, for any exporter and subscriber |
 //!
 //! `alpaca`, `kite` and `journal` switch on `arbitrary_precision` of `serde_json`, which holds for every user of that crate in
@@ -161,6 +162,8 @@ mod doctests;
 #[cfg(feature = "journal")]
 mod files;
 pub mod lane;
+#[cfg(feature = "limiter")]
+pub mod limiter;
 pub mod order_guard;
 #[cfg(feature = "journal")]
 mod pace_file;

@@ -50,6 +50,16 @@ impl<'a> Table<'a> {
         Some(Self { path, line: node.line, content, known_keys: Vec::new(), problems })
     }
 
+    /// Returns the path of this table in the file, as in `rules[2].descriptors[0]`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns the line of this table, if it is known.
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+
     /// Reports that this table does not belong here.
     pub fn report_misplaced(&self, why: impl Into<String>) {
         self.problems.borrow_mut().push(Problem::new(&self.path, self.line, why));

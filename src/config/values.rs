@@ -21,6 +21,25 @@ impl<'a> Table<'a> {
         value
     }
 
+    /// Reads a text, or a whole number or a truth value as the text that it was written as.
+    pub fn word(&mut self, key: &'static str) -> Option<String> {
+        match &self.get(key)?.value {
+            ConfigValue::Text(text) => Some(text.clone()),
+            ConfigValue::Int(number) => Some(number.to_string()),
+            ConfigValue::Bool(value) => Some(value.to_string()),
+            other => {
+                let why = format!("write a text in quotes, not {}", other.kind());
+                self.report_invalid(key, why);
+                None
+            }
+        }
+    }
+
+    /// Passes over a value that has no meaning here.
+    pub fn ignore(&mut self, key: &'static str) {
+        let _ = self.get(key);
+    }
+
     /// Returns whether the value of `key` is `off`. Then there is nothing else to read of it.
     pub fn is_off(&mut self, key: &'static str) -> bool {
         self.get(key).is_some_and(|node| is_off(&node.value))

@@ -13,6 +13,7 @@
 //! - [`Pacer`] is one quota alone, for a limiter of your own.
 //! - [`Cost`] is what a call takes, and [`Permit`] is the right to send it.
 //! - [`WallClockSample`] pairs this time with the wall clock, for windows that begin at midnight.
+//! - `request_limit` (feature `limiter`) is the other side: limits on requests that arrive, counted on arrival.
 //! - [`RoundTrip`] keeps the least round trip, from which the credit is computed.
 
 mod budget;
@@ -32,6 +33,8 @@ mod permit;
 mod prior_usage;
 mod query;
 mod reported_room;
+#[cfg(feature = "limiter")]
+pub mod request_limit;
 // Named after the type that it holds.
 #[allow(clippy::module_inception)]
 mod quota;

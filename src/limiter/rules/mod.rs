@@ -1,0 +1,151 @@
+//! The rules: which limits a request has.
+//!
+//! - `rule.rs` is one rule: what it describes, and what it allows. `path.rs` and `value.rs` are its patterns.
+//! - `tree.rs` finds the rules of a request. `check.rs` refuses rules that contradict each other.
+//! - `reader.rs` reads rules from a file, and `envoy.rs` those of envoy's rate limit service.
+//! - `store.rs` is where rules come from while a limiter runs.
+
+mod check;
+mod envoy;
+mod path;
+mod reader;
+mod rule;
+mod store;
+mod tree;
+mod value;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+pub use path::PathPattern;
+pub use rule::{InvalidPath, OnStorageError, Rule};
+pub use store::{FileRules, MemoryRules, RulesStore, StoredRules};
+pub use value::ValuePattern;
+
+use self::tree::{Matching, Tree};
+use super::request::Request;
+use crate::config::reader::{self as config, ConfigNode, Format};
+use crate::config::{ConfigError, Problem};
+
+/// A set of rules. It cannot be changed; a limiter replaces one set by another.
+///
+/// # Which rules a request has
+///
+/// - Of the rules with a path, those with the pattern that describes the path most precisely: `/orders/1` goes before
+///   `/orders/{id}`, and that before `/orders/*`. The rules without a path come in addition.
+/// - Of these, each rule whose keys the request has. Of the rules for one key, the one with the most specific value: the
+///   value itself goes before a pattern, and a pattern before no value.
+/// - A nested descriptor applies in addition to the one around it.
+///
+/// ```
+/// use lanekeeper::limiter::{MemoryStorage, RateLimiter, Request, Rules};
+///
+/// let rules = Rules::from_yaml(r#"
+/// rules:
+///   - path: /orders/**
+///     descriptors:
+///       - { key: tier, value: free, descriptors: [{ key: user, unit: second, requests_per_unit: 5 }] }
+///       - { key: tier, value: enterprise, descriptors: [{ key: user, unit: second, requests_per_unit: 100 }] }
+/// "#)?;
+/// let limiter = RateLimiter::new(rules, MemoryStorage::new());
+/// let verdict = limiter.check(&Request::new("/orders/1").entry("tier", "free").entry("user", "a"));
+/// assert_eq!((verdict.limit(), verdict.remaining()), (Some(5), Some(4)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    rules: Vec<Arc<Rule>>,
+    tree: Tree,
+}
+
+/// A rule of a request, and the values that its count is kept by.
+pub(super) struct Match<'r, 'a> {
+    pub(super) rule: &'r Arc<Rule>,
+    pub(super) values: SmallVec<[&'a str; 2]>,
+}
+
+pub(super) type Matches<'r, 'a> = SmallVec<[Match<'r, 'a>; 2]>;
+
+impl Rules {
+    /// Returns a set of rules.
+    ///
+    /// # Errors
+    /// Two rules describe the same, contradict each other, or one can never apply.
+    pub fn new(rules: impl IntoIterator<Item = Rule>) -> Result<Self, ConfigError> {
+        let rules: Vec<Rule> = rules.into_iter().collect();
+        Self::build(rules, Matching::Entries)
+    }
+
+    fn build(rules: Vec<Rule>, matching: Matching) -> Result<Self, ConfigError> {
+        let problems = check::problems(&rules, matching);
+        if !problems.is_empty() {
+            return Err(ConfigError::new(problems));
+        }
+        let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
+        let tree = Tree::new(&rules, matching);
+        Ok(Self { rules, tree })
+    }
+
+    /// Reads a file of at most 1 MiB. Its extension selects the format: `.toml`, `.yaml` or `.yml`. A file with the key
+    /// `domain` is one of envoy's rate limit service.
+    ///
+    /// # Errors
+    /// The file cannot be read, or its content cannot be used. The error lists every problem, with its line.
+    pub fn from_path(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        let path = path.as_ref();
+        config::parse_path(path)
+            .and_then(|root| Self::from_node(&root))
+            .map_err(|error| error.in_file(path))
+    }
+
+    /// Reads YAML.
+    ///
+    /// # Errors
+    /// The text is not YAML, or cannot be used. The error lists every problem, with its line.
+    pub fn from_yaml(text: &str) -> Result<Self, ConfigError> {
+        Self::from_node(&Format::Yaml.parse(text)?)
+    }
+
+    /// Reads TOML.
+    ///
+    /// # Errors
+    /// The text is not TOML, or cannot be used. The error lists every problem, with its line.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        Self::from_node(&Format::Toml.parse(text)?)
+    }
+
+    fn from_node(root: &ConfigNode) -> Result<Self, ConfigError> {
+        let is_envoys = config::lines(root).contains_key("domain");
+        let (matching, rules) = match is_envoys {
+            true => (Matching::Descriptors, config::read_tree(root, envoy::read)?),
+            false => (Matching::Entries, config::read_tree(root, reader::read)?),
+        };
+        Self::build(rules, matching)
+    }
+
+    /// Returns the rules, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().map(|rule| &**rule)
+    }
+
+    /// Returns how many rules there are.
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Returns whether there is no rule. Then every request is allowed.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    pub(super) fn matches<'r, 'a>(&'r self, request: &Request<'a>) -> Matches<'r, 'a> {
+        self.tree.matches(request)
+    }
+}
+
+/// Returns a problem at a line of a file, if the rule is from one.
+fn problem(rule: &Rule, message: impl Into<String>) -> Problem {
+    Problem::new(rule.place(), rule.line(), message)
+}
