@@ -171,6 +171,8 @@ mod panic;
 pub mod presets;
 pub mod proxy;
 pub mod quota;
+#[cfg(all(feature = "limiter", feature = "redis"))]
+mod redis;
 mod reported_limits;
 pub mod resilience;
 pub mod routes;

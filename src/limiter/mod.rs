@@ -53,5 +53,7 @@ pub use rules::{
     FileRules, InvalidPath, MemoryRules, OnStorageError, PathPattern, Rule, Rules, RulesStore,
     StoredRules, ValuePattern,
 };
+#[cfg(feature = "redis")]
+pub use storage::RedisStorage;
 pub use storage::{MemoryStorage, Storage, StorageError};
 pub use verdict::{RuleVerdict, Verdict};

@@ -5,12 +5,16 @@
 //!   Redis (feature `redis`).
 
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 pub use memory::MemoryStorage;
+#[cfg(feature = "redis")]
+pub use redis::RedisStorage;
 
 use crate::quota::request_limit::{Reading, RequestLimit, UnixMicros};
 

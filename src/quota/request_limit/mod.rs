@@ -286,6 +286,33 @@ impl RequestLimit {
         }
     }
 
+    /// Reads a sliding window log that is kept elsewhere: the weight that counts, the newest moment, and the moment after
+    /// whose end a request of this weight is admitted, if it is not now.
+    #[cfg(feature = "redis")]
+    pub(crate) fn read_log(
+        &self,
+        used: u32,
+        newest: UnixMicros,
+        blocking: UnixMicros,
+        weight: u32,
+        now: UnixMicros,
+    ) -> Reading {
+        if self.requests == 0 {
+            return Reading::closed(now);
+        }
+        sliding_log::reading(self, used, newest.plus(self.period), weight, now, || {
+            Some(blocking.plus(self.period))
+        })
+    }
+
+    /// Returns the time in which a token bucket adds these tokens: microseconds, and a fraction of one whose denominator
+    /// is the number of requests.
+    #[cfg(feature = "redis")]
+    pub(crate) fn token_time(&self, tokens: u32) -> (u64, u32) {
+        let time = token_bucket::time_of(self, tokens);
+        (time.whole, time.fraction)
+    }
+
     /// Counts a request, whether or not it was admitted.
     pub fn charge(&self, state: &mut LimitState, weight: u32, now: UnixMicros) {
         if weight == 0 || (self.requests == 0 && self.algorithm != Algorithm::Backoff) {
@@ -428,6 +455,21 @@ pub(in crate::quota) struct Log {
 }
 
 impl LimitState {
+    /// Returns the state that is kept elsewhere as these numbers: a moment, and counts.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of(algorithm: Algorithm, moment: u64, a: u32, b: u32) -> Self {
+        Self(match algorithm {
+            Algorithm::TokenBucket => Used::TokenBucket { full_at: moment, fraction: a },
+            Algorithm::FixedWindow => Used::FixedWindow { end: moment, count: a },
+            Algorithm::SlidingWindowCounter => {
+                Used::Counter { end: moment, previous: a, current: b }
+            }
+            Algorithm::Backoff => Used::Backoff { open_at: moment, failures: a },
+            // It is no such state.
+            Algorithm::SlidingWindowLog => Used::Nothing,
+        })
+    }
+
     /// Returns the bytes that the state has on the heap.
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {

@@ -21,21 +21,34 @@ pub(super) fn read(
     let (ended, ended_weight) =
         ended.fold((0, 0), |(count, sum), &(_, weight)| (count + 1, weight + sum));
     let used = log.total.saturating_sub(ended_weight);
-    let reset_at = log.requests.back().map_or(now, |&(at, _)| ends(at)).max(now);
+    let reset_at = log.requests.back().map_or(now, |&(at, _)| ends(at));
+    reading(limit, used, reset_at, weight, now, || {
+        // The first request after whose end there is room.
+        let mut excess = used.saturating_add(weight) - limit.requests;
+        let last = log.requests.iter().skip(ended).find(|&&(_, weight)| {
+            excess = excess.saturating_sub(weight);
+            excess == 0
+        });
+        last.map(|&(at, _)| ends(at))
+    })
+}
+
+/// Returns what a log says with this weight in it. `retry_at` is asked if the request will be admitted later.
+pub(super) fn reading(
+    limit: &RequestLimit,
+    used: u32,
+    reset_at: UnixMicros,
+    weight: u32,
+    now: UnixMicros,
+    retry_at: impl FnOnce() -> Option<UnixMicros>,
+) -> Reading {
+    let reset_at = reset_at.max(now);
     let remaining = limit.requests.saturating_sub(used);
     if weight <= remaining {
         return Reading::admitted(remaining, reset_at, now);
     }
-    if weight > limit.requests {
-        return Reading::refused(remaining, reset_at, None);
-    }
-    // The first request after whose end there is room.
-    let mut excess = used.saturating_add(weight) - limit.requests;
-    let last = log.requests.iter().skip(ended).find(|&&(_, weight)| {
-        excess = excess.saturating_sub(weight);
-        excess == 0
-    });
-    Reading::refused(remaining, reset_at, last.map(|&(at, _)| ends(at)))
+    let retry_at = if weight <= limit.requests { retry_at() } else { None };
+    Reading::refused(remaining, reset_at, retry_at)
 }
 
 pub(super) fn charge(limit: &RequestLimit, state: &mut LimitState, weight: u32, now: UnixMicros) {

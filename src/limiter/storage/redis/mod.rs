@@ -1,0 +1,267 @@
+//! The use of each key in Redis, for several processes.
+//!
+//! `take.lua` is the whole operation: one script, one trip, by Redis's own clock. It runs the steps of
+//! [`quota::request_limit`](crate::quota::request_limit), and returns the state that it found. This side computes from
+//! that state what remains and when to retry, with the same functions as in memory; so both say the same.
+//!
+//! A key is named by a hash of its rule and its values, since values may be secrets and may be long. All keys have one
+//! hash tag, so that a script may use several of them.
+
+mod arguments;
+
+use std::fmt;
+use std::time::Duration;
+
+use ::redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
+use smallvec::SmallVec;
+
+use super::{Charge, CounterKey, Storage, StorageError, Take, Taken};
+use crate::quota::request_limit::{Algorithm, LimitState, Reading, UnixMicros};
+use crate::redis::{RedisFailure, RedisPool, RedisSettings};
+
+const TAKE: &str = include_str!("take.lua");
+const FORGIVE: &str = include_str!("forgive.lua");
+
+/// How many numbers the script returns of each limit.
+const NUMBERS: usize = 4;
+
+/// At a moment that is given, keys are kept for an hour by Redis's own clock: a trace of a second may take minutes.
+const KEPT_AT_GIVEN_MOMENTS: u64 = 3_600_000;
+
+/// Keeps what each key has used in Redis or Valkey, for several processes. Each verdict is one trip, and Redis's.
+///
+/// It needs Redis 6.2, or Valkey. Time is that of the Redis host, so the clocks of the processes do not matter. `docs/limiter.md`
+/// says what happens when Redis is away.
+///
+/// ```no_run
+/// use lanekeeper::limiter::{RateLimiter, RedisStorage, Rules};
+///
+/// let storage = RedisStorage::new("redis://127.0.0.1:6379", "api")?;
+/// let limiter = RateLimiter::new(Rules::from_path("rules.yaml")?, storage);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct RedisStorage {
+    pool: RedisPool,
+    /// The hash tag of all keys.
+    prefix: String,
+    take: Script,
+    forgive: Script,
+}
+
+struct Script {
+    code: &'static str,
+    sha1: String,
+}
+
+impl fmt::Debug for RedisStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStorage").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+impl RedisStorage {
+    /// Returns a storage in the Redis at this address. Limiters with the same `name` share what is used. Nothing is
+    /// connected yet.
+    ///
+    /// The address is `redis://HOST:PORT`, `rediss://` for TLS, or `unix:///PATH`, with `USER:PASSWORD@` before the host
+    /// and `/DATABASE` after it if they are needed. It is in no error and in no `Debug`.
+    ///
+    /// # Errors
+    /// The address cannot be read.
+    pub fn new(url: &str, name: &str) -> Result<Self, StorageError> {
+        let pool = RedisPool::new(url, RedisSettings::default())?;
+        // A brace would end the hash tag.
+        let name: String = name.chars().map(|c| if "{}".contains(c) { '_' } else { c }).collect();
+        Ok(Self {
+            pool,
+            prefix: format!("{{lanekeeper:{name}}}:"),
+            take: Script::new(TAKE),
+            forgive: Script::new(FORGIVE),
+        })
+    }
+
+    /// Waits at most this long for an answer, and for a connection. The default is 100 ms. After that the rules decide,
+    /// by their `on_storage_error`.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.pool.set_timeout(timeout);
+        self
+    }
+
+    fn key_name(&self, key: &CounterKey<'_>) -> String {
+        let mut hash = hmac_sha256::Hash::new();
+        hash.update(key.rule.to_le_bytes());
+        for value in &key.values {
+            hash.update((value.len() as u64).to_le_bytes());
+            hash.update(value);
+        }
+        let mut first = [0; 16];
+        first.copy_from_slice(&hash.finalize()[..16]);
+        format!("{}{:032x}", self.prefix, u128::from_be_bytes(first))
+    }
+
+    /// Adds what the script needs to know of a request.
+    fn add_take(&self, command: &mut ::redis::Cmd, take: &Take<'_, '_>) {
+        command.arg(take.charges().len());
+        for charge in take.charges() {
+            command.arg(self.key_name(&charge.key));
+        }
+        add_moment(command, take.moment());
+        for charge in take.charges() {
+            arguments::add(command, charge);
+        }
+    }
+}
+
+fn add_moment(command: &mut ::redis::Cmd, moment: Option<UnixMicros>) {
+    match moment {
+        None => command.arg("").arg(0),
+        Some(moment) => command.arg(moment.get()).arg(KEPT_AT_GIVEN_MOMENTS),
+    };
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, sha1: ::redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    /// Runs the script by its hash, and by its text if Redis does not know it, which then does.
+    fn run(
+        &self,
+        connection: &mut Connection,
+        add: impl Fn(&mut ::redis::Cmd),
+    ) -> Result<Value, RedisError> {
+        let mut by_hash = cmd("EVALSHA");
+        add(by_hash.arg(&self.sha1));
+        match by_hash.query(connection) {
+            Err(error) if is_unknown_script(&error) => {
+                let mut by_text = cmd("EVAL");
+                add(by_text.arg(self.code));
+                by_text.query(connection)
+            }
+            result => result,
+        }
+    }
+}
+
+fn is_unknown_script(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+}
+
+impl Storage for RedisStorage {
+    fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
+        let reply = self
+            .pool
+            .with(|connection| self.take.run(connection, |command| self.add_take(command, take)))?;
+        taken(take, &reply)
+    }
+
+    fn take_all(&self, takes: &[Take<'_, '_>]) -> Vec<Result<Taken, StorageError>> {
+        if takes.is_empty() {
+            return Vec::new();
+        }
+        let replies = self.pool.with(|connection| {
+            let mut pipeline = ::redis::pipe();
+            pipeline.ignore_errors();
+            for take in takes {
+                let mut command = cmd("EVALSHA");
+                self.add_take(command.arg(&self.take.sha1), take);
+                pipeline.add_command(command);
+            }
+            pipeline.query::<Vec<Value>>(connection)
+        });
+        match replies {
+            Ok(replies) if replies.len() == takes.len() => takes
+                .iter()
+                .zip(&replies)
+                .map(|(take, reply)| match reply {
+                    // Nothing of it was executed.
+                    Value::ServerError(error) if error.code() == "NOSCRIPT" => self.take(take),
+                    reply => taken(take, reply),
+                })
+                .collect(),
+            Ok(_) => takes.iter().map(|_| Err(unusable())).collect(),
+            Err(failure) => {
+                let error = StorageError::from(failure);
+                takes.iter().map(|_| Err(error.clone())).collect()
+            }
+        }
+    }
+
+    fn forgive(&self, take: &Take<'_, '_>) -> Result<(), StorageError> {
+        let backoffs =
+            take.charges().iter().filter(|it| it.limit.algorithm() == Algorithm::Backoff);
+        for charge in backoffs {
+            self.pool.with(|connection| {
+                self.forgive.run(connection, |command| {
+                    command.arg(1).arg(self.key_name(&charge.key));
+                    add_moment(command, take.moment());
+                    arguments::add_delays(command, charge.limit);
+                })
+            })?;
+        }
+        Ok(())
+    }
+
+    fn may_block(&self) -> bool {
+        true
+    }
+}
+
+impl From<RedisFailure> for StorageError {
+    fn from(failure: RedisFailure) -> Self {
+        Self::new(failure.to_string())
+    }
+}
+
+fn unusable() -> StorageError {
+    StorageError::new("Redis gave an answer that makes no sense")
+}
+
+/// Reads what the script returned.
+fn taken(take: &Take<'_, '_>, reply: &Value) -> Result<Taken, StorageError> {
+    if let Value::ServerError(error) = reply {
+        return Err(StorageError::new(format!("Redis refused ({})", error.code())));
+    }
+    let numbers: Vec<u64> = ::redis::from_redis_value_ref(reply).map_err(|_| unusable())?;
+    let [is_counted, at, limits @ ..] = numbers.as_slice() else { return Err(unusable()) };
+    let at = UnixMicros::new(*at);
+    if limits.len() != take.charges().len() * NUMBERS {
+        return Err(unusable());
+    }
+    let readings = take.charges().iter().zip(limits.chunks_exact(NUMBERS));
+    let readings = readings.map(|(charge, numbers)| reading(charge, numbers, at, *is_counted == 1));
+    Ok(Taken { at, readings: readings.collect::<Result<SmallVec<_>, _>>()? })
+}
+
+/// Returns what a limit says, from the state that the script found.
+fn reading(
+    charge: &Charge<'_, '_>,
+    numbers: &[u64],
+    now: UnixMicros,
+    is_counted: bool,
+) -> Result<Reading, StorageError> {
+    let &[admits, a, b, c] = numbers else { return Err(unusable()) };
+    let Charge { limit, weight, .. } = *charge;
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let (reading, mut state) = match limit.algorithm() {
+        Algorithm::SlidingWindowLog => {
+            let reading =
+                limit.read_log(small(a), UnixMicros::new(b), UnixMicros::new(c), weight, now);
+            // After a request has been added, its newest one is enough to say when it ends.
+            (reading, LimitState::default())
+        }
+        algorithm => {
+            let mut state = LimitState::of(algorithm, a, small(b), small(c));
+            (limit.read(&mut state, weight, now), state)
+        }
+    };
+    if reading.is_admitted() != (admits == 1) {
+        return Err(unusable());
+    }
+    if !is_counted || !reading.is_admitted() {
+        return Ok(reading);
+    }
+    limit.charge(&mut state, weight, now);
+    Ok(reading.after_charge(weight, limit.fresh_at(&state)))
+}
