@@ -31,15 +31,12 @@ impl Verdict {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn headers(&self) -> Vec<(&'static str, String)> {
-        let shown: Vec<&RuleVerdict> = self
-            .rules()
-            .iter()
-            .filter(|it| !it.rule().is_shadow() && it.remaining().is_some())
-            .collect();
+        let shown: Vec<RuleVerdict<'_>> =
+            self.rules().filter(|it| !it.rule().is_shadow() && it.remaining().is_some()).collect();
         let mut headers = Vec::new();
         if !shown.is_empty() {
-            let list = |item: fn(&RuleVerdict) -> String| {
-                shown.iter().map(|it| item(it)).collect::<Vec<_>>().join(", ")
+            let list = |item: fn(&RuleVerdict<'_>) -> String| {
+                shown.iter().map(item).collect::<Vec<_>>().join(", ")
             };
             headers.push(("ratelimit-policy", list(policy)));
             headers.push(("ratelimit", list(remaining)));
@@ -54,7 +51,7 @@ pub(super) fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-fn policy(rule: &RuleVerdict) -> String {
+fn policy(rule: &RuleVerdict<'_>) -> String {
     let mut item = quoted(rule.rule().name());
     let Some(limit) = rule.rule().limit() else { return item };
     // Writing to a string does not fail.
@@ -68,7 +65,7 @@ fn policy(rule: &RuleVerdict) -> String {
     item
 }
 
-fn remaining(rule: &RuleVerdict) -> String {
+fn remaining(rule: &RuleVerdict<'_>) -> String {
     let mut item = quoted(rule.rule().name());
     let _ = write!(item, ";r={}", rule.remaining().unwrap_or_default());
     if let Some(reset) = rule.reset_after() {

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::request::Request;
 use super::rules::{Match, Matches};
-use super::rules::{MemoryRules, OnStorageError, Rules, RulesStore, StoredRules};
-use super::storage::{Charge, CounterKey, Storage, StorageError, Take, Taken};
-use super::verdict::{RuleVerdict, Verdict};
+use super::rules::{MemoryRules, Rules, RulesStore, StoredRules};
+use super::storage::{Charge, CounterKey, Storage, StorageError, Take, Taken, Values};
+use super::verdict::{Readings, Verdict};
 use crate::config::ConfigError;
 use crate::quota::request_limit::UnixMicros;
 
@@ -69,6 +69,7 @@ impl RateLimiter {
     }
 
     /// Judges a request now, and counts it if it is allowed.
+    #[inline]
     pub fn check(&self, request: &Request<'_>) -> Verdict {
         self.judge(request, None)
     }
@@ -81,21 +82,26 @@ impl RateLimiter {
     /// Judges several requests, each on its own, in their order. A storage that is far away needs one trip for them.
     pub fn check_all(&self, requests: &[Request<'_>]) -> Vec<Verdict> {
         let rules = self.shared.rules.load();
-        let found: Vec<Matches<'_, '_>> = requests.iter().map(|it| rules.matches(it)).collect();
-        let takes: Vec<Take<'_, '_>> =
-            requests.iter().zip(&found).map(|(request, found)| take(request, found)).collect();
-        let with_limits: Vec<Take<'_, '_>> =
-            takes.iter().filter(|take| !take.charges().is_empty()).cloned().collect();
+        let all: Vec<_> = requests
+            .iter()
+            .map(|request| {
+                let found = rules.matches(request);
+                let take = take(&rules, request, &found);
+                (found, take)
+            })
+            .collect();
+        let with_limits = all.iter().filter(|(_, take)| !take.charges().is_empty());
+        let with_limits: Vec<Take<'_, '_>> = with_limits.map(|(_, take)| take.clone()).collect();
         let mut taken = self.shared.storage.take_all(&with_limits).into_iter();
-        let verdict = |(found, take): (Matches<'_, '_>, &Take<'_, '_>)| match take.charges() {
-            [] => without_limits(found),
-            _ => {
-                let lost =
-                    || Err(StorageError::new("it gave fewer verdicts than it was asked for"));
-                verdict(found, take, taken.next().unwrap_or_else(lost))
-            }
+        let lost = || Err(StorageError::new("it gave fewer verdicts than it was asked for"));
+        let verdict = |(request, (found, take)): (&Request<'_>, &(Matches, Take<'_, '_>))| {
+            let taken = match take.charges() {
+                [] => Ok(nothing_taken()),
+                _ => taken.next().unwrap_or_else(lost),
+            };
+            verdict(Guard::from_inner(Arc::clone(&rules)), request, found, take, taken)
         };
-        found.into_iter().zip(&takes).map(verdict).collect()
+        requests.iter().zip(&all).map(verdict).collect()
     }
 
     /// Takes back one failure in each rule of the request that is a backoff: the attempt succeeded.
@@ -105,7 +111,7 @@ impl RateLimiter {
     pub fn forgive(&self, request: &Request<'_>) -> Result<(), StorageError> {
         let rules = self.shared.rules.load();
         let found = rules.matches(request);
-        self.shared.storage.forgive(&take(request, &found))
+        self.shared.storage.forgive(&take(&rules, request, &found))
     }
 
     /// Returns the rules in use.
@@ -141,76 +147,99 @@ impl RateLimiter {
     fn judge(&self, request: &Request<'_>, at: Option<UnixMicros>) -> Verdict {
         let rules = self.shared.rules.load();
         let found = rules.matches(request);
-        let mut take = take(request, &found);
-        if take.charges().is_empty() {
-            return without_limits(found);
+        // One rule is the common case, and needs no list.
+        if let [it] = found.as_slice() {
+            if let Some(charge) = charge(&rules, request, it) {
+                let take = Take::one(charge, at);
+                let taken = self.shared.storage.take(&take);
+                drop(take);
+                return match taken {
+                    Ok(Taken { at, readings }) if readings.len() == 1 => {
+                        let readings = smallvec![(it.rule, readings.first().copied())];
+                        Verdict::new(rules, at, readings)
+                    }
+                    Ok(_) => {
+                        Verdict::without_storage(rules, smallvec![(it.rule, None)], other_limits())
+                    }
+                    Err(error) => {
+                        Verdict::without_storage(rules, smallvec![(it.rule, None)], error)
+                    }
+                };
+            }
         }
+        let mut take = take(&rules, request, &found);
         if let Some(at) = at {
             take = take.at(at);
         }
-        let taken = self.shared.storage.take(&take);
-        verdict(found, &take, taken)
+        let taken = match take.charges() {
+            [] => Ok(nothing_taken()),
+            _ => self.shared.storage.take(&take),
+        };
+        // The guard cannot move while the limits are borrowed from it.
+        let kept = Guard::from_inner(Arc::clone(&rules));
+        verdict(kept, request, &found, &take, taken)
     }
 }
 
-impl std::fmt::Debug for RateLimiter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let rules = self.shared.rules.load().len();
-        f.debug_struct("RateLimiter").field("rules", &rules).finish_non_exhaustive()
-    }
+/// What a storage would say of a request without limits.
+fn nothing_taken() -> Taken {
+    Taken { at: UnixMicros::default(), readings: SmallVec::new() }
 }
 
 /// Returns the limits of a request.
-fn take<'r, 'a>(request: &Request<'a>, found: &[Match<'r, 'a>]) -> Take<'r, 'a> {
-    Take::new(found.iter().filter_map(|&Match { rule, ref values }| {
-        Some(Charge {
-            key: CounterKey { rule: rule.fingerprint(), values: values.clone() },
-            limit: rule.limit()?,
-            weight: request.get_weight().saturating_mul(rule.weight),
-            is_shadow: rule.is_shadow(),
-        })
-    }))
+fn take<'r, 'q>(rules: &'r Rules, request: &'q Request<'_>, found: &[Match]) -> Take<'r, 'q> {
+    Take::new(found.iter().filter_map(|it| charge(rules, request, it)))
 }
 
-/// A request that no rule describes, or only rules without a limit.
-fn without_limits(found: Matches<'_, '_>) -> Verdict {
-    let at = UnixMicros::default();
-    Verdict::new(
-        at,
-        found.into_iter().map(|it| RuleVerdict::new(it.rule.clone(), at, None)).collect(),
-    )
+/// Returns the limit of a request that a rule has, if it has one.
+#[inline]
+fn charge<'r, 'q>(
+    rules: &'r Rules,
+    request: &'q Request<'_>,
+    it: &Match,
+) -> Option<Charge<'r, 'q>> {
+    let rule = rules.get(it.rule)?;
+    Some(Charge {
+        key: CounterKey { rule: rule.fingerprint(), values: values(request, it) },
+        limit: rule.limit()?,
+        weight: request.get_weight().saturating_mul(rule.weight),
+        is_shadow: rule.is_shadow(),
+    })
+}
+
+/// Returns the values of a request that a rule tells apart.
+#[inline]
+fn values<'q>(request: &'q Request<'_>, it: &Match) -> Values<'q> {
+    Values::of(request.entries_of(it.descriptor), it.picks)
+}
+
+fn other_limits() -> StorageError {
+    StorageError::new("its answer is about other limits")
 }
 
 fn verdict(
-    found: Matches<'_, '_>,
+    rules: Guard<Arc<Rules>>,
+    request: &Request<'_>,
+    found: &[Match],
     take: &Take<'_, '_>,
     taken: Result<Taken, StorageError>,
 ) -> Verdict {
-    let (at, readings, error) = match taken {
-        Ok(taken) if taken.readings.len() == take.charges().len() => {
-            (taken.at, Some(taken.readings), None)
-        }
-        Ok(_) => {
-            let error = StorageError::new("its answer is about other limits");
-            (UnixMicros::default(), None, Some(error))
-        }
-        Err(error) => (UnixMicros::default(), None, Some(error)),
-    };
+    let taken = taken.and_then(|taken| match taken.readings.len() == take.charges().len() {
+        true => Ok(taken),
+        false => Err(other_limits()),
+    });
+    let readings = taken.as_ref().map(|taken| taken.readings.as_slice()).unwrap_or_default();
     // Several rules with one key have one reading.
-    let reading = |it: &Match<'_, '_>| {
+    let reading = |it: &Match| {
+        let fingerprint = rules.get(it.rule)?.fingerprint();
         let is_same = |charge: &Charge<'_, '_>| {
-            charge.key.rule == it.rule.fingerprint() && charge.key.values == it.values
+            (charge.key.rule, charge.key.values) == (fingerprint, values(request, it))
         };
-        let index = take.charges().iter().position(is_same)?;
-        readings.as_ref()?.get(index).copied()
+        readings.get(take.charges().iter().position(is_same)?).copied()
     };
-    let rules: SmallVec<[RuleVerdict; 1]> =
-        found.iter().map(|it| RuleVerdict::new(it.rule.clone(), at, reading(it))).collect();
-    let Some(error) = error else { return Verdict::new(at, rules) };
-    let denies = |it: &RuleVerdict| {
-        let rule = it.rule();
-        rule.limit().is_some() && !rule.is_shadow() && rule.on_storage_error == OnStorageError::Deny
-    };
-    let denied_by = rules.iter().position(denies);
-    Verdict::without_storage(denied_by.is_none(), rules, denied_by.unwrap_or_default(), error)
+    let readings: Readings = found.iter().map(|it| (it.rule, reading(it))).collect();
+    match taken {
+        Ok(taken) => Verdict::new(rules, taken.at, readings),
+        Err(error) => Verdict::without_storage(rules, readings, error),
+    }
 }

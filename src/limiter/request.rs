@@ -23,12 +23,14 @@ pub(super) type Entries<'a> = SmallVec<[(&'a str, &'a str); 4]>;
 
 impl<'a> Request<'a> {
     /// Returns a request for this path, without entries, of weight 1.
+    #[inline]
     pub fn new(path: &'a str) -> Self {
         Self { path, entries: SmallVec::new(), descriptors: Vec::new(), weight: 1 }
     }
 
     /// Adds an entry: a key that rules name, and the value that the request has. Of two entries with one key, the first
     /// counts.
+    #[inline]
     #[must_use]
     pub fn entry(mut self, key: &'a str, value: &'a str) -> Self {
         self.entries.push((key, value));
@@ -36,8 +38,8 @@ impl<'a> Request<'a> {
     }
 
     /// Adds a descriptor: entries in their order, as a request to envoy's rate limit service has them. Only rules that
-    /// are read from envoy's files look at the order. The entries that were added by [`entry`](Self::entry) are one
-    /// descriptor more.
+    /// are read from envoy's files look at descriptors. For these, the entries that were added by [`entry`](Self::entry)
+    /// are one descriptor more.
     #[must_use]
     pub fn descriptor(mut self, entries: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         self.descriptors.push(entries.into_iter().collect());
@@ -59,17 +61,32 @@ impl<'a> Request<'a> {
 
     /// Returns the value of an entry.
     pub fn value(&self, key: &str) -> Option<&'a str> {
-        let all = self.entries.iter().chain(self.descriptors.iter().flatten());
-        all.into_iter().find(|(known, _)| *known == key).map(|(_, value)| *value)
+        self.find(key).map(|(_, value)| value)
+    }
+
+    /// Returns the place and the value of an entry.
+    #[inline]
+    pub(super) fn find(&self, key: &str) -> Option<(usize, &'a str)> {
+        let mut entries = self.entries.iter().enumerate();
+        entries.find(|(_, (known, _))| *known == key).map(|(place, (_, value))| (place, *value))
     }
 
     pub(super) fn get_weight(&self) -> u32 {
         self.weight
     }
 
+    /// Returns the entries of a descriptor. `None` are those of the request itself.
+    #[inline]
+    pub(super) fn entries_of(&self, descriptor: Option<u32>) -> &[(&'a str, &'a str)] {
+        match descriptor {
+            None => &self.entries,
+            Some(index) => self.descriptors.get(index as usize).map_or(&[], |entries| entries),
+        }
+    }
+
     /// Returns the descriptors, each a list of entries in their order.
-    pub(super) fn descriptors(&self) -> impl Iterator<Item = &Entries<'a>> {
-        let own = (!self.entries.is_empty()).then_some(&self.entries);
-        own.into_iter().chain(&self.descriptors)
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = (Option<u32>, &Entries<'a>)> {
+        let own = (!self.entries.is_empty()).then_some((None, &self.entries));
+        own.into_iter().chain((0..).zip(&self.descriptors).map(|(index, it)| (Some(index), it)))
     }
 }

@@ -1,11 +1,13 @@
 //! What a limiter says of a request.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::Guard;
 use smallvec::SmallVec;
 
-use super::rules::Rule;
+use super::rules::{Rule, Rules};
 use super::storage::StorageError;
 use crate::quota::request_limit::{Reading, UnixMicros};
 
@@ -13,54 +15,75 @@ use crate::quota::request_limit::{Reading, UnixMicros};
 ///
 /// Numbers are those of the rule that decided: of a refused request the one whose wait is longest, of an allowed one the
 /// one that has least left.
-#[derive(Debug, Clone)]
 pub struct Verdict {
     allowed: bool,
-    at: UnixMicros,
-    rules: SmallVec<[RuleVerdict; 1]>,
     decided_by: usize,
+    at: UnixMicros,
+    /// For each rule of the request its place in the set, and what its limit says: `None` if it allows everything, or
+    /// the storage said nothing.
+    readings: Readings,
+    /// The rules by which the request was judged. They are not counted as used once more, which would cost two atomic
+    /// operations for each verdict.
+    rules: Guard<Arc<Rules>>,
     error: Option<StorageError>,
 }
 
+pub(super) type Readings = SmallVec<[(u32, Option<Reading>); 1]>;
+
 /// What one rule says of a request.
-#[derive(Debug, Clone)]
-pub struct RuleVerdict {
-    rule: Arc<Rule>,
+#[derive(Debug, Clone, Copy)]
+pub struct RuleVerdict<'v> {
+    rule: &'v Rule,
     at: UnixMicros,
-    /// `None` if the rule allows everything, or the storage said nothing.
     reading: Option<Reading>,
 }
 
 impl Verdict {
     /// Returns the verdict of the limits of a request.
-    pub(super) fn new(at: UnixMicros, rules: SmallVec<[RuleVerdict; 1]>) -> Self {
-        let allowed = rules.iter().all(|it| it.rule.is_shadow() || !it.is_over());
-        let decided_by = match allowed {
-            true => rules.iter().enumerate().min_by(|(_, a), (_, b)| a.left().total_cmp(&b.left())),
-            false => rules.iter().enumerate().max_by_key(|(_, it)| it.wait()),
-        };
-        let decided_by = decided_by.map(|(index, _)| index).unwrap_or_default();
-        Self { allowed, at, rules, decided_by, error: None }
+    #[inline]
+    pub(super) fn new(rules: Guard<Arc<Rules>>, at: UnixMicros, readings: Readings) -> Self {
+        let mut verdict = Self { allowed: true, decided_by: 0, at, readings, rules, error: None };
+        let allowed = verdict.rules().all(|it| it.rule.is_shadow() || !it.is_over());
+        verdict.allowed = allowed;
+        if verdict.readings.len() > 1 {
+            verdict.decided_by = verdict.decisive_index();
+        }
+        verdict
     }
 
-    /// Returns the verdict of a request whose storage gave none.
+    /// Returns the verdict of a request whose storage gave none. Each rule says what is done then.
     pub(super) fn without_storage(
-        allowed: bool,
-        rules: SmallVec<[RuleVerdict; 1]>,
-        decided_by: usize,
+        rules: Guard<Arc<Rules>>,
+        readings: Readings,
         error: StorageError,
     ) -> Self {
-        Self { allowed, at: UnixMicros::default(), rules, decided_by, error: Some(error) }
+        let at = UnixMicros::default();
+        let mut verdict =
+            Self { allowed: true, decided_by: 0, at, readings, rules, error: Some(error) };
+        let denied_by = verdict.rules().position(|it| it.rule.denies_without_storage());
+        verdict.allowed = denied_by.is_none();
+        verdict.decided_by = denied_by.unwrap_or_default();
+        verdict
+    }
+
+    fn decisive_index(&self) -> usize {
+        let rules = self.rules().enumerate();
+        let decisive = match self.allowed {
+            true => rules.min_by(|(_, a), (_, b)| a.left().total_cmp(&b.left())),
+            false => rules.max_by_key(|(_, it)| it.wait()),
+        };
+        decisive.map(|(index, _)| index).unwrap_or_default()
     }
 
     /// Returns whether the request is allowed.
+    #[inline]
     pub fn is_allowed(&self) -> bool {
         self.allowed
     }
 
     /// Returns the rule that decided. `None` if no rule describes the request.
     pub fn rule(&self) -> Option<&Rule> {
-        self.decisive().map(|it| &*it.rule)
+        self.decisive().map(|it| it.rule)
     }
 
     /// Returns how many requests a key that was not used can have at once: the number of requests per unit, or the
@@ -87,8 +110,10 @@ impl Verdict {
     }
 
     /// Returns what each rule of the request says.
-    pub fn rules(&self) -> &[RuleVerdict] {
-        &self.rules
+    pub fn rules(&self) -> impl Iterator<Item = RuleVerdict<'_>> {
+        self.readings.iter().filter_map(|&(place, reading)| {
+            Some(RuleVerdict { rule: self.rules.get(place)?, at: self.at, reading })
+        })
     }
 
     /// Returns why the storage gave no verdict. Then the rules decided by their `on_storage_error`.
@@ -101,22 +126,45 @@ impl Verdict {
         self.at
     }
 
-    fn decisive(&self) -> Option<&RuleVerdict> {
-        self.rules.get(self.decided_by)
+    fn decisive(&self) -> Option<RuleVerdict<'_>> {
+        self.rules().nth(self.decided_by)
     }
 }
 
-impl RuleVerdict {
-    pub(super) fn new(rule: Arc<Rule>, at: UnixMicros, reading: Option<Reading>) -> Self {
-        Self { rule, at, reading }
+impl Clone for Verdict {
+    fn clone(&self) -> Self {
+        Self {
+            allowed: self.allowed,
+            decided_by: self.decided_by,
+            at: self.at,
+            readings: self.readings.clone(),
+            rules: Guard::from_inner(Arc::clone(&self.rules)),
+            error: self.error.clone(),
+        }
     }
+}
 
+impl fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verdict")
+            .field("allowed", &self.allowed)
+            .field("rule", &self.rule().map(Rule::name))
+            .field("limit", &self.limit())
+            .field("remaining", &self.remaining())
+            .field("retry_after", &self.retry_after())
+            .field("storage_error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'v> RuleVerdict<'v> {
     /// Returns the rule.
-    pub fn rule(&self) -> &Rule {
-        &self.rule
+    pub fn rule(&self) -> &'v Rule {
+        self.rule
     }
 
     /// Returns whether the request is over the limit. In shadow mode it is allowed all the same.
+    #[inline]
     pub fn is_over(&self) -> bool {
         self.reading.is_some_and(|reading| !reading.is_admitted())
     }

@@ -55,7 +55,7 @@ proptest! {
             let limit = step.take.charges()[0].limit;
             let period = u64::try_from(limit.period().as_micros()).unwrap();
             let now = step.at.get();
-            let value = step.take.charges()[0].key.values[0].to_owned();
+            let value = step.take.charges()[0].key.values.iter().next().unwrap().to_owned();
             let admitted = by_value.entry(value).or_default();
             if taken.readings[0].is_admitted() {
                 admitted.push((now, step.take.charges()[0].weight.into()));

@@ -28,7 +28,9 @@ impl Model {
             .charges()
             .iter()
             .map(|charge| {
-                let before = self.admitted.get(&key(charge.key.rule, charge.key.values[0]));
+                let before = self
+                    .admitted
+                    .get(&key(charge.key.rule, charge.key.values.iter().next().unwrap()));
                 let before = before.cloned().unwrap_or_default();
                 let admitted = admits(charge.limit, &before, charge.weight, at.get());
                 let remaining = remaining(charge.limit, &before, at.get());
@@ -41,7 +43,7 @@ impl Model {
         if counted {
             for (charge, expected) in take.charges().iter().zip(&mut all) {
                 if expected.admitted {
-                    let key = key(charge.key.rule, charge.key.values[0]);
+                    let key = key(charge.key.rule, charge.key.values.iter().next().unwrap());
                     let noted = self.admitted.entry(key).or_default();
                     noted.push((at.get(), charge.weight.into()));
                     expected.remaining = remaining(charge.limit, noted, at.get());

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lanekeeper::limiter::storage::{Charge, CounterKey, Storage, Take};
+use lanekeeper::limiter::storage::{Charge, CounterKey, Storage, Take, Values};
 use lanekeeper::limiter::{MemoryStorage, RedisStorage};
 use lanekeeper::quota::request_limit::{Algorithm, Backoff, RequestLimit, UnixMicros};
 use proptest::prelude::*;
@@ -56,7 +56,7 @@ fn a_batch_is_judged_in_its_order_even_if_redis_forgot_the_script() {
     for round in 0..3 {
         let at = UnixMicros::new(20_000 * 86_400_000_000 + round * 30_000_000);
         let take = || {
-            let key = CounterKey { rule: 1, values: ["a"].into_iter().collect() };
+            let key = CounterKey { rule: 1, values: Values::new(&[("user", "a")]) };
             Take::new([Charge { key, limit: &limit, weight: 1, is_shadow: false }]).at(at)
         };
         let takes: Vec<Take<'_, '_>> = (0..5).map(|_| take()).collect();
@@ -93,7 +93,7 @@ fn a_backoff_is_the_same_in_redis_and_in_memory() {
                 1 => now.max(retry.saturating_sub(1)),
                 _ => now + micros,
             };
-            let key = CounterKey { rule: 1, values: ["a"].into_iter().collect() };
+            let key = CounterKey { rule: 1, values: Values::new(&[("user", "a")]) };
             let charge = Charge { key, limit: &limit, weight: 1, is_shadow: false };
             let take = Take::new([charge]).at(UnixMicros::new(now));
             let (here, there) = (memory.take(&take).unwrap(), redis.take(&take).unwrap());
@@ -122,7 +122,7 @@ fn threads_and_connections_never_admit_one_too_many() {
             for _ in 0..16 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        let key = CounterKey { rule: 1, values: ["a"].into_iter().collect() };
+                        let key = CounterKey { rule: 1, values: Values::new(&[("user", "a")]) };
                         let charge = Charge { key, limit: &limit, weight: 1, is_shadow: false };
                         let taken = redis.take(&Take::new([charge])).unwrap();
                         let one = usize::from(taken.readings[0].is_admitted());
@@ -140,7 +140,7 @@ fn what_was_counted_expires_and_a_key_of_another_type_is_an_error() {
     let Some(server) = RedisServer::start() else { return };
     let redis = storage(&server);
     let limit = RequestLimit::new(Algorithm::FixedWindow, 5, Duration::from_secs(60)).unwrap();
-    let key = CounterKey { rule: 1, values: ["a"].into_iter().collect() };
+    let key = CounterKey { rule: 1, values: Values::new(&[("user", "a")]) };
     let take = Take::new([Charge { key, limit: &limit, weight: 1, is_shadow: false }]);
     redis.take(&take).unwrap();
     let keys = server.send("KEYS *");
@@ -161,7 +161,7 @@ fn what_was_counted_expires_and_a_key_of_another_type_is_an_error() {
 fn a_redis_that_is_away_is_an_error_without_the_password() {
     let redis = RedisStorage::new("redis://user:hunter2@127.0.0.1:1/", "api").unwrap();
     let limit = RequestLimit::new(Algorithm::FixedWindow, 5, Duration::from_secs(60)).unwrap();
-    let key = CounterKey { rule: 1, values: ["a"].into_iter().collect() };
+    let key = CounterKey { rule: 1, values: Values::new(&[("user", "a")]) };
     let take = Take::new([Charge { key, limit: &limit, weight: 1, is_shadow: false }]);
     for expected in ["cannot be reached", "a moment ago"] {
         let error = redis.take(&take).unwrap_err();

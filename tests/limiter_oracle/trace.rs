@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lanekeeper::limiter::storage::{Charge, CounterKey, Take, Taken};
+use lanekeeper::limiter::storage::{Charge, CounterKey, Take, Taken, Values};
 use lanekeeper::quota::request_limit::{Algorithm, RequestLimit, UnixMicros};
 use proptest::prelude::*;
 
@@ -100,7 +100,7 @@ pub struct Step<'t> {
     pub at: UnixMicros,
 }
 
-const VALUES: [&str; 2] = ["a", "b"];
+const VALUES: [[(&str, &str); 1]; 2] = [[("user", "a")], [("user", "b")]];
 
 impl<'t> Play<'t> {
     pub fn new(trace: &'t Trace) -> Self {
@@ -122,7 +122,7 @@ impl<'t> Play<'t> {
         let charges = plan.charges.iter().map(|&(index, value, weight, is_shadow)| Charge {
             key: CounterKey {
                 rule: index as u128,
-                values: [VALUES[usize::from(value)]].into_iter().collect(),
+                values: Values::new(&VALUES[usize::from(value)]),
             },
             limit: &self.trace.limits[index],
             weight,

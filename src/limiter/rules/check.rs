@@ -6,6 +6,7 @@ use super::problem;
 use super::rule::{Rule, Step};
 use super::tree::Matching;
 use crate::config::Problem;
+use crate::limiter::storage::Values;
 
 /// Returns what is wrong with a set of rules.
 pub(super) fn problems(rules: &[Rule], matching: Matching) -> Vec<Problem> {
@@ -34,6 +35,14 @@ pub(super) fn problems(rules: &[Rule], matching: Matching) -> Vec<Problem> {
             let (weight, capacity) = (rule.weight, limit.capacity());
             let why = format!(
                 "no request would be admitted: it weighs {weight}, and the limit is {capacity}"
+            );
+            problems.push(problem(rule, why));
+        }
+        let apart = rule.steps.iter().filter(|step| step.tells_values_apart()).count();
+        if apart > Values::MAX {
+            let why = format!(
+                "it tells {apart} values of a request apart, and {} are the most",
+                Values::MAX
             );
             problems.push(problem(rule, why));
         }

@@ -15,7 +15,6 @@ mod tree;
 mod value;
 
 use std::path::Path;
-use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -26,6 +25,7 @@ pub use value::ValuePattern;
 
 use self::tree::{Matching, Tree};
 use super::request::Request;
+use super::storage::Picks;
 use crate::config::reader::{self as config, ConfigNode, Format};
 use crate::config::{ConfigError, Problem};
 
@@ -56,17 +56,22 @@ use crate::config::{ConfigError, Problem};
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    rules: Vec<Arc<Rule>>,
+    rules: Vec<Rule>,
     tree: Tree,
 }
 
 /// A rule of a request, and the values that its count is kept by.
-pub(super) struct Match<'r, 'a> {
-    pub(super) rule: &'r Arc<Rule>,
-    pub(super) values: SmallVec<[&'a str; 2]>,
+#[derive(Clone, Copy)]
+pub(super) struct Match {
+    /// The place of the rule in the set.
+    pub(super) rule: u32,
+    /// The entries that the rule tells apart.
+    pub(super) picks: Picks,
+    /// Which descriptor of the request these are entries of. `None` are the request's own entries.
+    pub(super) descriptor: Option<u32>,
 }
 
-pub(super) type Matches<'r, 'a> = SmallVec<[Match<'r, 'a>; 2]>;
+pub(super) type Matches = SmallVec<[Match; 4]>;
 
 impl Rules {
     /// Returns a set of rules.
@@ -83,7 +88,6 @@ impl Rules {
         if !problems.is_empty() {
             return Err(ConfigError::new(problems));
         }
-        let rules: Vec<Arc<Rule>> = rules.into_iter().map(Arc::new).collect();
         let tree = Tree::new(&rules, matching);
         Ok(Self { rules, tree })
     }
@@ -127,7 +131,7 @@ impl Rules {
 
     /// Returns the rules, in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().map(|rule| &**rule)
+        self.rules.iter()
     }
 
     /// Returns how many rules there are.
@@ -140,8 +144,28 @@ impl Rules {
         self.rules.is_empty()
     }
 
-    pub(super) fn matches<'r, 'a>(&'r self, request: &Request<'a>) -> Matches<'r, 'a> {
-        self.tree.matches(request)
+    #[inline]
+    pub(super) fn matches(&self, request: &Request<'_>) -> Matches {
+        let mut found = self.tree.matches(request);
+        let replaces = |it: &Match| self.get(it.rule).is_some_and(|it| !it.replaces.is_empty());
+        if found.iter().any(replaces) {
+            self.drop_replaced(&mut found);
+        }
+        found
+    }
+
+    /// Returns the rule at a place.
+    #[inline]
+    pub(super) fn get(&self, place: u32) -> Option<&Rule> {
+        self.rules.get(place as usize)
+    }
+
+    /// Leaves out the rules that another rule of the same request replaces.
+    fn drop_replaced(&self, found: &mut Matches) {
+        let rules = found.iter().filter_map(|it| self.get(it.rule));
+        let replaced: Vec<&String> = rules.flat_map(|rule| &rule.replaces).collect();
+        let label = |it: &Match| self.get(it.rule).and_then(|rule| rule.label.as_ref());
+        found.retain(|it| !label(it).is_some_and(|label| replaced.contains(&label)));
     }
 }
 

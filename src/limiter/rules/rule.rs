@@ -46,7 +46,7 @@ pub struct Rule {
     pub(super) limit: Option<RequestLimit>,
     pub(in crate::limiter) weight: u32,
     pub(super) is_shadow: bool,
-    pub(in crate::limiter) on_storage_error: OnStorageError,
+    pub(super) on_storage_error: OnStorageError,
     /// The name by which another rule may replace this one, in envoy's files.
     pub(super) label: Option<String>,
     /// The names of the rules that this one replaces.
@@ -170,6 +170,11 @@ impl Rule {
     /// Returns whether the rule refuses nothing.
     pub fn is_shadow(&self) -> bool {
         self.is_shadow
+    }
+
+    /// Returns whether a request is refused when the storage gives no verdict.
+    pub(in crate::limiter) fn denies_without_storage(&self) -> bool {
+        self.limit.is_some() && !self.is_shadow && self.on_storage_error == OnStorageError::Deny
     }
 
     pub(super) fn line(&self) -> Option<usize> {

@@ -6,15 +6,13 @@
 //! at the depth of the last entry applies.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-
-use smallvec::SmallVec;
 
 use super::path::{PathPattern, normal};
 use super::rule::{Rule, Step};
 use super::value::ValuePattern;
 use super::{Match, Matches};
 use crate::limiter::request::{Entries, Request};
+use crate::limiter::storage::Picks;
 
 /// How the entries of a request are compared with the keys of rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,8 +35,8 @@ pub(super) struct Tree {
 
 #[derive(Debug, Clone, Default)]
 struct Node {
-    /// `None` if there are only rules below.
-    rule: Option<Arc<Rule>>,
+    /// The place of a rule. `None` if there are only rules below.
+    rule: Option<u32>,
     keys: Vec<Key>,
 }
 
@@ -59,9 +57,9 @@ struct Branch {
 }
 
 impl Tree {
-    pub(super) fn new(rules: &[Arc<Rule>], matching: Matching) -> Self {
+    pub(super) fn new(rules: &[Rule], matching: Matching) -> Self {
         let mut tree = Self { matching, ..Self::default() };
-        for rule in rules {
+        for (place, rule) in (0..).zip(rules) {
             let root = match &rule.path {
                 None => &mut tree.everywhere,
                 Some(path) => {
@@ -73,7 +71,7 @@ impl Tree {
                     &mut tree.paths[at].1
                 }
             };
-            root.add(rule, &rule.steps);
+            root.add(place, &rule.steps);
         }
         tree.paths.sort_by(|(a, _), (b, _)| b.precision().cmp(&a.precision()));
         tree.everywhere.sort(matching);
@@ -83,7 +81,8 @@ impl Tree {
         tree
     }
 
-    pub(super) fn matches<'r, 'a>(&'r self, request: &Request<'a>) -> Matches<'r, 'a> {
+    #[inline]
+    pub(super) fn matches(&self, request: &Request<'_>) -> Matches {
         let mut found = Matches::new();
         let of_path = (!self.paths.is_empty()).then(|| {
             let path = normal(request.path());
@@ -92,16 +91,13 @@ impl Tree {
         let of_path = of_path.flatten().map(|(_, root)| root);
         for root in of_path.into_iter().chain([&self.everywhere]) {
             match self.matching {
-                Matching::Entries => root.by_entries(request, &mut SmallVec::new(), &mut found),
+                Matching::Entries => root.by_entries(request, Picks::default(), &mut found),
                 Matching::Descriptors => {
-                    for entries in request.descriptors() {
-                        root.by_descriptor(entries, &mut found);
+                    for (descriptor, entries) in request.descriptors() {
+                        root.by_descriptor(descriptor, entries, &mut found);
                     }
                 }
             }
-        }
-        if found.iter().any(|it| !it.rule.replaces.is_empty()) {
-            drop_replaced(&mut found);
         }
         found
     }
@@ -111,16 +107,10 @@ pub(super) fn same_paths(a: &PathPattern, b: &PathPattern) -> bool {
     a.canonical() == b.canonical()
 }
 
-/// Leaves out the rules that another rule of the same request replaces.
-fn drop_replaced(found: &mut Matches<'_, '_>) {
-    let replaced: Vec<String> = found.iter().flat_map(|it| it.rule.replaces.clone()).collect();
-    found.retain(|it| !it.rule.label.as_ref().is_some_and(|label| replaced.contains(label)));
-}
-
 impl Node {
-    fn add(&mut self, rule: &Arc<Rule>, steps: &[Step]) {
+    fn add(&mut self, rule: u32, steps: &[Step]) {
         let Some((step, rest)) = steps.split_first() else {
-            self.rule = Some(Arc::clone(rule));
+            self.rule = Some(rule);
             return;
         };
         let at = self.keys.iter().position(|key| key.name == step.key).unwrap_or_else(|| {
@@ -161,42 +151,40 @@ impl Node {
         }
     }
 
-    fn by_entries<'r, 'a>(
-        &'r self,
-        request: &Request<'a>,
-        values: &mut SmallVec<[&'a str; 2]>,
-        found: &mut Matches<'r, 'a>,
-    ) {
-        if let Some(rule) = &self.rule {
-            found.push(Match { rule, values: values.clone() });
+    fn by_entries(&self, request: &Request<'_>, picks: Picks, found: &mut Matches) {
+        if let Some(rule) = self.rule {
+            found.push(Match { rule, picks, descriptor: None });
         }
         for key in &self.keys {
-            let Some(value) = request.value(&key.name) else { continue };
+            let Some((place, value)) = request.find(&key.name) else { continue };
             let Some(branch) = key.branch(value) else { continue };
-            values.extend(branch.tells_values_apart.then_some(value));
-            branch.node.by_entries(request, values, found);
+            let mut picks = picks;
             if branch.tells_values_apart {
-                values.pop();
+                picks.push(place);
             }
+            branch.node.by_entries(request, picks, found);
         }
     }
 
-    fn by_descriptor<'r, 'a>(&'r self, entries: &Entries<'a>, found: &mut Matches<'r, 'a>) {
-        let (mut node, mut values) = (self, SmallVec::new());
-        for (name, value) in entries {
+    fn by_descriptor(&self, descriptor: Option<u32>, entries: &Entries<'_>, found: &mut Matches) {
+        let (mut node, mut picks) = (self, Picks::default());
+        for (place, (name, value)) in entries.iter().enumerate() {
             let key = node.keys.iter().find(|key| key.name == *name);
             let Some(branch) = key.and_then(|key| key.branch(value)) else { return };
-            values.extend(branch.tells_values_apart.then_some(*value));
+            if branch.tells_values_apart {
+                picks.push(place);
+            }
             node = &branch.node;
         }
-        if let Some(rule) = &node.rule {
-            found.push(Match { rule, values });
+        if let Some(rule) = node.rule {
+            found.push(Match { rule, picks, descriptor });
         }
     }
 }
 
 impl Key {
     /// Returns the branch with the most specific value.
+    #[inline]
     fn branch(&self, value: &str) -> Option<&Branch> {
         let exact = self.exact.get(value);
         let pattern = || self.patterns.iter().find(|(pattern, _)| pattern.matches(value));

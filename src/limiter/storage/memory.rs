@@ -26,13 +26,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use smallvec::{SmallVec, smallvec};
 
+use super::unix_clock::UnixClock;
 use super::{Charge, CounterKey, Storage, StorageError, Take, Taken};
 use crate::clock::Clock;
 use crate::quota::request_limit::{LimitState, Reading, RequestLimit, UnixMicros};
@@ -154,11 +154,19 @@ impl MemoryStorage {
         self.len() == 0
     }
 
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // Both halves of the rule.
     fn hash(&self, key: &CounterKey<'_>) -> u128 {
-        let mut hasher = SipHasher13::new_with_keys(self.hash_keys.0, self.hash_keys.1);
-        hasher.write(&key.rule.to_ne_bytes());
-        for value in &key.values {
-            hasher.write_usize(value.len());
+        // The rule is a hash that callers do not choose, so it can be a part of the secret key.
+        let (low, high) = (key.rule as u64, (key.rule >> 64) as u64);
+        let mut hasher =
+            SipHasher13::new_with_keys(self.hash_keys.0 ^ low, self.hash_keys.1 ^ high);
+        // The length of the last one is a part of every hash.
+        let mut values = key.values.iter();
+        while let Some(value) = values.next() {
+            if values.len() > 0 {
+                hasher.write_usize(value.len());
+            }
             hasher.write(value.as_bytes());
         }
         hasher.finish128().as_u128()
@@ -360,6 +368,7 @@ impl Storage for MemoryStorage {
 }
 
 impl Counter {
+    #[inline]
     fn read(&mut self, limit: &RequestLimit, weight: u32, now: UnixMicros) -> Reading {
         limit.read(&mut self.state, weight, now)
     }
@@ -377,6 +386,7 @@ impl Counter {
         reading.after_charge(weight, self.fresh_at)
     }
 
+    #[inline]
     fn take(&mut self, limit: &RequestLimit, weight: u32, now: UnixMicros) -> Reading {
         let reading = self.read(limit, weight, now);
         match reading.is_admitted() {
@@ -388,6 +398,7 @@ impl Counter {
 
 impl Shard {
     /// Returns the moment of a verdict: threads read the clock before they take the lock, and so in another order.
+    #[inline]
     fn monotonic(&mut self, now: UnixMicros) -> UnixMicros {
         if now < self.latest {
             if self.latest.get() - now.get() <= MAX_SKEW {
@@ -438,41 +449,6 @@ impl Hasher for KeyHash {
     #[allow(clippy::cast_possible_truncation)] // The lower half is as random as all of it.
     fn write_u128(&mut self, key: u128) {
         self.0 = key as u64;
-    }
-}
-
-/// The wall clock in microseconds, read as the monotonic clock and a distance that is measured once a second. One reading
-/// less for each verdict, and a step of the wall clock does not fall between two verdicts of the same moment.
-struct UnixClock {
-    clock: Clock,
-    /// Microseconds from the clock's own origin to the Unix epoch.
-    offset: AtomicI64,
-    /// When the distance is measured again, in nanoseconds of the clock.
-    measure_at: AtomicU64,
-}
-
-impl UnixClock {
-    fn new(clock: Clock) -> Self {
-        let this = Self { clock, offset: AtomicI64::new(0), measure_at: AtomicU64::new(0) };
-        this.measure();
-        this
-    }
-
-    fn now(&self) -> UnixMicros {
-        let nanos = self.clock.now().as_nanos();
-        if nanos >= self.measure_at.load(Ordering::Relaxed) {
-            self.measure();
-        }
-        UnixMicros::new((nanos / 1000).saturating_add_signed(self.offset.load(Ordering::Relaxed)))
-    }
-
-    fn measure(&self) {
-        let sample = self.clock.wall_clock();
-        let nanos = sample.moment.as_nanos();
-        let moment = i64::try_from(nanos / 1000).unwrap_or(i64::MAX);
-        self.offset
-            .store(sample.timestamp.as_microsecond().saturating_sub(moment), Ordering::Relaxed);
-        self.measure_at.store(nanos.saturating_add(1_000_000_000), Ordering::Relaxed);
     }
 }
 

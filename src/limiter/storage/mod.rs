@@ -7,7 +7,9 @@
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+mod unix_clock;
 
+use std::fmt;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -79,16 +81,90 @@ impl StorageError {
 }
 
 /// What identifies the use of a limit: the rule, and the values of the request that the rule tells apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CounterKey<'v> {
     /// Differs between rules that count differently, and stays the same when a rule is loaded again.
     pub rule: u128,
     /// The values.
-    pub values: SmallVec<[&'v str; 2]>,
+    pub values: Values<'v>,
+}
+
+/// The values that a rule tells apart: some of the entries of a request, at most [`Values::MAX`]. It refers to them by
+/// their places, since a verdict takes less time than to copy a list of texts.
+#[derive(Clone, Copy)]
+pub struct Values<'v> {
+    entries: &'v [(&'v str, &'v str)],
+    picks: Picks,
+}
+
+/// The places of entries in a list: one byte for each, which is its place and 1, the first one highest. One number, so
+/// that it is copied in a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Picks(u64);
+
+impl Picks {
+    /// Adds a place. A rule has no more than there is room for, and no request as many entries as a byte can count; what
+    /// is beyond is left out, which tells fewer keys apart, and so makes a limit stricter.
+    #[inline]
+    pub(super) fn push(&mut self, place: usize) {
+        if self.len() < Values::MAX && place < 255 {
+            self.0 = (self.0 << 8) | (place as u64 + 1);
+        }
+    }
+
+    #[inline]
+    fn len(self) -> usize {
+        (64 - self.0.leading_zeros()).div_ceil(8) as usize
+    }
+}
+
+impl<'v> Values<'v> {
+    /// The most values. A rule with more is refused.
+    pub const MAX: usize = 8;
+
+    /// Returns the values of these entries, of which each is a key and a value.
+    pub fn new(entries: &'v [(&'v str, &'v str)]) -> Self {
+        let mut picks = Picks::default();
+        for place in 0..entries.len() {
+            picks.push(place);
+        }
+        Self { entries, picks }
+    }
+
+    #[inline]
+    pub(super) fn of(entries: &'v [(&'v str, &'v str)], picks: Picks) -> Self {
+        Self { entries, picks }
+    }
+
+    /// Returns the values.
+    #[inline]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'v str> + use<'v> {
+        let Self { entries, picks } = *self;
+        let len = picks.len();
+        (0..len).map(move |index| {
+            let place = (picks.0 >> (8 * (len - 1 - index))) & 0xff;
+            entries.get(place as usize - 1).map_or("", |(_, value)| *value)
+        })
+    }
+}
+
+impl PartialEq for Values<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Values<'_> {}
+
+impl fmt::Debug for Values<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the values: they may be secrets.
+        f.debug_struct("Values").field("len", &self.picks.len()).finish_non_exhaustive()
+    }
 }
 
 /// One limit of a request: `'l` is the lifetime of the limit, and `'v` that of the values.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Charge<'l, 'v> {
     /// Which use is counted.
     pub key: CounterKey<'v>,
@@ -118,6 +194,13 @@ impl<'l, 'v> Take<'l, 'v> {
             }
         }
         Self { charges: distinct, at: None }
+    }
+
+    /// Returns one limit of a request.
+    pub(super) fn one(charge: Charge<'l, 'v>, at: Option<UnixMicros>) -> Self {
+        let mut charges = SmallVec::new();
+        charges.push(charge);
+        Self { charges, at }
     }
 
     /// Judges the request at this moment, instead of at the time of the storage: for recorded traffic and tests. The

@@ -272,6 +272,7 @@ impl RequestLimit {
     /// is always admitted, unless the limit is 0.
     ///
     /// The state changes only if it lies in the future, because the clock was set back.
+    #[inline]
     pub fn read(&self, state: &mut LimitState, weight: u32, now: UnixMicros) -> Reading {
         if self.requests == 0 && self.algorithm != Algorithm::Backoff {
             return Reading::closed(now);
@@ -314,6 +315,7 @@ impl RequestLimit {
     }
 
     /// Counts a request, whether or not it was admitted.
+    #[inline]
     pub fn charge(&self, state: &mut LimitState, weight: u32, now: UnixMicros) {
         if weight == 0 || (self.requests == 0 && self.algorithm != Algorithm::Backoff) {
             return;
@@ -330,6 +332,7 @@ impl RequestLimit {
 
     /// Takes a state that lies in the future, since the clock was set back, for one of the present. It is changed once,
     /// and not read so each time: otherwise it would not end before the clock is where it was.
+    #[inline]
     fn set_back(&self, state: &mut LimitState, now: UnixMicros) {
         match self.algorithm {
             Algorithm::TokenBucket => token_bucket::set_back(self, state, now),
@@ -349,6 +352,7 @@ impl RequestLimit {
     }
 
     /// Returns when the state is the same as that of a key that was never used. It can be forgotten from then on.
+    #[inline]
     pub fn fresh_at(&self, state: &LimitState) -> UnixMicros {
         match self.algorithm {
             Algorithm::TokenBucket => token_bucket::fresh_at(state),
@@ -388,12 +392,14 @@ pub struct Reading {
 
 impl Reading {
     /// Returns whether the request is admitted.
+    #[inline]
     pub const fn is_admitted(&self) -> bool {
         self.admitted
     }
 
     /// Returns what the limit says after a request of this weight, which it admits, was charged. `fresh_at` is that of
     /// the state by then.
+    #[inline]
     #[must_use]
     pub const fn after_charge(self, weight: u32, fresh_at: UnixMicros) -> Self {
         let reset_at = if weight == 0 { self.reset_at } else { fresh_at };

@@ -19,6 +19,7 @@ struct Counts {
     current: u32,
 }
 
+#[inline]
 fn counts(limit: &RequestLimit, state: &LimitState, now: UnixMicros) -> Counts {
     let present = window_end(now.get(), limit.period);
     let (previous, current) = match state.0 {
@@ -31,6 +32,7 @@ fn counts(limit: &RequestLimit, state: &LimitState, now: UnixMicros) -> Counts {
     Counts { end: present, previous, current }
 }
 
+#[inline]
 pub(super) fn set_back(limit: &RequestLimit, state: &mut LimitState, now: UnixMicros) {
     if let Used::Counter { end, .. } = &mut state.0 {
         *end = (*end).min(window_end(now.get(), limit.period));
@@ -48,6 +50,7 @@ fn fits_at(limit: &RequestLimit, fading: u32, room: u32, end: u64) -> u64 {
     }
 }
 
+#[inline]
 pub(super) fn read(
     limit: &RequestLimit,
     state: &LimitState,
@@ -78,11 +81,13 @@ pub(super) fn read(
     Reading::refused(remaining, reset_at, here.or_else(next).map(UnixMicros::new))
 }
 
+#[inline]
 pub(super) fn charge(limit: &RequestLimit, state: &mut LimitState, weight: u32, now: UnixMicros) {
     let Counts { end, previous, current } = counts(limit, state, now);
     state.0 = Used::Counter { end, previous, current: current.saturating_add(weight) };
 }
 
+#[inline]
 pub(super) fn fresh_at(limit: &RequestLimit, state: &LimitState) -> UnixMicros {
     match state.0 {
         Used::Counter { end, current: 0, .. } => UnixMicros::new(end),

@@ -13,7 +13,10 @@ fn limit(algorithm: Algorithm, requests: u32) -> RequestLimit {
 }
 
 fn charge<'l, 'v>(rule: u128, value: &'v str, limit: &'l RequestLimit) -> Charge<'l, 'v> {
-    let key = CounterKey { rule, values: smallvec![value] };
+    // Leaked: an entry that is not a variable of the test.
+    let entries: &'static [(&str, &str)] =
+        Box::leak(Box::new([("user", &*value.to_owned().leak())]));
+    let key = CounterKey { rule, values: Values::new(entries) };
     Charge { key, limit, weight: 1, is_shadow: false }
 }
 

@@ -88,10 +88,22 @@ impl RedisStorage {
         self
     }
 
+    /// Returns the words of the command that [`take`](Storage::take) sends, for a comparison with other clients.
+    #[doc(hidden)]
+    pub fn command(&self, take: &Take<'_, '_>) -> Vec<String> {
+        let mut command = cmd("EVALSHA");
+        self.add_take(command.arg(&self.take.sha1), take);
+        let words = command.args_iter().map(|word| match word {
+            ::redis::Arg::Simple(word) => String::from_utf8_lossy(word).into_owned(),
+            _ => String::new(),
+        });
+        words.collect()
+    }
+
     fn key_name(&self, key: &CounterKey<'_>) -> String {
         let mut hash = hmac_sha256::Hash::new();
         hash.update(key.rule.to_le_bytes());
-        for value in &key.values {
+        for value in key.values.iter() {
             hash.update((value.len() as u64).to_le_bytes());
             hash.update(value);
         }
