@@ -54,6 +54,6 @@ pub use rules::{
     StoredRules, ValuePattern,
 };
 #[cfg(feature = "redis")]
-pub use storage::RedisStorage;
+pub use storage::{EventualStatus, EventualStorage, RedisStorage};
 pub use storage::{MemoryStorage, Storage, StorageError};
 pub use verdict::{RuleVerdict, Verdict};

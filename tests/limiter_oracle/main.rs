@@ -7,6 +7,8 @@
 
 #[path = "../support/cases.rs"]
 mod cases;
+#[cfg(all(unix, feature = "redis"))]
+mod eventual;
 mod model;
 #[cfg(all(unix, feature = "redis"))]
 mod redis;

@@ -4,6 +4,8 @@
 //! - `redis/` keeps it in Redis, for several processes, and `eventual/` answers from memory and exchanges the counts with
 //!   Redis (feature `redis`).
 
+#[cfg(feature = "redis")]
+mod eventual;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+#[cfg(feature = "redis")]
+pub use eventual::{EventualStatus, EventualStorage};
 pub use memory::MemoryStorage;
 #[cfg(feature = "redis")]
 pub use redis::RedisStorage;

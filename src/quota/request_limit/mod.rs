@@ -306,6 +306,17 @@ impl RequestLimit {
         })
     }
 
+    /// Returns the end of the window of a moment, or 0 for an algorithm without windows.
+    #[cfg(feature = "redis")]
+    pub(crate) fn window_end(&self, now: UnixMicros) -> u64 {
+        match self.algorithm {
+            Algorithm::FixedWindow | Algorithm::SlidingWindowCounter => {
+                window_end(now.get(), self.period)
+            }
+            _ => 0,
+        }
+    }
+
     /// Returns the time in which a token bucket adds these tokens: microseconds, and a fraction of one whose denominator
     /// is the number of requests.
     #[cfg(feature = "redis")]
@@ -341,6 +352,12 @@ impl RequestLimit {
             Algorithm::SlidingWindowCounter => sliding_counter::set_back(self, state, now),
             Algorithm::Backoff => backoff::set_back(self, state, now),
         }
+    }
+
+    /// The longest time to which a token bucket may be in debt, in microseconds: several processes that exchange their
+    /// counts may admit more than there is. Beyond, the clock was set back.
+    pub(crate) fn max_debt(&self) -> u64 {
+        self.period.max(10_000_000)
     }
 
     /// Takes back one failure of a [`Backoff`], because it was none. Does nothing for the other algorithms.

@@ -58,7 +58,7 @@ fn full_at(limit: &RequestLimit, state: &LimitState, now: UnixMicros) -> Span {
     Span { whole: full_at, fraction }.max(present)
 }
 
-/// An empty bucket is full after its burst. Beyond that there may be a debt, of one period at most.
+/// An empty bucket is full after its burst. Beyond that there may be a debt.
 #[inline]
 pub(super) fn set_back(limit: &RequestLimit, state: &mut LimitState, now: UnixMicros) {
     let Used::TokenBucket { full_at, fraction } = &mut state.0 else { return };
@@ -68,7 +68,7 @@ pub(super) fn set_back(limit: &RequestLimit, state: &mut LimitState, now: UnixMi
     }
     let latest = time_of(limit, limit.burst);
     let latest = Span { whole: latest.whole.saturating_add(now.get()), ..latest };
-    if *full_at > latest.whole.saturating_add(limit.period) {
+    if *full_at > latest.whole.saturating_add(limit.max_debt()) {
         (*full_at, *fraction) = (latest.whole, latest.fraction);
     }
 }

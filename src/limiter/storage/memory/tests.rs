@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::Values;
 use super::*;
 use crate::clock::ManualClock;
 use crate::quota::request_limit::Algorithm;

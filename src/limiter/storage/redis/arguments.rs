@@ -2,12 +2,10 @@
 
 use ::redis::Cmd;
 
-use crate::limiter::storage::Charge;
 use crate::quota::request_limit::{Algorithm, RequestLimit};
 
 /// Adds the eleven arguments of a limit.
-pub(super) fn add(command: &mut Cmd, charge: &Charge<'_, '_>) {
-    let Charge { limit, weight, .. } = *charge;
+pub(super) fn add(command: &mut Cmd, limit: &RequestLimit, weight: u32, is_shadow: bool) {
     let requests = u64::from(limit.requests());
     let period = micros(limit.period());
     let mut numbers = [0_i128; 8];
@@ -33,7 +31,7 @@ pub(super) fn add(command: &mut Cmd, charge: &Charge<'_, '_>) {
                 spare_part.into(),
                 time.into(),
                 part.into(),
-                period.into(),
+                limit.max_debt().into(),
                 full.into(),
                 full_part.into(),
             ];
@@ -48,7 +46,7 @@ pub(super) fn add(command: &mut Cmd, charge: &Charge<'_, '_>) {
             }
         }
     };
-    command.arg(kind).arg(weight).arg(u8::from(charge.is_shadow));
+    command.arg(kind).arg(weight).arg(u8::from(is_shadow));
     for number in numbers {
         // Below 2^63: a limit has bounds.
         command.arg(i64::try_from(number).unwrap_or(i64::MAX));

@@ -1,6 +1,6 @@
 //! The use of each key in Redis, for several processes.
 //!
-//! `take.lua` is the whole operation: one script, one trip, by Redis's own clock. It runs the steps of
+//! `limits.lua` and `take.lua` are the whole operation: one script, one trip, by Redis's own clock. It runs the steps of
 //! [`quota::request_limit`](crate::quota::request_limit), and returns the state that it found. This side computes from
 //! that state what remains and when to retry, with the same functions as in memory; so both say the same.
 //!
@@ -15,12 +15,14 @@ use std::time::Duration;
 use ::redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
 use smallvec::SmallVec;
 
+use super::eventual::Addition;
 use super::{Charge, CounterKey, Storage, StorageError, Take, Taken};
-use crate::quota::request_limit::{Algorithm, LimitState, Reading, UnixMicros};
+use crate::quota::request_limit::{Algorithm, LimitState, Reading, RequestLimit, UnixMicros};
 use crate::redis::{RedisFailure, RedisPool, RedisSettings};
 
-const TAKE: &str = include_str!("take.lua");
-const FORGIVE: &str = include_str!("forgive.lua");
+const TAKE: &str = concat!(include_str!("limits.lua"), include_str!("take.lua"));
+const EXCHANGE: &str = concat!(include_str!("limits.lua"), include_str!("exchange.lua"));
+const FORGIVE: &str = concat!(include_str!("limits.lua"), include_str!("forgive.lua"));
 
 /// How many numbers the script returns of each limit.
 const NUMBERS: usize = 4;
@@ -46,6 +48,18 @@ pub struct RedisStorage {
     prefix: String,
     take: Script,
     forgive: Script,
+    exchange: Script,
+}
+
+/// What an exchange brings back.
+pub(super) struct Exchanged {
+    /// The moment of Redis.
+    pub(super) at: UnixMicros,
+    /// The counts of all, for each addition.
+    pub(super) states: Vec<LimitState>,
+    pub(super) taken: Option<Taken>,
+    /// The counts of all after the verdict, for each of its limits.
+    pub(super) taken_states: Vec<LimitState>,
 }
 
 struct Script {
@@ -77,6 +91,7 @@ impl RedisStorage {
             prefix: format!("{{lanekeeper:{name}}}:"),
             take: Script::new(TAKE),
             forgive: Script::new(FORGIVE),
+            exchange: Script::new(EXCHANGE),
         })
     }
 
@@ -100,6 +115,63 @@ impl RedisStorage {
         words.collect()
     }
 
+    /// Returns the names of the keys of a request.
+    pub(super) fn names(&self, take: &Take<'_, '_>) -> Vec<String> {
+        take.charges().iter().map(|charge| self.key_name(&charge.key)).collect()
+    }
+
+    /// Returns the name of another key beside those of limits.
+    pub(super) fn name_of(&self, what: &str) -> String {
+        format!("{}{what}", self.prefix)
+    }
+
+    /// Adds what one process admitted by itself, and brings back the counts of all; with a verdict, if one is asked for.
+    pub(super) fn exchange(
+        &self,
+        node: &str,
+        number: u64,
+        additions: &[Addition],
+        take: Option<&Take<'_, '_>>,
+        at: Option<UnixMicros>,
+    ) -> Result<Exchanged, StorageError> {
+        let charges = take.map(Take::charges).unwrap_or_default();
+        let reply = self.pool.with(|connection| {
+            self.exchange.run(connection, |command| {
+                command.arg(1 + additions.len() + charges.len()).arg(node);
+                for addition in additions {
+                    command.arg(&addition.key);
+                }
+                for charge in charges {
+                    command.arg(self.key_name(&charge.key));
+                }
+                add_moment(command, at);
+                command.arg(number).arg(additions.len());
+                for addition in additions {
+                    command.arg(addition.window_end);
+                    arguments::add(command, &addition.limit, addition.weight, false);
+                }
+                for charge in charges {
+                    arguments::add(command, charge.limit, charge.weight, charge.is_shadow);
+                }
+            })
+        })?;
+        let numbers: Vec<u64> = ::redis::from_redis_value_ref(&reply).map_err(|_| unusable())?;
+        let (&at, rest) = numbers.split_first().ok_or_else(unusable)?;
+        let at = UnixMicros::new(at);
+        let (states, rest) =
+            rest.split_at_checked(additions.len() * (NUMBERS - 1)).ok_or_else(unusable)?;
+        let states = additions.iter().zip(states.chunks_exact(NUMBERS - 1));
+        let states = states.map(|(addition, numbers)| state(&addition.limit, numbers));
+        let (taken, taken_states) = match take {
+            Some(take) => {
+                let (taken, states) = verdict(take, at, rest)?;
+                (Some(taken), states)
+            }
+            None => (None, Vec::new()),
+        };
+        Ok(Exchanged { at, states: states.collect(), taken, taken_states })
+    }
+
     fn key_name(&self, key: &CounterKey<'_>) -> String {
         let mut hash = hmac_sha256::Hash::new();
         hash.update(key.rule.to_le_bytes());
@@ -120,7 +192,7 @@ impl RedisStorage {
         }
         add_moment(command, take.moment());
         for charge in take.charges() {
-            arguments::add(command, charge);
+            arguments::add(command, charge.limit, charge.weight, charge.is_shadow);
         }
     }
 }
@@ -236,44 +308,67 @@ fn taken(take: &Take<'_, '_>, reply: &Value) -> Result<Taken, StorageError> {
         return Err(StorageError::new(format!("Redis refused ({})", error.code())));
     }
     let numbers: Vec<u64> = ::redis::from_redis_value_ref(reply).map_err(|_| unusable())?;
-    let [is_counted, at, limits @ ..] = numbers.as_slice() else { return Err(unusable()) };
-    let at = UnixMicros::new(*at);
+    let (&at, rest) = numbers.split_first().ok_or_else(unusable)?;
+    verdict(take, UnixMicros::new(at), rest).map(|(taken, _)| taken)
+}
+
+/// Reads what `take` of `limits.lua` returned, and the states after it.
+fn verdict(
+    take: &Take<'_, '_>,
+    at: UnixMicros,
+    numbers: &[u64],
+) -> Result<(Taken, Vec<LimitState>), StorageError> {
+    let (&is_counted, limits) = numbers.split_first().ok_or_else(unusable)?;
     if limits.len() != take.charges().len() * NUMBERS {
         return Err(unusable());
     }
-    let readings = take.charges().iter().zip(limits.chunks_exact(NUMBERS));
-    let readings = readings.map(|(charge, numbers)| reading(charge, numbers, at, *is_counted == 1));
-    Ok(Taken { at, readings: readings.collect::<Result<SmallVec<_>, _>>()? })
+    let (mut readings, mut states) = (SmallVec::new(), Vec::new());
+    for (charge, numbers) in take.charges().iter().zip(limits.chunks_exact(NUMBERS)) {
+        let (reading, state) = reading(charge, numbers, at, is_counted == 1)?;
+        readings.push(reading);
+        states.push(state);
+    }
+    Ok((Taken { at, readings }, states))
 }
 
-/// Returns what a limit says, from the state that the script found.
+/// Returns the state that the script found. A log is none: it stays in Redis.
+fn state(limit: &RequestLimit, numbers: &[u64]) -> LimitState {
+    let small = |index: usize| {
+        numbers.get(index).map_or(0, |&number| u32::try_from(number).unwrap_or(u32::MAX))
+    };
+    LimitState::of(
+        limit.algorithm(),
+        numbers.first().copied().unwrap_or_default(),
+        small(1),
+        small(2),
+    )
+}
+
+/// Returns what a limit says, from the state that the script found, and the state after it.
 fn reading(
     charge: &Charge<'_, '_>,
     numbers: &[u64],
     now: UnixMicros,
     is_counted: bool,
-) -> Result<Reading, StorageError> {
-    let &[admits, a, b, c] = numbers else { return Err(unusable()) };
+) -> Result<(Reading, LimitState), StorageError> {
+    let (&admits, numbers) = numbers.split_first().ok_or_else(unusable)?;
     let Charge { limit, weight, .. } = *charge;
-    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    let (reading, mut state) = match limit.algorithm() {
-        Algorithm::SlidingWindowLog => {
-            let reading =
-                limit.read_log(small(a), UnixMicros::new(b), UnixMicros::new(c), weight, now);
-            // After a request has been added, its newest one is enough to say when it ends.
-            (reading, LimitState::default())
+    let mut state = state(limit, numbers);
+    let reading = match (limit.algorithm(), numbers) {
+        (Algorithm::SlidingWindowLog, &[used, newest, blocking]) => {
+            let used = u32::try_from(used).unwrap_or(u32::MAX);
+            let [newest, blocking] = [newest, blocking].map(UnixMicros::new);
+            // Of the state after it, only the end is asked for, and that is the end of the newest request.
+            limit.read_log(used, newest, blocking, weight, now)
         }
-        algorithm => {
-            let mut state = LimitState::of(algorithm, a, small(b), small(c));
-            (limit.read(&mut state, weight, now), state)
-        }
+        _ => limit.read(&mut state, weight, now),
     };
     if reading.is_admitted() != (admits == 1) {
         return Err(unusable());
     }
     if !is_counted || !reading.is_admitted() {
-        return Ok(reading);
+        return Ok((reading, state));
     }
     limit.charge(&mut state, weight, now);
-    Ok(reading.after_charge(weight, limit.fresh_at(&state)))
+    Ok((reading.after_charge(weight, limit.fresh_at(&state)), state))
 }
