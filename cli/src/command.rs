@@ -12,6 +12,7 @@ use crate::exchange::{self, ExchangeArgs};
 use crate::gateway::{self, GatewayArgs};
 use crate::init::{self, InitArgs};
 use crate::key::{self, KeyArgs};
+use crate::limit::{self, LimitArgs};
 use crate::shell::{self, CompletionsArgs, ManArgs};
 use crate::top::{self, TopArgs};
 
@@ -53,6 +54,19 @@ enum Command {
     CheckConfig(CheckArgs),
     /// Write a commented configuration file for the documented limits of a broker
     Init(InitArgs),
+    /// Judge recorded requests by the rules of a limiter, or check the rules.
+    ///
+    /// Each line of the trace is a JSON object: {"at": 1.5, "path": "/orders", "entries": {"user": "a"}, "weight": 1}.
+    /// Only `at` has to be there: seconds since 1970, or since any other moment, which are read exactly, rounded down to
+    /// a microsecond, and must not decrease. Rules of envoy look at the order of the entries, and a request may have
+    /// several lists of them: "descriptors": [[["key", "value"]]], or [{"key": "value"}]. A value that is a number or a
+    /// truth value is taken as the text that is in the file.
+    ///
+    /// It prints one verdict a line, as a server with these rules would have given it at that time. Times are seconds.
+    /// `retry_after` is null if the request is allowed or never will be. At the end the counts are on standard error:
+    /// for each rule the requests within its limit, near it (more than 80 % are used), over it, and over it in shadow
+    /// mode. A line that cannot be read ends the run with exit code 1.
+    Limit(LimitArgs),
     /// Show the state of a running gateway in the terminal: lanes, quotas, queues, clients, notices.
     ///
     /// Without a terminal on standard output, and with --once, it prints the state once and ends. Press ? for the keys.
@@ -83,6 +97,8 @@ pub fn main() -> ExitCode {
         // Each line of this error begins with the file already, in the form that editors parse.
         Command::CheckConfig(args) => check_config::run(&args).map_err(|error| error.to_string()),
         Command::Init(args) => init::run(&args).map_err(|error| format!("error: {error}")),
+        // As above, and the errors that are not about a file begin with `error`.
+        Command::Limit(args) => limit::run(&args).map_err(|error| error.to_string()),
         Command::Top(args) => top::run(&args).map_err(|error| format!("error: {error}")),
         Command::Completions(args) => {
             shell::print_completions(&args).map_err(|error| format!("error: {error}"))

@@ -20,6 +20,7 @@ mod exchange_log;
 mod gateway;
 mod init;
 mod key;
+mod limit;
 mod log;
 mod shell;
 mod signal;

@@ -7,6 +7,7 @@
 //! - `lanekeeper check-config FILE` checks a configuration file, of a proxy or of a gateway, and prints the quotas that
 //!   result from it.
 //! - `lanekeeper init` writes a commented configuration file for the documented limits of a broker.
+//! - `lanekeeper limit` judges recorded requests by the rules of a limiter, in virtual time, or checks the rules.
 //! - `lanekeeper top` shows the state of a running gateway in the terminal, or prints it once.
 //! - `lanekeeper completions SHELL` and `lanekeeper man` print what a package installs beside the command.
 //!
@@ -18,6 +19,7 @@
 //! lanekeeper demo
 //! lanekeeper exchange --listen 127.0.0.1:8080 --latency 40ms --jitter 30ms
 //! lanekeeper check-config lanes.toml
+//! lanekeeper limit --rules rules.yaml --trace requests.jsonl
 //! ```
 
 use std::process::ExitCode;

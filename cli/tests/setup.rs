@@ -40,9 +40,18 @@ fn an_unknown_preset_is_an_error_that_names_the_known_ones() {
 fn completions_and_manual_pages_cover_every_subcommand() {
     let bash = stdout(&lanekeeper(&["completions", "bash"]));
     let man = stdout(&lanekeeper(&["man"]));
-    for name in
-        ["demo", "exchange", "gateway", "key", "check-config", "init", "top", "completions", "man"]
-    {
+    for name in [
+        "demo",
+        "exchange",
+        "gateway",
+        "key",
+        "check-config",
+        "init",
+        "limit",
+        "top",
+        "completions",
+        "man",
+    ] {
         assert!(bash.contains(name), "completions lack {name}");
         assert!(man.contains(&name.replace('-', "\\-")), "the manual lacks {name}");
         let page = stdout(&lanekeeper(&["man", name]));

@@ -12,6 +12,8 @@ pub struct ConfigNode {
     /// The line, counted from 1. `None` if the values came through a deserializer of serde.
     pub(super) line: Option<usize>,
     pub(super) value: ConfigValue,
+    /// The text of a number or a truth value of YAML, which a reader may want as a text: `007` and `+49` are not 7 and 49.
+    pub(super) written: Option<Box<str>>,
 }
 
 /// A value.
@@ -38,9 +40,13 @@ pub(super) struct ConfigEntry {
 }
 
 impl ConfigNode {
+    pub(super) fn new(line: Option<usize>, value: ConfigValue) -> Self {
+        Self { line, value, written: None }
+    }
+
     /// Returns a table without settings.
     pub fn empty() -> Self {
-        Self { line: None, value: ConfigValue::Table(Vec::new()) }
+        Self::new(None, ConfigValue::Table(Vec::new()))
     }
 }
 
@@ -80,7 +86,7 @@ fn parse_json_number(text: &str) -> ConfigValue {
 }
 
 fn node_without_line<E>(value: ConfigValue) -> Result<ConfigNode, E> {
-    Ok(ConfigNode { line: None, value })
+    Ok(ConfigNode::new(None, value))
 }
 
 impl<'de> Visitor<'de> for NodeVisitor {

@@ -14,16 +14,13 @@ pub(super) fn read(text: &str) -> Result<ConfigNode, Problem> {
         // Only the message: the error as a whole shows the line, which may contain a secret.
         Problem::new("", line, error.message().replace('\n', "; "))
     })?;
-    Ok(ConfigNode { line: Some(1), value: table(&lines, document.get_ref()) })
+    Ok(ConfigNode::new(Some(1), table(&lines, document.get_ref())))
 }
 
 fn table(lines: &LineNumbers, table: &DeTable<'_>) -> ConfigValue {
     let entry = |(key, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| ConfigEntry {
         key: AsRef::<str>::as_ref(key.get_ref()).to_owned(),
-        node: ConfigNode {
-            line: Some(lines.of(key.span().start)),
-            value: convert(lines, value.get_ref()),
-        },
+        node: ConfigNode::new(Some(lines.of(key.span().start)), convert(lines, value.get_ref())),
     };
     let mut entries: Vec<ConfigEntry> = table.iter().map(entry).collect();
     // The parser sorts the entries by name.
@@ -39,9 +36,8 @@ fn convert(lines: &LineNumbers, value: &DeValue<'_>) -> ConfigValue {
             .map_or(ConfigValue::Float(f64::INFINITY), ConfigValue::Int),
         DeValue::Float(value) => ConfigValue::Float(value.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Array(items) => {
-            let item = |item: &Spanned<DeValue<'_>>| ConfigNode {
-                line: Some(lines.of(item.span().start)),
-                value: convert(lines, item.get_ref()),
+            let item = |item: &Spanned<DeValue<'_>>| {
+                ConfigNode::new(Some(lines.of(item.span().start)), convert(lines, item.get_ref()))
             };
             ConfigValue::List(items.iter().map(item).collect())
         }

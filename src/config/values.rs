@@ -21,9 +21,14 @@ impl<'a> Table<'a> {
         value
     }
 
-    /// Reads a text, or a whole number or a truth value as the text that it was written as.
+    /// Reads a text. A number or a truth value of YAML is the text that it was written as. TOML has no such text, so there
+    /// it is a whole number or a truth value.
     pub fn word(&mut self, key: &'static str) -> Option<String> {
-        match &self.get(key)?.value {
+        let node = self.get(key)?;
+        if let Some(written) = &node.written {
+            return Some(written.to_string());
+        }
+        match &node.value {
             ConfigValue::Text(text) => Some(text.clone()),
             ConfigValue::Int(number) => Some(number.to_string()),
             ConfigValue::Bool(value) => Some(value.to_string()),

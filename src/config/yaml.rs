@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 32;
 /// Parses a YAML document.
 pub(super) fn read(text: &str) -> Result<ConfigNode, Problem> {
     let mut reader = YamlReader { events: Parser::new_from_str(text) };
-    let mut root = ConfigNode { line: Some(1), value: ConfigValue::Null };
+    let mut root = ConfigNode::new(Some(1), ConfigValue::Null);
     let mut documents = 0;
     loop {
         let (event, line) = reader.next()?;
@@ -69,13 +69,18 @@ impl<'a> YamlReader<'a> {
             | Event::MappingStart(_, Some(_)) => {
                 return Err(yaml_problem(line, "tags are not read; leave them out"));
             }
-            Event::Scalar(text, ScalarStyle::Plain, ..) => parse_plain_scalar(&text),
+            Event::Scalar(text, ScalarStyle::Plain, ..) => {
+                let value = parse_plain_scalar(&text);
+                let is_text = matches!(value, ConfigValue::Text(_) | ConfigValue::Null);
+                let written = (!is_text).then(|| text.into());
+                return Ok(ConfigNode { line: Some(line), value, written });
+            }
             Event::Scalar(text, ..) => ConfigValue::Text(text.into_owned()),
             Event::SequenceStart(..) => self.list(depth)?,
             Event::MappingStart(..) => self.table(depth)?,
             _ => return Err(yaml_problem(line, "the document makes no sense here")),
         };
-        Ok(ConfigNode { line: Some(line), value })
+        Ok(ConfigNode::new(Some(line), value))
     }
 
     fn list(&mut self, depth: usize) -> Result<ConfigValue, Problem> {

@@ -8,7 +8,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::request::Request;
 use super::rules::{Match, Matches};
-use super::rules::{MemoryRules, Rules, RulesStore, StoredRules};
+use super::rules::{Rules, RulesStore, StoredRules};
 use super::storage::{Charge, CounterKey, Storage, StorageError, Take, Taken, Values};
 use super::verdict::{Readings, Verdict};
 use crate::config::ConfigError;
@@ -32,10 +32,19 @@ struct Source {
     revision: Mutex<Option<u64>>,
 }
 
+/// The source of a limiter that was given its rules: it never has others.
+struct NoSource;
+
+impl RulesStore for NoSource {
+    fn load(&self, _: Option<u64>) -> Result<Option<StoredRules>, ConfigError> {
+        Ok(None)
+    }
+}
+
 impl RateLimiter {
     /// Returns a limiter with these rules, which do not change unless [`set_rules`](Self::set_rules) replaces them.
     pub fn new(rules: Rules, storage: impl Storage) -> Self {
-        Self::build(rules, None, MemoryRules::new(), storage)
+        Self::build(rules, None, NoSource, storage)
     }
 
     /// Returns a limiter with the rules of a source. [`reload`](Self::reload) asks the source again.

@@ -1,5 +1,7 @@
 //! What a verdict is asked about.
 
+use std::fmt;
+
 use smallvec::SmallVec;
 
 /// A request: its path, its entries (who it is from, and what it is about), and how much it counts for.
@@ -10,7 +12,7 @@ use smallvec::SmallVec;
 /// let request = Request::new("/orders").entry("user", "a").entry("ip", "192.0.2.7").weight(2);
 /// assert_eq!(request.value("user"), Some("a"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request<'a> {
     path: &'a str,
     entries: Entries<'a>,
@@ -88,5 +90,20 @@ impl<'a> Request<'a> {
     pub(super) fn descriptors(&self) -> impl Iterator<Item = (Option<u32>, &Entries<'a>)> {
         let own = (!self.entries.is_empty()).then_some((None, &self.entries));
         own.into_iter().chain((0..).zip(&self.descriptors).map(|(index, it)| (Some(index), it)))
+    }
+}
+
+/// Without the values of entries: a key of an API is one.
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys =
+            |entries: &Entries<'_>| entries.iter().map(|(key, _)| (*key).to_owned()).collect();
+        let descriptors: Vec<Vec<String>> = self.descriptors.iter().map(keys).collect();
+        f.debug_struct("Request")
+            .field("path", &self.path)
+            .field("keys", &self.entries.iter().map(|(key, _)| *key).collect::<Vec<_>>())
+            .field("descriptors", &descriptors)
+            .field("weight", &self.weight)
+            .finish()
     }
 }

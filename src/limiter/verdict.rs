@@ -199,7 +199,10 @@ impl<'v> RuleVerdict<'v> {
     /// The share that is left, for the choice of the rule that decides.
     fn left(&self) -> f64 {
         match (self.limit(), self.remaining()) {
-            (Some(limit), Some(remaining)) => f64::from(remaining) / f64::from(limit.max(1)),
+            (Some(limit), Some(remaining)) if !self.rule.is_shadow() => {
+                f64::from(remaining) / f64::from(limit.max(1))
+            }
+            // It would not refuse, however little is left.
             _ => f64::INFINITY,
         }
     }

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::reader::{Context, Siblings};
+use super::reader::{Context, Siblings, report_misplaced_key};
 use super::rule::Rule;
 use crate::config::reader::Table;
 use crate::quota::request_limit::{Algorithm, RequestLimit};
@@ -21,6 +21,10 @@ pub(super) fn read(mut root: Table<'_>) -> Vec<Rule> {
     let domain = root.text("domain", "the name of the domain").map(str::to_owned);
     if domain.as_deref() == Some("") {
         root.report_invalid("domain", "the domain is empty");
+    }
+    report_misplaced_key(&mut root);
+    if !root.has("descriptors") {
+        root.report_misplaced("there are no limits in it: write `descriptors`, a list of tables");
     }
     let mut rules = Vec::new();
     descriptors(&mut root, &Context { domain, ..Context::default() }, &mut rules);
@@ -32,7 +36,7 @@ fn descriptors(parent: &mut Table<'_>, context: &Context, rules: &mut Vec<Rule>)
     let mut siblings = Siblings::default();
     for mut node in parent.tables("descriptors").into_iter().flatten() {
         // A descriptor of a request may have one key twice.
-        let Some(step) = siblings.step(&mut node, &[]) else { continue };
+        let Some(step) = siblings.step(&mut node) else { continue };
         let mut context = context.clone();
         context.steps.push(step);
         read_node(node, &context, rules);
@@ -75,11 +79,13 @@ fn rate_limit(mut table: Table<'_>, context: &Context) -> Option<Rule> {
             let text = text.to_ascii_lowercase();
             words.iter().find(|(word, _)| *word == text).map(|(_, seconds)| *seconds)
         });
+    report_misplaced_key(&mut table);
     let requests: Option<u32> = table.number("requests_per_unit");
     let label = table.text("name", "a name").map(str::to_owned);
     let mut replaces = Vec::new();
     for mut replaced in table.tables("replaces").into_iter().flatten() {
         match replaced.text("name", "the name of a limit").map(str::to_owned) {
+            None if replaced.has("name") => {} // Its problem is reported.
             None => replaced.report_misplaced("an entry of `replaces` has a `name`"),
             Some(name) if name.is_empty() => {
                 replaced.report_invalid("name", "the name is empty");
@@ -103,6 +109,10 @@ fn rate_limit(mut table: Table<'_>, context: &Context) -> Option<Rule> {
             }
             table.finish();
             return None;
+        }
+        (false, Some(_)) if !table.has("requests_per_unit") => {
+            table.report_misplaced("a limit has `requests_per_unit`");
+            None
         }
         (false, Some(seconds)) => {
             let period = Duration::from_secs(seconds);

@@ -2,6 +2,8 @@
 //!
 //! Each node of the tree in the file that has a limit becomes a [`Rule`] with the keys of all nodes around it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::path::PathPattern;
@@ -25,17 +27,20 @@ pub(super) fn read(mut root: Table<'_>) -> Vec<Rule> {
     let mut rules = Vec::new();
     let mut context = Context::default();
     context.on_storage_error = on_storage_error(&mut root, &context);
-    let mut paths: Vec<(String, Option<usize>)> = Vec::new();
+    let mut paths: HashMap<String, Option<usize>> = HashMap::new();
+    report_misplaced_key(&mut root);
     for mut node in root.tables("rules").into_iter().flatten() {
+        report_misplaced_key(&mut node);
         let mut context = context.clone();
         context.path = path(&mut node);
-        let canonical = context.path.as_ref().map(PathPattern::canonical).unwrap_or_default();
-        let known = paths.iter().find(|(path, _)| *path == canonical);
-        if let (Some((_, line)), Some(_)) = (known, &context.path) {
-            let at = line.map_or(String::new(), |line| format!(" in line {line}"));
-            node.report_invalid("path", format!("there is a rule for these paths{at}; write one"));
+        if let Some(path) = &context.path {
+            let line = node.line();
+            if let Some(known) = paths.insert(path.canonical(), line) {
+                let at = known.map_or(String::new(), |line| format!(" in line {line}"));
+                let why = format!("there is a rule for these paths{at}: write one for both");
+                node.report_invalid("path", why);
+            }
         }
-        paths.push((canonical, node.line()));
         read_node(node, &context, &mut rules);
     }
     descriptors(&mut root, &context, &mut rules);
@@ -50,90 +55,142 @@ pub(super) fn read(mut root: Table<'_>) -> Vec<Rule> {
 fn read_node(mut node: Table<'_>, context: &Context, rules: &mut Vec<Rule>) {
     let context =
         Context { on_storage_error: on_storage_error(&mut node, context), ..context.clone() };
-    let unlimited = node.switch("unlimited").unwrap_or(false);
+    let switch = node.switch("unlimited");
+    let unlimited = switch.unwrap_or(false);
     let limit = limit(&mut node, unlimited);
     let name = node.text("name", "a name").map(str::to_owned);
+    if name.as_deref() == Some("") {
+        node.report_invalid("name", "the name is empty");
+    }
     let weight = node.number("weight").unwrap_or(1);
     let is_shadow = node.switch("shadow_mode").unwrap_or(false);
-    let own = ["weight", "shadow_mode", "name"].into_iter().find(|key| node.has(key));
-    match (limit, unlimited) {
-        (Some(limit), _) => {
+    match limit {
+        Some(limit) => {
             if weight > limit.capacity() && limit.capacity() > 0 {
+                let capacity = limit.capacity();
                 let why = format!(
-                    "no request would ever be admitted: it weighs {weight}, and the limit is {}",
-                    limit.capacity()
+                    "no request would ever be admitted: it weighs {weight}, and the limit is {capacity}"
                 );
                 node.report_invalid("weight", why);
             }
             let rule = context.rule(name, Some(limit), &node);
             rules.push(Rule { weight, is_shadow, ..rule });
         }
-        (None, true) => rules.push(context.rule(name, None, &node)),
-        (None, false) => {
-            if let Some(own) = own {
-                node.report_invalid(own, "there is no limit here that this could be about");
-            } else if !node.has("descriptors")
-                && !node.has("requests_per_unit")
-                && !node.has("unit")
-            {
-                node.report_misplaced(
-                    "write a limit (`unit` and `requests_per_unit`), or `descriptors`, or `unlimited: true`",
-                );
+        None if unlimited => {
+            for key in ["weight", "shadow_mode"] {
+                if node.has(key) {
+                    node.report_invalid(key, "this rule is unlimited, so it has nothing to count");
+                }
             }
+            rules.push(context.rule(name, None, &node));
         }
+        // The problem of a switch that cannot be read is reported.
+        None if switch.is_none() && node.has("unlimited") => {}
+        None => report_without_limit(&mut node),
     }
     descriptors(&mut node, &context, rules);
     node.finish();
+}
+
+/// Reports what is wrong with a node that has no limit. What is wrong with a limit is reported already.
+fn report_without_limit(node: &mut Table<'_>) {
+    if node.has("rate_limit") {
+        let why = "only files of envoy's rate limit service have this, and they have a `domain`: \
+                   write `unit` and `requests_per_unit` beside the key";
+        node.report_misplaced_key("rate_limit", why);
+        return;
+    }
+    if LIMIT_KEYS.into_iter().any(|key| node.has(key)) {
+        return;
+    }
+    match ["weight", "shadow_mode", "name"].into_iter().find(|key| node.has(key)) {
+        Some(own) => node.report_invalid(own, "there is no limit here that this could be about"),
+        None if node.has("descriptors") => {}
+        None => node.report_misplaced(
+            "write a limit (`unit` and `requests_per_unit`), or `descriptors`, or `unlimited: true`",
+        ),
+    }
+}
+
+/// Reports a `key` in a table that is no descriptor. Otherwise it would be taken for the key of an account, a secret.
+pub(super) fn report_misplaced_key(table: &mut Table<'_>) {
+    for key in ["key", "value"] {
+        if table.has(key) {
+            table.report_misplaced_key(key, "this belongs in a table of the list `descriptors`");
+        }
+    }
 }
 
 /// Reads the nodes inside a node.
 fn descriptors(parent: &mut Table<'_>, context: &Context, rules: &mut Vec<Rule>) {
     let mut siblings = Siblings::default();
     for mut node in parent.tables("descriptors").into_iter().flatten() {
-        let Some(step) = siblings.step(&mut node, &context.steps) else { continue };
+        let Some(step) = siblings.step(&mut node) else { continue };
+        check_step(&node, &step, &context.steps);
         let mut context = context.clone();
         context.steps.push(step);
         read_node(node, &context, rules);
     }
 }
 
+/// Reports a step that makes no sense inside `around`. A request to rules of ours has one value for each key, and finds
+/// its rules by the keys that it has.
+fn check_step(node: &Table<'_>, step: &Step, around: &[Step]) {
+    if around.iter().any(|other| other.key == step.key) {
+        let why =
+            "a descriptor around this one has the same key, and a request has one value for it";
+        node.report_invalid("key", why);
+    }
+    if step.value.as_ref().is_some_and(ValuePattern::is_any) && !step.is_shared {
+        node.report_invalid("value", "the value `*` is any value: leave `value` out");
+    }
+    if step.value.is_none() && node.has("value") {
+        node.report_invalid("value", "the value is empty: leave `value` out for any value");
+    }
+}
+
 /// The nodes that were read of one list, to find those that describe the same.
 #[derive(Debug, Default)]
 pub(super) struct Siblings {
-    known: Vec<(Step, Option<usize>)>,
+    /// The line of each key and value.
+    known: HashMap<(String, Option<String>), Option<usize>>,
 }
 
 impl Siblings {
-    /// Reads `key`, `value` and `share_threshold`. `around` are the keys of the nodes around this one.
-    pub(super) fn step(&mut self, node: &mut Table<'_>, around: &[Step]) -> Option<Step> {
+    /// Reads `key`, `value` and `share_threshold`. An empty value is no value.
+    pub(super) fn step(&mut self, node: &mut Table<'_>) -> Option<Step> {
         let key = node.text("key", "the key of an entry of requests").map(str::to_owned);
         if !node.has("key") {
             node.report_misplaced("a descriptor has a `key`");
         }
-        let value = node.word("value").filter(|value| !value.is_empty());
+        let word = node.word("value");
+        let is_unreadable = node.has("value") && word.is_none();
+        let value = word.filter(|value| !value.is_empty());
         let value = value.as_deref().map(ValuePattern::parse);
         let is_shared = node.switch("share_threshold").unwrap_or(false);
         let key = key?;
         if key.is_empty() {
             node.report_invalid("key", "the key is empty");
         }
+        // The problem of a value that cannot be read is reported. It is no other value either.
+        if is_unreadable {
+            return None;
+        }
         if is_shared && value.as_ref().is_none_or(ValuePattern::is_exact) {
             let why = "only values with a `*` can share a limit";
             node.report_invalid("share_threshold", why);
         }
-        let step = Step { key, value, is_shared };
-        let same = |other: &Step| (&other.key, &other.value) == (&step.key, &step.value);
-        if let Some((_, line)) = self.known.iter().find(|(other, _)| same(other)) {
-            let at = line.map_or(String::new(), |line| format!(" in line {line}"));
-            node.report_misplaced(format!("there is a descriptor with this key and value{at}"));
+        let text = value.as_ref().map(|value| value.as_str().to_owned());
+        match self.known.entry((key.clone(), text)) {
+            Entry::Occupied(known) => {
+                let at = known.get().map_or(String::new(), |line| format!(" in line {line}"));
+                node.report_misplaced(format!("there is a descriptor with this key and value{at}"));
+            }
+            Entry::Vacant(new) => {
+                new.insert(node.line());
+            }
         }
-        if around.iter().any(|other| other.key == step.key) {
-            let why =
-                "a descriptor around this one has the same key, and a request has one value for it";
-            node.report_invalid("key", why);
-        }
-        self.known.push((step.clone(), node.line()));
-        Some(step)
+        Some(Step { key, value, is_shared })
     }
 }
 
@@ -189,13 +246,14 @@ const ALGORITHMS: [(&str, Algorithm); 4] = [
     ("sliding_window_counter", Algorithm::SlidingWindowCounter),
 ];
 
+const LIMIT_KEYS: [&str; 4] = ["requests_per_unit", "unit", "algorithm", "burst"];
+
 fn limit(node: &mut Table<'_>, unlimited: bool) -> Option<RequestLimit> {
     let requests = node.number("requests_per_unit");
     let unit = node.text("unit", UNITS);
     let algorithm = node.choice("algorithm", &ALGORITHMS);
     let burst = node.number("burst");
-    let keys = ["requests_per_unit", "unit", "algorithm", "burst"];
-    let Some(first) = keys.into_iter().find(|key| node.has(key)) else { return None };
+    let first = LIMIT_KEYS.into_iter().find(|key| node.has(key))?;
     if unlimited {
         node.report_invalid(first, "this rule is unlimited, so it has no limit");
         return None;

@@ -1,6 +1,7 @@
 //! One rule: which requests it is about, and what it allows.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::path::PathPattern;
 use super::value::ValuePattern;
@@ -175,6 +176,33 @@ impl Rule {
     /// Returns whether a request is refused when the storage gives no verdict.
     pub(in crate::limiter) fn denies_without_storage(&self) -> bool {
         self.limit.is_some() && !self.is_shadow && self.on_storage_error == OnStorageError::Deny
+    }
+
+    /// Returns what the rule allows in one line, as in `5 per second (token_bucket, burst 10), weight 2, shadow mode`.
+    pub fn describe(&self) -> String {
+        let Some(limit) = &self.limit else { return "unlimited".to_owned() };
+        let period = limit.period();
+        let words = [(1, "second"), (60, "minute"), (3600, "hour"), (86_400, "day")];
+        let word = words.iter().find(|(seconds, _)| period == Duration::from_secs(*seconds));
+        let unit = word.map_or_else(|| format!("{period:?}"), |(_, word)| (*word).to_owned());
+        let mut text = format!("{} per {unit} ({}", limit.requests(), limit.algorithm());
+        if limit.burst() != limit.requests() {
+            text += &format!(", burst {}", limit.burst());
+        }
+        text += ")";
+        if self.steps.iter().any(|step| step.is_shared) {
+            text += ", shared by the values";
+        }
+        if self.weight != 1 {
+            text += &format!(", weight {}", self.weight);
+        }
+        if self.is_shadow {
+            text += ", shadow mode";
+        }
+        if self.on_storage_error == OnStorageError::Deny {
+            text += ", denied if the storage fails";
+        }
+        text
     }
 
     pub(super) fn line(&self) -> Option<usize> {

@@ -2,13 +2,14 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::rule::Rule;
 use super::{Rules, problem};
+use crate::config::ConfigError;
 use crate::config::reader::{self as config};
-use crate::config::{ConfigError, Problem};
 
 /// A source of rules. A limiter asks it again when it reloads.
 pub trait RulesStore: Send + Sync + 'static {
@@ -17,6 +18,12 @@ pub trait RulesStore: Send + Sync + 'static {
     /// # Errors
     /// The rules cannot be loaded or used. The limiter keeps those that it has.
     fn load(&self, revision: Option<u64>) -> Result<Option<StoredRules>, ConfigError>;
+}
+
+impl<S: RulesStore + ?Sized> RulesStore for Arc<S> {
+    fn load(&self, revision: Option<u64>) -> Result<Option<StoredRules>, ConfigError> {
+        (**self).load(revision)
+    }
 }
 
 /// Rules, and which of their versions they are.
@@ -112,7 +119,7 @@ impl MemoryRules {
         let (revision, rules) = &mut *state;
         let Some(at) = rules.iter().position(|known| known.name == rule.name) else {
             let why = format!("there is no rule with the name `{}`", rule.name);
-            return Err(Problem::from(problem(&rule, why)).into());
+            return Err(problem(&rule, why).into());
         };
         let mut all = rules.clone();
         all[at] = rule;

@@ -59,12 +59,12 @@ struct Branch {
 impl Tree {
     pub(super) fn new(rules: &[Rule], matching: Matching) -> Self {
         let mut tree = Self { matching, ..Self::default() };
+        let mut at: HashMap<String, usize> = HashMap::new();
         for (place, rule) in (0..).zip(rules) {
             let root = match &rule.path {
                 None => &mut tree.everywhere,
                 Some(path) => {
-                    let known = tree.paths.iter().position(|(it, _)| same_paths(it, path));
-                    let at = known.unwrap_or_else(|| {
+                    let at = *at.entry(path.canonical()).or_insert_with(|| {
                         tree.paths.push((path.clone(), Node::default()));
                         tree.paths.len() - 1
                     });
@@ -101,10 +101,6 @@ impl Tree {
         }
         found
     }
-}
-
-pub(super) fn same_paths(a: &PathPattern, b: &PathPattern) -> bool {
-    a.canonical() == b.canonical()
 }
 
 impl Node {

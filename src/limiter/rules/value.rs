@@ -41,6 +41,11 @@ impl ValuePattern {
         self.parts.len() == 1
     }
 
+    /// Returns whether it describes every value.
+    pub(super) fn is_any(&self) -> bool {
+        !self.is_exact() && self.parts.iter().all(String::is_empty)
+    }
+
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -70,6 +70,24 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
     }
 }
 
+impl<S: Storage + ?Sized> Storage for Box<S> {
+    fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
+        (**self).take(take)
+    }
+
+    fn take_all(&self, takes: &[Take<'_, '_>]) -> Vec<Result<Taken, StorageError>> {
+        (**self).take_all(takes)
+    }
+
+    fn forgive(&self, take: &Take<'_, '_>) -> Result<(), StorageError> {
+        (**self).forgive(take)
+    }
+
+    fn may_block(&self) -> bool {
+        (**self).may_block()
+    }
+}
+
 /// Why a storage gave no verdict.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the storage of the limiter gave no verdict: {message}")]
