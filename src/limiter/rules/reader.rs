@@ -195,7 +195,7 @@ fn limit(node: &mut Table<'_>, unlimited: bool) -> Option<RequestLimit> {
     let algorithm = node.choice("algorithm", &ALGORITHMS);
     let burst = node.number("burst");
     let keys = ["requests_per_unit", "unit", "algorithm", "burst"];
-    let Some(first) = keys.into_iter().find(|key| node.has(key)) else { return None };
+    let first = keys.into_iter().find(|key| node.has(key))?;
     if unlimited {
         node.report_invalid(first, "this rule is unlimited, so it has no limit");
         return None;

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use super::rule::Rule;
 use super::{Rules, problem};
+use crate::config::ConfigError;
 use crate::config::reader::{self as config};
-use crate::config::{ConfigError, Problem};
 
 /// A source of rules. A limiter asks it again when it reloads.
 pub trait RulesStore: Send + Sync + 'static {
@@ -112,7 +112,7 @@ impl MemoryRules {
         let (revision, rules) = &mut *state;
         let Some(at) = rules.iter().position(|known| known.name == rule.name) else {
             let why = format!("there is no rule with the name `{}`", rule.name);
-            return Err(Problem::from(problem(&rule, why)).into());
+            return Err(problem(&rule, why).into());
         };
         let mut all = rules.clone();
         all[at] = rule;
