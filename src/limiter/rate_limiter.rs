@@ -156,6 +156,19 @@ impl RateLimiter {
         self.shared.storage.may_block()
     }
 
+    /// Returns the verdict of a request for which the storage is not asked, because no limit describes it.
+    #[cfg(feature = "tower")]
+    pub(super) fn check_without_storage(&self, request: &Request<'_>) -> Option<Verdict> {
+        let rules = self.shared.rules.load();
+        let found = rules.matches(request);
+        let take = take(&rules, request, &found);
+        if !take.charges().is_empty() {
+            return None;
+        }
+        let kept = Guard::from_inner(Arc::clone(&rules));
+        Some(verdict(kept, request, &found, &take, Ok(nothing_taken())))
+    }
+
     fn judge(&self, request: &Request<'_>, at: Option<UnixMicros>) -> Verdict {
         let rules = self.shared.rules.load();
         let found = rules.matches(request);
@@ -190,6 +203,13 @@ impl RateLimiter {
         // The guard cannot move while the limits are borrowed from it.
         let kept = Guard::from_inner(Arc::clone(&rules));
         verdict(kept, request, &found, &take, taken)
+    }
+}
+
+impl std::fmt::Debug for RateLimiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rules = self.shared.rules.load().len();
+        f.debug_struct("RateLimiter").field("rules", &rules).finish_non_exhaustive()
     }
 }
 
