@@ -1,6 +1,13 @@
 //! The small examples as programs. Each checks its own claims, and ends with an error if one does not hold. That it
 //! prints something is checked here.
-#![cfg(all(feature = "metrics", feature = "mock", feature = "paper", feature = "tracing"))]
+#![cfg(all(
+    feature = "limiter",
+    feature = "metrics",
+    feature = "mock",
+    feature = "paper",
+    feature = "tower",
+    feature = "tracing"
+))]
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 #[path = "support/example.rs"]
@@ -44,6 +51,11 @@ fn moving_average() {
 #[test]
 fn paper_trading() {
     assert!(printed("paper_trading", &[]).contains("profit and loss"));
+}
+
+#[test]
+fn limiter_axum() {
+    assert!(printed("limiter_axum", &["--once"]).contains("retry-after: "));
 }
 
 #[test]

@@ -39,14 +39,19 @@
 //! - The algorithms are pure functions of time, in [`quota::request_limit`](crate::quota::request_limit).
 //! - `request.rs` is the question, `rules/` finds the limits of a request, `storage/` reads and counts them, and
 //!   `verdict.rs` is the answer, which `headers.rs` writes for HTTP. `rate_limiter.rs` puts them together.
+//! - `layer/` puts a limiter in front of an HTTP service (feature `tower`).
 
 mod headers;
+#[cfg(feature = "tower")]
+pub mod layer;
 mod rate_limiter;
 mod request;
 mod rules;
 pub mod storage;
 mod verdict;
 
+#[cfg(feature = "tower")]
+pub use layer::RateLimitLayer;
 pub use rate_limiter::RateLimiter;
 pub use request::Request;
 pub use rules::{

@@ -12,6 +12,7 @@ use super::rules::{Rules, RulesStore, StoredRules};
 use super::storage::{Charge, CounterKey, Storage, StorageError, Take, Taken, Values};
 use super::verdict::{Readings, Verdict};
 use crate::config::ConfigError;
+use crate::panic::catch_panic;
 use crate::quota::request_limit::UnixMicros;
 
 /// Judges requests by rules. Cheap to clone; clones share everything. See [the module](super).
@@ -24,6 +25,16 @@ struct Shared {
     rules: ArcSwap<Rules>,
     storage: Box<dyn Storage>,
     source: Source,
+}
+
+impl Shared {
+    /// Asks the storage. It is code of users, so a panic is an answer that it did not give.
+    #[inline]
+    fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
+        // The message of the panic may have a secret.
+        catch_panic(|| self.storage.take(take))
+            .unwrap_or_else(|_| Err(StorageError::new("it panicked")))
+    }
 }
 
 /// Where the rules are from, and which version of them is in use. Locked while they are replaced.
@@ -101,7 +112,8 @@ impl RateLimiter {
             .collect();
         let with_limits = all.iter().filter(|(_, take)| !take.charges().is_empty());
         let with_limits: Vec<Take<'_, '_>> = with_limits.map(|(_, take)| take.clone()).collect();
-        let mut taken = self.shared.storage.take_all(&with_limits).into_iter();
+        let taken = catch_panic(|| self.shared.storage.take_all(&with_limits));
+        let mut taken = taken.unwrap_or_default().into_iter();
         let lost = || Err(StorageError::new("it gave fewer verdicts than it was asked for"));
         let verdict = |(request, (found, take)): (&Request<'_>, &(Matches, Take<'_, '_>))| {
             let taken = match take.charges() {
@@ -153,6 +165,19 @@ impl RateLimiter {
         self.shared.storage.may_block()
     }
 
+    /// Returns the verdict of a request for which the storage is not asked, because no limit describes it.
+    #[cfg(feature = "tower")]
+    pub(super) fn check_without_storage(&self, request: &Request<'_>) -> Option<Verdict> {
+        let rules = self.shared.rules.load();
+        let found = rules.matches(request);
+        let take = take(&rules, request, &found);
+        if !take.charges().is_empty() {
+            return None;
+        }
+        let kept = Guard::from_inner(Arc::clone(&rules));
+        Some(verdict(kept, request, &found, &take, Ok(nothing_taken())))
+    }
+
     fn judge(&self, request: &Request<'_>, at: Option<UnixMicros>) -> Verdict {
         let rules = self.shared.rules.load();
         let found = rules.matches(request);
@@ -160,7 +185,7 @@ impl RateLimiter {
         if let [it] = found.as_slice() {
             if let Some(charge) = charge(&rules, request, it) {
                 let take = Take::one(charge, at);
-                let taken = self.shared.storage.take(&take);
+                let taken = self.shared.take(&take);
                 drop(take);
                 return match taken {
                     Ok(Taken { at, readings }) if readings.len() == 1 => {
@@ -182,11 +207,18 @@ impl RateLimiter {
         }
         let taken = match take.charges() {
             [] => Ok(nothing_taken()),
-            _ => self.shared.storage.take(&take),
+            _ => self.shared.take(&take),
         };
         // The guard cannot move while the limits are borrowed from it.
         let kept = Guard::from_inner(Arc::clone(&rules));
         verdict(kept, request, &found, &take, taken)
+    }
+}
+
+impl std::fmt::Debug for RateLimiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let rules = self.shared.rules.load().len();
+        f.debug_struct("RateLimiter").field("rules", &rules).finish_non_exhaustive()
     }
 }
 
