@@ -39,14 +39,17 @@
 //! - The algorithms are pure functions of time, in [`quota::request_limit`](crate::quota::request_limit).
 //! - `request.rs` is the question, `rules/` finds the limits of a request, `storage/` reads and counts them, and
 //!   `verdict.rs` is the answer, which `headers.rs` writes for HTTP. `rate_limiter.rs` puts them together.
+//! - `login.rs` delays attempts to guess a secret, in the same storages.
 
 mod headers;
+mod login;
 mod rate_limiter;
 mod request;
 mod rules;
 pub mod storage;
 mod verdict;
 
+pub use login::{LoginAttempt, LoginGuard, LoginGuardBuilder, LoginRefused};
 pub use rate_limiter::RateLimiter;
 pub use request::Request;
 pub use rules::{
