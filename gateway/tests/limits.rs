@@ -156,7 +156,7 @@ fn an_exit_is_counted_if_it_fits_and_goes_out_if_not() {
     assert_eq!(limited.get("alpha"), 429);
     let urgent = "x-lanekeeper-priority: 1\r\n";
     assert_eq!((send("POST", "/orders", ""), send("POST", "/orders", urgent)), (429, 200));
-    // An urgent read gets nobody out of a position.
+    // An urgent read ends no position.
     assert_eq!(send("GET", "/a", urgent), 429);
     assert_eq!(limited.over_limit("per client", "exit"), Some(4.0));
     assert_eq!(limited.over_limit("per client", "refused"), Some(3.0));

@@ -163,7 +163,7 @@ pub(crate) async fn answer(
     }
 }
 
-/// Returns who reads: on an open gateway everybody, otherwise a client or the admin; or why it is neither, and the
+/// Returns the reader: on an open gateway any, otherwise a client or the admin; or why it is neither, and the
 /// answer.
 fn reader(headers: &HeaderMap, settings: &Settings) -> Result<Reader, (AuthError, Refusal)> {
     let clients = &settings.clients;

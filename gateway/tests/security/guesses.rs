@@ -225,3 +225,22 @@ fn a_request_without_a_key_or_for_the_health_is_never_held_up() {
         assert_eq!(own(&gateway, "GET", path, &lines, "").status, 200, "{path}");
     }
 }
+
+/// Without a word on proxies, as on a machine where the programs run beside the gateway.
+#[test]
+fn a_program_with_a_wrong_key_delays_no_other_one_of_the_same_machine() {
+    let upstream = Upstream::json(r#"{"status":"success","data":{}}"#);
+    let mut config = kite(&upstream.url());
+    let keys = keyed(&mut config, &["alpha"]);
+    let (gateway, _) = start(config);
+    let guess = |name: &str| call(gateway.address(), "GET", "/orders", &bearer(name, "wrong"));
+    for user in 0..50 {
+        refusal(&guess(&format!("user{user}")), 403, "no");
+    }
+    for _ in 0..100 {
+        guess("alpha");
+    }
+    assert_eq!(wait(&guess("alpha")), 1);
+    refusal(&guess("beta"), 403, "no");
+    assert_eq!(log_in(&gateway, &keys["admin"]).status, 400);
+}
