@@ -38,7 +38,7 @@ pub struct CheckArgs {
 type Quotas<'a> = Vec<(&'a str, Option<String>)>;
 
 /// Keys that the file of a gateway has, and that of a proxy has not.
-const OF_GATEWAYS: [&str; 10] = [
+const OF_GATEWAYS: [&str; 11] = [
     "listen",
     "upstream",
     "accounts",
@@ -49,6 +49,7 @@ const OF_GATEWAYS: [&str; 10] = [
     "admin_key",
     "token_file",
     "hosts",
+    "limits",
 ];
 
 /// Checks a configuration file, and prints the quota of each lane and budget.

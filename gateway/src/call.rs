@@ -57,6 +57,11 @@ impl CallTerms {
         self.received + self.client_time
     }
 
+    /// Returns whether it ends or reduces a position, or may: an exit by its route, or an urgent write.
+    pub(crate) fn is_exit(&self) -> bool {
+        self.call.is_exit() || (self.is_urgent && self.call.effect() == Effect::Write)
+    }
+
     /// Returns the options for the lane: the call is not sent so late that its answer would be. An exit is, since it is
     /// better late than never.
     pub(crate) fn lane_options(&self, account: &Account) -> CallOptions {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use lanekeeper::Clock;
 use lanekeeper::config::ConfigError;
 use lanekeeper::lane::Shutdown;
+use lanekeeper::limiter::{MemoryStorage, RateLimiter, Rules};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -25,6 +26,7 @@ use crate::door;
 use crate::interface::prices::CoolDowns;
 use crate::interface::scans::Scans;
 use crate::interface::status::Sampler;
+use crate::logins;
 use crate::metrics::DoorMetrics;
 use crate::notices::{Notice, Notices, Severity};
 use crate::orders::MAX_ORDER_THREADS;
@@ -83,6 +85,7 @@ pub enum GatewayError {
 pub struct GatewayBuilder {
     config: GatewayConfig,
     environment: Box<Environment>,
+    clock: Clock,
 }
 
 /// Returns the value of an environment variable.
@@ -127,13 +130,21 @@ impl GatewayBuilder {
         Self { environment, ..self }
     }
 
+    /// Counts the quotas of tiers, the limits of clients and the delays after wrong keys on another clock than that of
+    /// the machine: for tests.
+    #[must_use]
+    pub fn clock(self, clock: impl Into<Clock>) -> Self {
+        Self { clock: clock.into(), ..self }
+    }
+
     /// Checks the settings, starts the lanes, and listens.
     ///
     /// # Errors
     /// The settings cannot be used, a secret is missing, or the address is taken. Nothing runs then.
     pub fn start(self) -> Result<Gateway, GatewayError> {
-        let Self { config, environment } = self;
+        let Self { config, environment, clock } = self;
         config.check()?;
+        let rules = rules(&config)?;
         let start = |error: String| GatewayError::Start(error);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("gateway")
@@ -167,7 +178,8 @@ impl GatewayBuilder {
             let built = built.map_err(|source| account_error(name, source))?;
             accounts.insert(Arc::<str>::from(name.as_str()), built);
         }
-        let clock = Clock::system();
+        let login_guard = logins::guard(&clock).map_err(|error| start(error.to_string()))?;
+        let limiter = RateLimiter::new(rules, MemoryStorage::with_clock(clock.clone()));
         let settings = settings(&config, &clock, None);
         let shared = Arc::new(Shared {
             accounts,
@@ -180,6 +192,8 @@ impl GatewayBuilder {
             status: watch::Sender::new(Bytes::new()),
             cool_downs: CoolDowns::default(),
             scans: Scans::default(),
+            limiter,
+            login_guard,
             is_draining: AtomicBool::new(false),
             is_closing: watch::Sender::new(false),
             replaced: watch::Sender::new(()),
@@ -208,7 +222,8 @@ impl GatewayBuilder {
 impl Gateway {
     /// Returns a builder of a gateway with these settings. Secrets are taken from the environment of the process.
     pub fn builder(config: GatewayConfig) -> GatewayBuilder {
-        GatewayBuilder { config, environment: Box::new(|name| std::env::var(name).ok()) }
+        let environment = Box::new(|name: &str| std::env::var(name).ok());
+        GatewayBuilder { config, environment, clock: Clock::system() }
     }
 
     /// Returns where it listens.
@@ -231,13 +246,14 @@ impl Gateway {
         String::from_utf8_lossy(&self.shared.status.borrow()).into_owned()
     }
 
-    /// Takes new settings: clients, tiers, hosts, trusted proxies, routes, and the quotas of lanes and budgets. All of
-    /// them, or none.
+    /// Takes new settings: clients, tiers, hosts, trusted proxies, the rules of limits, routes, and the quotas of lanes
+    /// and budgets. All of them, or none. The file with the rules is read again.
     ///
     /// # Errors
     /// The settings cannot be used, or a change needs a new gateway. Nothing has changed then.
     pub fn reload(&self, config: GatewayConfig) -> Result<(), GatewayError> {
         config.check()?;
+        let rules = rules(&config)?;
         let mut present = self.config.lock();
         let changes = crate::reload::changes(&present, &config)?;
         let mut routes = Vec::new();
@@ -253,6 +269,7 @@ impl Gateway {
             account.routes.store(Arc::new(table));
         }
         changes.apply(&self.shared.accounts);
+        self.shared.limiter.set_rules(rules);
         let before = self.shared.settings.load();
         let settings = settings(&config, &self.shared.clock, Some(&before.clients));
         self.shared.replace_settings(settings);
@@ -360,6 +377,15 @@ fn settings(config: &GatewayConfig, clock: &Clock, earlier: Option<&Clients>) ->
         clients: Clients::new(config, clock, earlier),
         hosts: config.hosts.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
+        shows_limits: config.limits.as_ref().is_some_and(|limits| limits.headers),
+    }
+}
+
+/// Reads the rules of the limits, if there are any.
+fn rules(config: &GatewayConfig) -> Result<Rules, ConfigError> {
+    match &config.limits {
+        Some(limits) => limits.read_rules(),
+        None => Ok(Rules::default()),
     }
 }
 

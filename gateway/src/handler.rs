@@ -1,6 +1,6 @@
 //! Handles one request: who is it from, what is it, and what does its client get.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::hang_up::HangUp;
 use crate::interface;
 use crate::judge::{Answered, Protocol, Times};
 use crate::kept::{Kept, NotKept, Origin};
+use crate::limits::{Headers, Limited};
 use crate::logging;
 use crate::orders::{Delivery, OrderCall, OrderReply, OrderResult, OrderRoute};
 use crate::quotes::{self, QuoteRoute};
@@ -92,7 +93,7 @@ impl Reply {
     }
 }
 
-/// What the access log and the metrics say of a request.
+/// What the access log, the metrics and the headers of the answer say of a request.
 #[derive(Default)]
 struct Access {
     client: Option<Arc<str>>,
@@ -100,6 +101,7 @@ struct Access {
     sent: Option<Sent>,
     waited: Option<Duration>,
     broker: Option<Duration>,
+    limits: Headers,
 }
 
 /// Answers a request.
@@ -115,7 +117,7 @@ pub(crate) async fn handle(
     let address = request::client_address(peer, request.headers(), &settings.trusted_proxies);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut access = Access { class: "refused", ..Access::default() };
-    let result = route(request, received, shared, &settings, client, &mut access).await;
+    let result = route(request, address, received, shared, &settings, client, &mut access).await;
     let mut response = match result {
         Ok(Routed::Own(response)) => *response,
         Ok(Routed::Broker(reply)) => to_response(*reply, received, deliveries, &mut access),
@@ -128,6 +130,7 @@ pub(crate) async fn handle(
         // The next request needs another gateway.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    show_limits(&access.limits, response.headers_mut());
     let status = response.status();
     let took = received.elapsed();
     let name = access.client.clone().unwrap_or_else(|| "-".into());
@@ -163,6 +166,7 @@ enum Routed {
 
 async fn route(
     request: Request<Incoming>,
+    address: IpAddr,
     received: Instant,
     shared: &Arc<Shared>,
     settings: &Arc<Settings>,
@@ -173,11 +177,19 @@ async fn route(
     request::check_target(&parts, &settings.hosts)?;
     if interface::is_own(parts.uri.path()) {
         access.class = "own";
-        let answer = interface::answer(parts, body, received, shared, settings).await;
+        let answer = interface::answer(parts, body, address, received, shared, settings).await;
         return answer.map(|answer| Routed::Own(Box::new(answer)));
     }
     request::check_origin(&parts.headers, &settings.hosts)?;
+    let is_login = shared.is_refused_login(&parts, settings);
+    if is_login {
+        // It is refused in any case, so it counts as a failed one.
+        shared.wrong_key(address, &parts.headers, settings)?;
+    }
     let caller = settings.clients.identify(&parts.headers);
+    if caller.as_ref().is_err_and(|error| *error == AuthError::Wrong) && !is_login {
+        shared.wrong_key(address, &parts.headers, settings)?;
+    }
     let caller = match caller {
         // Clients of an API of which nothing is known may have other credentials, or none.
         Err(AuthError::Missing) if settings.clients.is_open() && is_rest(shared) => {
@@ -188,7 +200,9 @@ async fn route(
     access.client = Some(Arc::clone(&caller.name));
     let counts = shared.clients.of(&caller.name);
     counts.requests.fetch_add(1, Ordering::Relaxed);
-    let result = broker(parts, body, received, shared, &caller, &counts, client, access).await;
+    let result =
+        broker(parts, body, address, received, shared, settings, &caller, &counts, client, access)
+            .await;
     if let Err(refusal) = &result {
         if refusal.sent == Sent::No {
             counts.refused.fetch_add(1, Ordering::Relaxed);
@@ -206,8 +220,10 @@ fn is_rest(shared: &Shared) -> bool {
 async fn broker(
     parts: hyper::http::request::Parts,
     body: Incoming,
+    address: IpAddr,
     received: Instant,
     shared: &Arc<Shared>,
+    settings: &Settings,
     caller: &Caller,
     counts: &Arc<Counts>,
     mut client: HangUp,
@@ -245,6 +261,19 @@ async fn broker(
     };
     let order = account.kite.as_ref().and_then(|_| OrderRoute::of(&request.method, &request.path));
     let terms = terms(&request, call, caller, shared, order.as_ref())?;
+    let (headers, verdict) = shared.limit(Limited {
+        path: &request.path,
+        method: request.method.as_str(),
+        caller,
+        account: &account.name,
+        lane: terms.call.lane_name(),
+        address,
+        is_exit: terms.is_exit(),
+    });
+    if settings.shows_limits || verdict.is_err() {
+        access.limits = headers;
+    }
+    verdict?;
     let _waiting = Waiting::new(counts);
     let quote = account.kite.as_ref().and_then(|kite| kite.quotes.as_ref());
     let quote = quote.zip(QuoteRoute::of(&request.method, &request.path));
@@ -436,6 +465,18 @@ async fn kept_reply(
 fn closed_period(account: &Account, request: &ClientRequest) -> Option<Duration> {
     account.kite.as_ref()?;
     crate::candles::ttl(&request.path, request.query())
+}
+
+/// Adds what a client has left of its limits, unless the broker itself says so of its own.
+fn show_limits(limits: &Headers, headers: &mut HeaderMap) {
+    if limits.iter().any(|(name, _)| headers.contains_key(*name)) {
+        return;
+    }
+    for (name, value) in limits {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(*name, value);
+        }
+    }
 }
 
 /// Writes an answer, with what it says of its way.

@@ -20,6 +20,7 @@
 //! - `orders` sends orders through the guard. `quotes` and `kept` answer from memory.
 //! - `socket` asks the operating system whether the other end of a connection is there.
 //! - `repoll` keeps the wake-ups within one request out of the runtime.
+//! - `limits` judges requests by the rules of the operator, and `logins` delays attempts to guess a key.
 //! - `refusal` is what clients get in place of the broker's answer.
 //! - `logging` keeps faults of the log out of the requests.
 //! - `hang_up` knows whether a client is there, `body` is what it gets. `client_counts`, `names` and `shared` are what all
@@ -42,7 +43,9 @@ mod hang_up;
 mod interface;
 mod judge;
 mod kept;
+mod limits;
 mod logging;
+mod logins;
 mod metrics;
 mod names;
 mod notices;

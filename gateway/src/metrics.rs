@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::{
 };
 
 use crate::kept::KeptStats;
+use crate::limits::Outcome;
 use crate::shared::DoorCounts;
 
 const REQUESTS: &str = "lanekeeper_gateway_requests_total";
@@ -19,6 +20,8 @@ const DURATION: &str = "lanekeeper_gateway_request_duration_seconds";
 const CONNECTIONS: &str = "lanekeeper_gateway_connections";
 const IN_PROGRESS: &str = "lanekeeper_gateway_requests_in_progress";
 const STREAMS: &str = "lanekeeper_gateway_event_streams";
+const OVER_LIMIT: &str = "lanekeeper_gateway_over_limit_total";
+const LOGIN_REFUSED: &str = "lanekeeper_gateway_login_refusals_total";
 
 // The names of the quote cache, under which the kept answers are another cache.
 const CACHE_REQUESTS: &str = "lanekeeper_cache_requests_total";
@@ -48,11 +51,22 @@ impl DoorMetrics {
             .set_buckets_for_metric(Matcher::Full(DURATION.to_owned()), &BOUNDS)?
             .build_recorder();
         let handle = recorder.handle();
-        recorder.describe_counter(
-            KeyName::from_const_str(REQUESTS),
-            None,
-            SharedString::const_str("Requests of clients, by client, route class and status."),
-        );
+        for (name, text) in [
+            (REQUESTS, "Requests of clients, by client, route class and status."),
+            (OVER_LIMIT, "Requests over a rule of the limits, by rule and what happened to them."),
+            (
+                LOGIN_REFUSED,
+                "Keys that were not looked at or not answered, after too many wrong ones.",
+            ),
+        ] {
+            recorder.describe_counter(
+                KeyName::from_const_str(name),
+                None,
+                SharedString::const_str(text),
+            );
+        }
+        // An alert needs the first one too.
+        recorder.register_counter(&Key::from_static_name(LOGIN_REFUSED), &METADATA).absolute(0);
         recorder.describe_histogram(
             KeyName::from_const_str(DURATION),
             Some(Unit::Seconds),
@@ -96,6 +110,22 @@ impl DoorMetrics {
         self.recorder.register_counter(&key, &METADATA).increment(1);
         let key = Key::from_parts(DURATION, vec![class]);
         self.recorder.register_histogram(&key, &METADATA).record(took.as_secs_f64());
+    }
+
+    /// Counts a request that is over a rule. There are as many series as rules, three times.
+    pub(crate) fn over_limit(&self, rule: &str, outcome: Outcome) {
+        let labels = vec![
+            Label::new("rule", rule.to_owned()),
+            Label::from_static_parts("outcome", outcome.as_str()),
+        ];
+        let key = Key::from_parts(OVER_LIMIT, labels);
+        self.recorder.register_counter(&key, &METADATA).increment(1);
+    }
+
+    /// Counts a key that was not looked at, or that was wrong and not answered as such.
+    pub(crate) fn login_refused(&self) {
+        let key = Key::from_static_name(LOGIN_REFUSED);
+        self.recorder.register_counter(&key, &METADATA).increment(1);
     }
 
     /// Brings the states of the door up to date, which are sampled.

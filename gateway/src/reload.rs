@@ -63,6 +63,7 @@ fn changed_key(present: &GatewayConfig, new: &GatewayConfig) -> Option<&'static 
         admin_key: _,
         hosts: _,
         trusted_proxies: _,
+        limits: _,
         door,
     } = new;
     [

@@ -1,14 +1,15 @@
 //! What all requests of a gateway share.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use ipnet::IpNet;
 use lanekeeper::Clock;
+use lanekeeper::limiter::{LoginGuard, RateLimiter};
 use tokio::sync::watch;
 
 use crate::account::Account;
@@ -35,6 +36,10 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Sender<Bytes>,
     pub(crate) cool_downs: CoolDowns,
     pub(crate) scans: Scans,
+    /// The limits of clients. Its rules are replaced with the settings.
+    pub(crate) limiter: RateLimiter,
+    /// Delays attempts to guess a key.
+    pub(crate) login_guard: LoginGuard,
     /// New requests are refused.
     pub(crate) is_draining: AtomicBool,
     /// Set once nothing is in progress any more: connections and streams end.
@@ -49,7 +54,9 @@ pub(crate) struct Shared {
 pub(crate) struct Settings {
     pub(crate) clients: Clients,
     pub(crate) hosts: Vec<String>,
-    pub(crate) trusted_proxies: Vec<IpAddr>,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Whether the answers of the broker show the limits of their requests.
+    pub(crate) shows_limits: bool,
 }
 
 /// What the door counts.

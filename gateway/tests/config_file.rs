@@ -173,6 +173,7 @@ fn the_tables_of_the_chapter_have_the_keys_of_the_reader() {
         ("auth: { zzz: 1 }", "auth"),
         ("routes: [{ zzz: 1 }]", "routes[]"),
         ("unmatched: { zzz: 1 }", "unmatched"),
+        ("limits: { zzz: 1 }", "limits"),
     ] {
         read.extend(keys_at(text, path));
     }
@@ -215,6 +216,7 @@ fn base(key: &str) -> String {
         &format!("clients.a.key = '{HASH}'"),
     );
     add(key == "clients.*.tier", "tiers.a = {}");
+    add(key == "limits.headers", "limits.rules = 'x.yaml'");
     text
 }
 
@@ -252,7 +254,7 @@ fn the_defaults_of_the_chapter_are_the_defaults() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 25, "a default was added or taken away");
+    assert_eq!(seen, 26, "a default was added or taken away");
 }
 
 #[test]
@@ -261,7 +263,10 @@ fn every_key_of_the_chapter_takes_effect() {
     let values = [
         ("listen", "'[::1]:80'"),
         ("hosts", "['gateway.example.net']"),
-        ("trusted_proxies", "['10.0.0.1']"),
+        ("trusted_proxies", "['10.0.0.1', '10.1.0.0/16', '::ffff:10.0.0.2', '2001:db8::/32']"),
+        ("limits", "{ rules = 'x.yaml' }"),
+        ("limits.rules", "'x.yaml'"),
+        ("limits.headers", "true"),
         ("admin_key", &hash),
         ("client_timeout", "'5s'"),
         ("max_body", "4096"),

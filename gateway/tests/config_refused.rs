@@ -471,8 +471,8 @@ fn other_machines_connect_only_with_keys() {
     );
     kite("hosts: a.example", "line 2: hosts: write a list, not a text");
     kite(
-        "trusted_proxies: [10.0.0.0/8]",
-        "line 2: trusted_proxies[0]: write the address of a proxy, as 10.0.0.1",
+        "trusted_proxies: [10.0.0.0/33]",
+        "line 2: trusted_proxies[0]: write the address of a proxy, as 10.0.0.1, or a network",
     );
 }
 
@@ -575,6 +575,8 @@ fn a_secret_is_refused_wherever_it_stands_and_never_repeated() {
         "upstream: S",
         "hosts: [S:S]",
         "trusted_proxies: [S]",
+        "limits: { headers: S }",
+        "limits: S",
         "listen: S",
         "routes: [{ match: 'GET /a?api_key=S', lane: x }]",
         "routes: [{ token: S }]",

@@ -9,6 +9,8 @@ mod support;
 mod accounts;
 #[path = "security/browsers.rs"]
 mod browsers;
+#[path = "security/guesses.rs"]
+mod guesses;
 #[path = "security/leaks.rs"]
 mod leaks;
 #[path = "security/proxies.rs"]

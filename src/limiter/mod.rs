@@ -40,10 +40,12 @@
 //! - `request.rs` is the question, `rules/` finds the limits of a request, `storage/` reads and counts them, and
 //!   `verdict.rs` is the answer, which `headers.rs` writes for HTTP. `rate_limiter.rs` puts them together.
 //! - `layer/` puts a limiter in front of an HTTP service (feature `tower`).
+//! - `login.rs` delays attempts to guess a secret, in the same storages.
 
 mod headers;
 #[cfg(feature = "tower")]
 pub mod layer;
+mod login;
 mod rate_limiter;
 mod request;
 mod rules;
@@ -52,6 +54,7 @@ mod verdict;
 
 #[cfg(feature = "tower")]
 pub use layer::RateLimitLayer;
+pub use login::{LoginAttempt, LoginGuard, LoginGuardBuilder, LoginRefused};
 pub use rate_limiter::RateLimiter;
 pub use request::Request;
 pub use rules::{

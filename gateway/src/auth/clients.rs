@@ -101,6 +101,11 @@ impl Clients {
         self.clients.values().map(of).collect()
     }
 
+    /// Returns the account of a client. `None` is the only one, which an unknown name has too.
+    pub(crate) fn account_of(&self, name: &str) -> Option<&str> {
+        self.clients.get(name)?.caller.account.as_deref()
+    }
+
     /// Returns which client a request is from.
     pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Caller, AuthError> {
         let found = credentials::find(headers).map_err(|_| AuthError::Ambiguous)?;

@@ -28,6 +28,11 @@ pub(super) fn find(headers: &HeaderMap) -> Result<Option<Credentials<'_>>, Ambig
     Ok(is_known.then(|| split(pair.trim())).flatten())
 }
 
+/// Returns the name that a request claims to be from, whether its secret is right or not.
+pub(crate) fn claimed_name(headers: &HeaderMap) -> Option<&str> {
+    find(headers).ok().flatten().map(|found| found.name)
+}
+
 /// Returns the value of a header, of which there may be one.
 fn the_only<'a>(
     headers: &'a HeaderMap,

@@ -11,4 +11,5 @@ mod tier;
 pub use key::{KeyHash, NewKey, ParseKeyHashError};
 
 pub(crate) use clients::{AuthError, Caller, Clients};
+pub(crate) use credentials::claimed_name;
 pub(crate) use tier::{Asked, TierRefusal};

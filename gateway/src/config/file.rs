@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::iter;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -14,21 +14,27 @@ use lanekeeper::config::reader::{self, ConfigNode, Format, Problems, Table};
 use lanekeeper::config::{ConfigError, Problem};
 use lanekeeper::lane::Priority;
 
-use super::account_file;
-use super::{AccountConfig, ClientConfig, DoorConfig, GatewayConfig, TierConfig, check};
+use super::{AccountConfig, ClientConfig, DoorConfig, GatewayConfig, LimitsConfig, TierConfig};
+use super::{account_file, check, forms};
 
 /// The name of an account whose keys are at the top level.
 const ONLY_ACCOUNT: &str = "main";
 
 impl GatewayConfig {
-    /// Reads a file of at most 1 MiB. Its extension selects the format: `.toml`, `.yaml` or `.yml`.
+    /// Reads a file of at most 1 MiB. Its extension selects the format: `.toml`, `.yaml` or `.yml`. The file with the
+    /// rules of its limits is checked too; the path of that is from the folder of this one.
     ///
     /// # Errors
-    /// The file cannot be read, or its content cannot be used. The error lists every problem.
+    /// One of the files cannot be read, or its content cannot be used. The error lists every problem.
     pub fn from_path(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
         let read = reader::parse_path(path).and_then(|root| read(&root));
-        read.map_err(|error| error.in_file(path))
+        let mut config = read.map_err(|error| error.in_file(path))?;
+        if let Some(limits) = &mut config.limits {
+            limits.relative_to(path);
+            limits.read_rules()?;
+        }
+        Ok(config)
     }
 
     /// Reads TOML.
@@ -134,11 +140,16 @@ fn gateway(mut root: Table<'_>) -> GatewayConfig {
     set(&mut config.hosts, root.parsed_list("hosts", "the name of a host", parse));
     set(
         &mut config.trusted_proxies,
-        root.parsed_list("trusted_proxies", "the address of a proxy, as 10.0.0.1", parse::<IpAddr>),
+        root.parsed_list(
+            "trusted_proxies",
+            "the address of a proxy, as 10.0.0.1, or a network, as 10.0.0.0/8",
+            forms::network,
+        ),
     );
     let admin_key = root.text("admin_key", "the hash of a key").unwrap_or_default().to_owned();
     config.admin_key = root.has("admin_key").then_some(admin_key);
     config.door = door(&mut root);
+    config.limits = root.table("limits").map(limits);
     config.clients = named(&mut root, "clients", ClientConfig::new(""), client);
     config.tiers = named(&mut root, "tiers", TierConfig::default(), tier);
     config.accounts = accounts(&mut root);
@@ -196,6 +207,18 @@ fn tier(mut table: Table<'_>) -> TierConfig {
     tier.max_deadline = table.time("max_deadline");
     table.finish();
     tier
+}
+
+fn limits(mut table: Table<'_>) -> LimitsConfig {
+    let rules = table
+        .parsed("rules", "the path of a file", |path| (!path.is_empty()).then(|| path.to_owned()));
+    if !table.has("rules") {
+        table.report_misplaced("write `rules`, the path of the file that has them");
+    }
+    let mut limits = LimitsConfig::new(rules.unwrap_or_default());
+    set(&mut limits.headers, table.switch("headers"));
+    table.finish();
+    limits
 }
 
 fn door(root: &mut Table<'_>) -> DoorConfig {

@@ -1,7 +1,10 @@
 //! The forms of texts in the settings: names, hashes of keys, addresses, and what else is written as a text.
 
+use std::net::IpAddr;
+
 use hyper::Uri;
 use hyper::header::{self, HeaderName};
+use ipnet::IpNet;
 
 /// What a name must be.
 pub(super) const NAME: &str =
@@ -52,6 +55,12 @@ pub(super) fn is_host(text: &str) -> bool {
         (1..=63).contains(&label.len()) && label.bytes().all(is_allowed)
     };
     text.len() <= 253 && text.split('.').all(is_label)
+}
+
+/// Reads a network, or an address, which is a network of one.
+pub(super) fn network(text: &str) -> Option<IpNet> {
+    let address = || text.parse::<IpAddr>().ok().map(|address| address.to_canonical().into());
+    text.parse().ok().or_else(address)
 }
 
 /// Checks the address of an API. The reason does not repeat it, since it may have a password in it.

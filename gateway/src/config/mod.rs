@@ -1,6 +1,7 @@
 //! The settings of a gateway, as values, from code or from a file.
 //!
-//! - The settings are plain values: those of the gateway here, those of an account in `account` and `route`.
+//! - The settings are plain values: those of the gateway here, those of an account in `account` and `route`, and those of
+//!   the limits of clients in `limits`.
 //! - `file` and `account_file` read a file, and know its keys.
 //! - `check` and `account_check` check what the settings mean together. `forms` has the forms of texts.
 //!
@@ -13,16 +14,19 @@ mod account_file;
 mod check;
 mod file;
 mod forms;
+mod limits;
 mod route;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use lanekeeper::Quota;
 use lanekeeper::lane::Priority;
 
 pub use account::{AccountConfig, Preset, UpstreamAuth};
+pub use limits::LimitsConfig;
 pub use route::{RouteAction, RouteConfig, SendRoute, Unmatched};
 
 /// The settings of a gateway.
@@ -42,8 +46,10 @@ pub struct GatewayConfig {
     pub admin_key: Option<String>,
     /// Names under which clients reach the gateway, beside its address and `localhost`: for the check of `Host`.
     pub hosts: Vec<String>,
-    /// The addresses of proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// The networks of proxies whose `X-Forwarded-For` is believed. A single address is a network of one.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Limits of the requests of clients. `None` is that there are none beside those of tiers.
+    pub limits: Option<LimitsConfig>,
     /// Limits and timeouts of connections and requests.
     pub door: DoorConfig,
 }
@@ -149,6 +155,7 @@ impl GatewayConfig {
             admin_key: None,
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
+            limits: None,
             door: DoorConfig::default(),
         }
     }

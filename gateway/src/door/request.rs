@@ -9,6 +9,7 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderMap};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
+use ipnet::IpNet;
 use lanekeeper::lane::Priority;
 use tokio::time::{Instant, timeout};
 
@@ -157,12 +158,12 @@ pub(crate) async fn read_body(
 
 /// Returns the address of a client. `X-Forwarded-For` is believed from a proxy that is configured, and from the last
 /// address on, since a client can write what it likes before that.
-pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
+pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut address = peer.ip().to_canonical();
     let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
     let hops: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
     for hop in hops.iter().rev() {
-        if !trusted.contains(&address) {
+        if !trusted.iter().any(|network| network.contains(&address)) {
             break;
         }
         let Ok(next) = hop.parse::<IpAddr>() else { break };
@@ -257,15 +258,19 @@ mod tests {
     fn a_forwarded_address_is_believed_from_a_configured_proxy_only() {
         let peer: SocketAddr = "10.0.0.1:1234".parse().unwrap();
         let address = |value: &'static str, trusted: &[&str]| {
-            let trusted: Vec<IpAddr> = trusted.iter().map(|ip| ip.parse().unwrap()).collect();
+            let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
             client_address(peer, &headers(&[("x-forwarded-for", value)]), &trusted).to_string()
         };
         assert_eq!(address("1.2.3.4", &[]), "10.0.0.1");
-        assert_eq!(address("1.2.3.4", &["10.0.0.1"]), "1.2.3.4");
+        assert_eq!(address("1.2.3.4", &["10.0.0.1/32"]), "1.2.3.4");
+        assert_eq!(address("1.2.3.4", &["10.0.0.0/8"]), "1.2.3.4");
+        assert_eq!(address("1.2.3.4", &["10.0.1.0/24"]), "10.0.0.1");
+        // Every hop that is trusted is passed, and no more.
+        assert_eq!(address("9.9.9.9, 1.2.3.4, 10.3.0.1", &["10.0.0.0/8"]), "1.2.3.4");
         // What the client wrote itself stands before what the proxy added.
-        assert_eq!(address("9.9.9.9, 1.2.3.4", &["10.0.0.1"]), "1.2.3.4");
-        assert_eq!(address("1.2.3.4, 10.0.0.2", &["10.0.0.1", "10.0.0.2"]), "1.2.3.4");
-        assert_eq!(address("nonsense", &["10.0.0.1"]), "10.0.0.1");
+        assert_eq!(address("9.9.9.9, 1.2.3.4", &["10.0.0.1/32"]), "1.2.3.4");
+        assert_eq!(address("1.2.3.4, 10.0.0.2", &["10.0.0.1/32", "10.0.0.2/32"]), "1.2.3.4");
+        assert_eq!(address("nonsense", &["10.0.0.1/32"]), "10.0.0.1");
     }
 
     #[test]

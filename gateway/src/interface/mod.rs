@@ -18,6 +18,7 @@ pub(crate) mod status;
 
 pub(crate) use admin::renew;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,6 +26,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
+use lanekeeper::limiter::{LoginAttempt, LoginRefused};
 use tokio::time::Instant;
 
 use crate::auth::{Asked, AuthError, Caller};
@@ -78,6 +80,7 @@ impl Reader {
 pub(crate) async fn answer(
     parts: Parts,
     body: Incoming,
+    address: IpAddr,
     received: Instant,
     shared: &Arc<Shared>,
     settings: &Arc<Settings>,
@@ -103,9 +106,25 @@ pub(crate) async fn answer(
     let is_post = method == Method::POST;
     // What changes anything is for the admin, unless it is named here.
     let needs_admin = is_post && !matches!(segments.as_slice(), ["refresh"] | ["scans", ..]);
-    let reader = match needs_admin {
-        true => admin(&parts.headers, settings)?,
-        false => reader(&parts.headers, settings)?,
+    // The key of a login is not looked at during a delay. Without an admin key, there is none to guess.
+    let is_login = is_post && segments == ["login"] && settings.clients.has_admin();
+    let begin = || shared.begin_login(address, &parts.headers, settings);
+    let attempt = is_login.then(begin).transpose()?;
+    let checked = match needs_admin {
+        true => admin(&parts.headers, settings),
+        false => reader(&parts.headers, settings),
+    };
+    let reader = match (checked, attempt) {
+        (Ok(reader), attempt) => {
+            // The counts are in the memory of this process, which does not fail.
+            attempt.map_or(Ok(()), LoginAttempt::succeeded).map_err(LoginRefused::from)?;
+            reader
+        }
+        (Err((AuthError::Wrong, refusal)), None) => {
+            shared.wrong_key(address, &parts.headers, settings)?;
+            return Err(refusal);
+        }
+        (Err((_, refusal)), _) => return Err(refusal),
     };
     if is_post && !parts.headers.contains_key(OWN_REQUEST) {
         let message =
@@ -144,37 +163,45 @@ pub(crate) async fn answer(
     }
 }
 
-/// Returns who reads: on an open gateway everybody, otherwise a client or the admin.
-fn reader(headers: &HeaderMap, settings: &Settings) -> Result<Reader, Refusal> {
+/// Returns the reader: on an open gateway any, otherwise a client or the admin; or why it is neither, and the
+/// answer.
+fn reader(headers: &HeaderMap, settings: &Settings) -> Result<Reader, (AuthError, Refusal)> {
     let clients = &settings.clients;
     if clients.is_open() || clients.check_admin(headers).is_ok() {
         return Ok(Reader { caller: None });
     }
-    let unauthorized = |message| Err(Refusal::new(StatusCode::UNAUTHORIZED, message));
-    match clients.identify(headers) {
-        Ok(caller) => Ok(Reader { caller: Some(caller) }),
-        // The page asks for a key then, whatever was wrong with the last one.
-        Err(AuthError::Missing) => unauthorized(
-            "send the key of a client or the admin key: `Authorization: Bearer NAME:SECRET`",
-        ),
-        Err(AuthError::Wrong) => unauthorized("the gateway does not take this key"),
-        Err(error) => Err(error.into()),
-    }
+    let unauthorized = |message| Refusal::new(StatusCode::UNAUTHORIZED, message);
+    let caller = clients.identify(headers).map_err(|error| {
+        let refusal = match error {
+            // The page asks for a key then, whatever was wrong with the last one.
+            AuthError::Missing => unauthorized(
+                "send the key of a client or the admin key: `Authorization: Bearer NAME:SECRET`",
+            ),
+            AuthError::Wrong => unauthorized("the gateway does not take this key"),
+            AuthError::Ambiguous => error.into(),
+        };
+        (error, refusal)
+    })?;
+    Ok(Reader { caller: Some(caller) })
 }
 
-/// Checks the admin key.
-fn admin(headers: &HeaderMap, settings: &Settings) -> Result<Reader, Refusal> {
+/// Checks the admin key. Returns why it is not there, and the answer.
+fn admin(headers: &HeaderMap, settings: &Settings) -> Result<Reader, (AuthError, Refusal)> {
     let clients = &settings.clients;
-    let message = match (clients.check_admin(headers), clients.has_admin()) {
+    let (error, message) = match (clients.check_admin(headers), clients.has_admin()) {
         (Ok(()), _) => return Ok(Reader { caller: None }),
-        (Err(error @ AuthError::Ambiguous), _) => return Err(error.into()),
-        (_, false) => "the gateway has no admin key: make one with `lanekeeper key new admin`",
-        (Err(AuthError::Missing), true) => {
-            "this needs the admin key: `Authorization: Bearer admin:SECRET`"
+        (Err(error @ AuthError::Ambiguous), _) => return Err((error, error.into())),
+        // There is none to guess.
+        (_, false) => (
+            AuthError::Missing,
+            "the gateway has no admin key: make one with `lanekeeper key new admin`",
+        ),
+        (Err(error @ AuthError::Missing), true) => {
+            (error, "this needs the admin key: `Authorization: Bearer admin:SECRET`")
         }
-        (Err(AuthError::Wrong), true) => "this is not the admin key",
+        (Err(error @ AuthError::Wrong), true) => (error, "this is not the admin key"),
     };
-    Err(Refusal::new(StatusCode::FORBIDDEN, message))
+    Err((error, Refusal::new(StatusCode::FORBIDDEN, message)))
 }
 
 /// Whether requests can be answered: the session is valid, and the gateway is not ending.

@@ -1,10 +1,16 @@
 //! Who may do what: keys, the admin key, and clients of other accounts.
 
+use std::time::Duration;
+
+use lanekeeper::clock::ManualClock;
 use lanekeeper_gateway::config::TierConfig;
 
 use crate::support::door::{keyed, refusal};
 use crate::support::upstream::Upstream;
 use crate::support::{API_KEY, Client, TOKEN, builder, kite, log, start};
+
+/// The longest delay after wrong keys.
+const DELAY: Duration = Duration::from_secs(900);
 
 const OWN: &str = "x-lanekeeper-request: 1\r\n";
 
@@ -52,7 +58,8 @@ fn only_the_admin_key_pauses_a_lane_and_logs_in() {
     let upstream = Upstream::json("{}");
     let mut config = kite(&upstream.url());
     let keys = keyed(&mut config, &["alpha"]);
-    let gateway = start(config);
+    let clock = ManualClock::new();
+    let gateway = builder(config).clock(clock.clone()).start().unwrap();
     let mut client = Client::connect(gateway.address());
     let pause = "/_lanekeeper/accounts/main/lanes/quote/pause";
     let login = r#"{"request_token":"abc"}"#;
@@ -67,10 +74,13 @@ fn only_the_admin_key_pauses_a_lane_and_logs_in() {
         (bearer("admin", &keys["admin"]).repeat(2), 400),
     ] {
         let lines = format!("{lines}{OWN}");
+        clock.advance(DELAY);
         refusal(&client.request_with("POST", pause, &lines, ""), status, "no");
+        clock.advance(DELAY);
         refusal(&client.request_with("POST", "/_lanekeeper/login", &lines, login), status, "no");
     }
     let lines = format!("{}{OWN}", bearer("admin", &keys["admin"]));
+    // At once, since a right key is not held up.
     assert_eq!(client.request_with("POST", pause, &lines, "").status, 200);
     assert_eq!(upstream.requests().len(), 0);
 }
@@ -97,12 +107,14 @@ fn what_is_not_public_needs_a_key() {
     let upstream = Upstream::json("{}");
     let mut config = kite(&upstream.url());
     let keys = keyed(&mut config, &["alpha"]);
-    let gateway = start(config);
+    let clock = ManualClock::new();
+    let gateway = builder(config).clock(clock.clone()).start().unwrap();
     let mut client = Client::connect(gateway.address());
     let private =
         ["status", "events", "metrics", "prices?i=NSE:INFY", "scans", "scans/s1/events", "none"];
     for path in private {
         let path = format!("/_lanekeeper/{path}");
+        clock.advance(DELAY);
         refusal(&client.request_with("GET", &path, "", ""), 401, "no");
         refusal(&client.request_with("GET", &path, &bearer("alpha", "wrong"), ""), 401, "no");
     }

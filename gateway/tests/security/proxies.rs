@@ -1,6 +1,6 @@
 //! The gateway is no open proxy, and no request hides in another one.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -194,10 +194,11 @@ fn other_machines_can_reach_no_gateway_without_keys() {
 fn the_address_of_a_client_is_taken_from_a_configured_proxy_only() {
     log::keep();
     let upstream = Upstream::json("{}");
-    let trusted: IpAddr = "127.0.0.1".parse().unwrap();
+    let [address, network] = ["127.0.0.1/32", "127.0.0.0/8"].map(|text| text.parse().unwrap());
     for (trusted, path, expected) in [
         (vec![], "/spoofed-untrusted", "127.0.0.1"),
-        (vec![trusted], "/spoofed-trusted", "198.51.100.9"),
+        (vec![address], "/spoofed-trusted", "198.51.100.9"),
+        (vec![network], "/spoofed-in-network", "198.51.100.9"),
     ] {
         let mut config = rest(&upstream.url());
         config.trusted_proxies = trusted;
