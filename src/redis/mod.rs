@@ -7,10 +7,12 @@
 //! The address may have a password. It is in no error and in no `Debug`.
 
 mod pool;
+mod trips;
 
 use std::time::Duration;
 
 pub(crate) use pool::RedisPool;
+pub(crate) use trips::Trips;
 
 /// How Redis is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,9 @@ pub(crate) enum RedisFailure {
     /// There is no answer. Redis may have done what it was asked for.
     #[error("Redis gave no answer ({0})")]
     NoAnswer(String),
+    /// There are fewer answers than there were commands.
+    #[error("Redis gave fewer answers than it was asked for")]
+    Missing,
     /// It refused what it was asked for.
     #[error("Redis refused ({0})")]
     Refused(String),

@@ -135,6 +135,32 @@ fn threads_and_connections_never_admit_one_too_many() {
     }
 }
 
+/// Threads share trips. All of them are told when Redis goes away in the middle of one.
+#[test]
+fn every_waiting_thread_is_told_when_redis_goes_away() {
+    let Some(server) = RedisServer::start() else { return };
+    let limit = RequestLimit::new(Algorithm::FixedWindow, 1, Duration::from_secs(60)).unwrap();
+    let redis = RedisStorage::new(&server.url(), "gone").unwrap();
+    let taken = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                let key = CounterKey { rule: 1, values: Values::new(&[("user", "a")]) };
+                let charge = Charge { key, limit: &limit, weight: 1, is_shadow: false };
+                // Until Redis is gone. A thread that is not told would hang here for ever.
+                while redis.take(&Take::new([charge])).is_ok() {
+                    taken.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        while taken.load(Ordering::Relaxed) < 1000 {
+            std::thread::yield_now();
+        }
+        drop(server);
+    });
+    assert!(redis.take_all(&[]).is_empty());
+}
+
 #[test]
 fn what_was_counted_expires_and_a_key_of_another_type_is_an_error() {
     let Some(server) = RedisServer::start() else { return };

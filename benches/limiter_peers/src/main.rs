@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --manifest-path benches/limiter_peers/Cargo.toml            # about two minutes
+//! cargo run --release --manifest-path benches/limiter_peers/Cargo.toml -- redis   # Redis alone
 //! cargo run --release --manifest-path benches/limiter_peers/Cargo.toml -- quick   # that it runs
 //! ```
 //!
@@ -46,9 +47,10 @@ fn main() {
             redis: 20_000,
         },
     };
-    if std::env::args().nth(1).as_deref() == Some("profile") {
-        speed::profile();
-        return;
+    match std::env::args().nth(1).as_deref() {
+        Some("profile") => return speed::profile(),
+        Some("redis") => return redis::run(size),
+        _ => {}
     }
     speed::run(size);
     flood::run(size);

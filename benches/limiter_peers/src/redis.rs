@@ -44,11 +44,13 @@ pub fn run(size: Size) {
         for threads in [1, 8] {
             let mut pairs: Vec<(f64, f64)> = Vec::new();
             for _ in 0..size.rounds {
+                flush(&socket);
                 let theirs = benchmark(&socket, algorithm, requests, threads, size.redis);
                 let Some(theirs) = theirs else {
                     println!("skipped: `redis-benchmark` does not start");
                     return;
                 };
+                flush(&socket);
                 pairs.push((ours(&socket, algorithm, requests, threads, size.redis), theirs));
             }
             let mut of_ours: Vec<f64> = pairs.iter().map(|pair| pair.0).collect();
@@ -63,8 +65,14 @@ pub fn run(size: Size) {
             );
         }
     }
+    flush(&socket);
     batch(&socket, size);
     drop(server);
+}
+
+/// Each measurement begins with an empty Redis.
+fn flush(socket: &Path) {
+    let _ = Command::new("redis-cli").arg("-s").arg(socket).arg("FLUSHDB").output();
 }
 
 fn storage(socket: &Path) -> RedisStorage {
@@ -105,7 +113,10 @@ fn benchmark(socket: &Path, algorithm: Algorithm, requests: u32, clients: usize,
     let limit = limit(algorithm, requests);
     let entries = [("user", "key")];
     let take = take(&limit, &entries);
-    let words = storage(socket).command(&take);
+    let storage = storage(socket);
+    // Redis knows the script by then.
+    storage.take(&take).unwrap();
+    let words = storage.command(&take);
     let output = Command::new("redis-benchmark")
         .arg("-s")
         .arg(socket)

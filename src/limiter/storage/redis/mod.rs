@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use super::eventual::Addition;
 use super::{Charge, CounterKey, Storage, StorageError, Take, Taken};
 use crate::quota::request_limit::{Algorithm, LimitState, Reading, RequestLimit, UnixMicros};
-use crate::redis::{RedisFailure, RedisPool, RedisSettings};
+use crate::redis::{RedisFailure, RedisPool, RedisSettings, Trips};
 
 const TAKE: &str = concat!(include_str!("limits.lua"), include_str!("take.lua"));
 const EXCHANGE: &str = concat!(include_str!("limits.lua"), include_str!("exchange.lua"));
@@ -46,6 +46,7 @@ pub struct RedisStorage {
     pool: RedisPool,
     /// The hash tag of all keys.
     prefix: String,
+    trips: Trips,
     take: Script,
     forgive: Script,
     exchange: Script,
@@ -89,6 +90,7 @@ impl RedisStorage {
         Ok(Self {
             pool,
             prefix: format!("{{lanekeeper:{name}}}:"),
+            trips: Trips::default(),
             take: Script::new(TAKE),
             forgive: Script::new(FORGIVE),
             exchange: Script::new(EXCHANGE),
@@ -234,9 +236,15 @@ fn is_unknown_script(error: &RedisError) -> bool {
 
 impl Storage for RedisStorage {
     fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
-        let reply = self
-            .pool
-            .with(|connection| self.take.run(connection, |command| self.add_take(command, take)))?;
+        let mut command = cmd("EVALSHA");
+        self.add_take(command.arg(&self.take.sha1), take);
+        let mut reply = self.trips.send(&self.pool, &command)?;
+        if matches!(&reply, Value::ServerError(error) if error.code() == "NOSCRIPT") {
+            // Nothing of it was executed.
+            reply = self.pool.with(|connection| {
+                self.take.run(connection, |command| self.add_take(command, take))
+            })?;
+        }
         taken(take, &reply)
     }
 
