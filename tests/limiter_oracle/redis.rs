@@ -178,7 +178,7 @@ fn what_was_counted_expires_and_a_key_of_another_type_is_an_error() {
     server.send(&format!("RPUSH {name} x"));
     let error = redis.take(&take).unwrap_err().to_string();
     assert!(error.contains("refused"), "{error}");
-    assert!(redis.take_all(&[take.clone()])[0].is_err());
+    assert!(redis.take_all(std::slice::from_ref(&take))[0].is_err());
     server.send("FLUSHALL");
     assert!(redis.take(&take).is_ok());
 }

@@ -103,12 +103,12 @@ fn a_key_that_leaves_the_overflow_takes_along_what_it_may_have_used() {
     }
     let late = charge(2, "late", &long);
     for _ in 0..3 {
-        assert!(admits(&storage, &[late.clone()], 1));
+        assert!(admits(&storage, &[late], 1));
     }
-    assert!(!admits(&storage, &[late.clone()], 2));
+    assert!(!admits(&storage, &[late], 2));
     // The short keys are forgotten, and the late one gets room: with its three requests.
-    assert!(!admits(&storage, &[late.clone()], 2_000_000));
-    assert!(!admits(&storage, &[late.clone()], 60_000_000));
+    assert!(!admits(&storage, &[late], 2_000_000));
+    assert!(!admits(&storage, &[late], 60_000_000));
     assert!(admits(&storage, &[late], 60_000_001));
 }
 
