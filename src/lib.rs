@@ -31,6 +31,7 @@
 //! | other limits | [`Limits`], [`Quota`], [`LaneConfig`] |
 //! | a trait of your own | [`#[proxy]`](macro@proxy) |
 //! | a long list of reads that disturbs no other call | [`Scan`] |
+//! | limits for those who call a server of yours | `RateLimiter` in `limiter` (feature `limiter`) |
 //! | several traits over the same lanes, or calls without a trait | [`HasLanes`], [`LaneCall`], [`RouteTable`] |
 //! | unit tests without a network | `MockBroker` (feature `mock`), `PaperBroker` (feature `paper`), [`ManualClock`] |
 //!
@@ -114,6 +115,8 @@
 //! | `config` | settings from a file, TOML or YAML |
 //! | `responses` | a cache for the answers of chosen methods: [`ResponseStats`](lane::ResponseStats) counts its hits |
 //! | `limiter` | a keyed limiter with rules, for the requests that reach a server of yours |
+//! | `tower` | with `limiter`, a layer for axum and the other services of tower |
+//! | `redis` | with `limiter`, storages in Redis or Valkey for several processes |
 //! | `metrics`, `tracing` | counters and spans, for any exporter and subscriber |
 //!
 //! `alpaca`, `kite` and `journal` switch on `arbitrary_precision` of `serde_json`, which holds for every user of that crate in
@@ -154,9 +157,12 @@ pub mod config;
     feature = "config",
     feature = "journal",
     feature = "kite",
+    feature = "limiter",
     feature = "mock",
     feature = "paper",
-    feature = "responses"
+    feature = "redis",
+    feature = "responses",
+    feature = "tower"
 ))]
 mod doctests;
 #[cfg(feature = "journal")]
