@@ -66,7 +66,7 @@ impl Shared {
             None => request,
         };
         let verdict = self.limiter.check(&request);
-        for rule in verdict.rules().iter().filter(|rule| rule.is_over()) {
+        for rule in verdict.rules().filter(|rule| rule.is_over()) {
             let outcome = match rule.rule().is_shadow() {
                 true => Outcome::Shadow,
                 false if is_exit => Outcome::Exit,
