@@ -46,6 +46,8 @@ mod headers;
 #[cfg(feature = "tower")]
 pub mod layer;
 mod login;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod rate_limiter;
 mod request;
 mod rules;
@@ -55,6 +57,8 @@ mod verdict;
 #[cfg(feature = "tower")]
 pub use layer::RateLimitLayer;
 pub use login::{LoginAttempt, LoginGuard, LoginGuardBuilder, LoginRefused};
+#[cfg(feature = "metrics")]
+pub use metrics::VERDICTS;
 pub use rate_limiter::RateLimiter;
 pub use request::Request;
 pub use rules::{

@@ -13,7 +13,7 @@ use super::storage::{Charge, CounterKey, Storage, StorageError, Take, Taken, Val
 use super::verdict::{Readings, Verdict};
 use crate::config::ConfigError;
 use crate::panic::catch_panic;
-use crate::quota::request_limit::UnixMicros;
+use crate::quota::request_limit::{Reading, UnixMicros};
 
 /// Judges requests by rules. Cheap to clone; clones share everything. See [the module](super).
 #[derive(Clone)]
@@ -33,6 +33,16 @@ impl Shared {
     fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
         // The message of the panic may have a secret.
         catch_panic(|| self.storage.take(take))
+            .unwrap_or_else(|_| Err(StorageError::new("it panicked")))
+    }
+
+    #[inline]
+    fn take_one(
+        &self,
+        charge: &Charge<'_, '_>,
+        at: Option<UnixMicros>,
+    ) -> Result<(UnixMicros, Reading), StorageError> {
+        catch_panic(|| self.storage.take_one(charge, at))
             .unwrap_or_else(|_| Err(StorageError::new("it panicked")))
     }
 }
@@ -184,20 +194,10 @@ impl RateLimiter {
         // One rule is the common case, and needs no list.
         if let [it] = found.as_slice() {
             if let Some(charge) = charge(&rules, request, it) {
-                let take = Take::one(charge, at);
-                let taken = self.shared.take(&take);
-                drop(take);
-                return match taken {
-                    Ok(Taken { at, readings }) if readings.len() == 1 => {
-                        let readings = smallvec![(it.rule, readings.first().copied())];
-                        Verdict::new(rules, at, readings)
-                    }
-                    Ok(_) => {
-                        Verdict::without_storage(rules, smallvec![(it.rule, None)], other_limits())
-                    }
-                    Err(error) => {
-                        Verdict::without_storage(rules, smallvec![(it.rule, None)], error)
-                    }
+                let (rule, is_shadow) = (it.rule, charge.is_shadow);
+                return match self.shared.take_one(&charge, at) {
+                    Ok((at, reading)) => Verdict::of_one(rules, at, rule, is_shadow, reading),
+                    Err(error) => Verdict::without_storage(rules, smallvec![(rule, None)], error),
                 };
             }
         }

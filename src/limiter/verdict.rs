@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::Guard;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::rules::{Rule, Rules};
 use super::storage::StorageError;
@@ -48,6 +48,25 @@ impl Verdict {
         if verdict.readings.len() > 1 {
             verdict.decided_by = verdict.decisive_index();
         }
+        #[cfg(feature = "metrics")]
+        super::metrics::count(&verdict);
+        verdict
+    }
+
+    /// Returns the verdict of one limit.
+    #[inline]
+    pub(super) fn of_one(
+        rules: Guard<Arc<Rules>>,
+        at: UnixMicros,
+        place: u32,
+        is_shadow: bool,
+        reading: Reading,
+    ) -> Self {
+        let allowed = is_shadow || reading.is_admitted();
+        let readings = smallvec![(place, Some(reading))];
+        let verdict = Self { allowed, decided_by: 0, at, readings, rules, error: None };
+        #[cfg(feature = "metrics")]
+        super::metrics::count(&verdict);
         verdict
     }
 
@@ -63,6 +82,8 @@ impl Verdict {
         let denied_by = verdict.rules().position(|it| it.rule.denies_without_storage());
         verdict.allowed = denied_by.is_none();
         verdict.decided_by = denied_by.unwrap_or_default();
+        #[cfg(feature = "metrics")]
+        super::metrics::count(&verdict);
         verdict
     }
 
@@ -114,6 +135,15 @@ impl Verdict {
         self.readings.iter().filter_map(|&(place, reading)| {
             Some(RuleVerdict { rule: self.rules.get(place)?, at: self.at, reading })
         })
+    }
+
+    /// Returns what each rule of the request says, with the counters of the rule.
+    #[cfg(feature = "metrics")]
+    pub(super) fn rules_with_counters(
+        &self,
+    ) -> impl Iterator<Item = (RuleVerdict<'_>, &super::metrics::RuleCounters)> {
+        let counters = self.readings.iter().filter_map(|&(place, _)| self.rules.counters(place));
+        self.rules().zip(counters)
     }
 
     /// Returns why the storage gave no verdict. Then the rules decided by their `on_storage_error`.

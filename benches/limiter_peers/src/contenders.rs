@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota};
-use lanekeeper::limiter::storage::{Charge, CounterKey, Storage, Take, Values};
+use lanekeeper::limiter::storage::{Charge, CounterKey, Storage, Values};
 use lanekeeper::limiter::{MemoryStorage, RateLimiter, Request, Rule, Rules};
 use lanekeeper::quota::request_limit::{Algorithm, RequestLimit};
 use tower::{Service, service_fn};
@@ -43,7 +43,7 @@ pub fn storage(algorithm: Algorithm, requests: u32) -> Contender {
         let entries = [("user", key.as_str())];
         let key = CounterKey { rule: 1, values: Values::new(&entries) };
         let charge = Charge { key, limit: &limit, weight: 1, is_shadow: false };
-        storage.take(&Take::new([charge])).unwrap().readings[0].is_admitted()
+        storage.take_one(&charge, None).unwrap().1.is_admitted()
     })
 }
 

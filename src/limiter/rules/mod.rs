@@ -24,6 +24,8 @@ pub use store::{FileRules, MemoryRules, RulesStore, StoredRules};
 pub use value::ValuePattern;
 
 use self::tree::{Matching, Tree};
+#[cfg(feature = "metrics")]
+use super::metrics::RuleCounters;
 use super::request::Request;
 use super::storage::Picks;
 use crate::config::reader::{self as config, ConfigNode, Format};
@@ -58,6 +60,11 @@ use crate::config::{ConfigError, Problem};
 pub struct Rules {
     rules: Vec<Rule>,
     tree: Tree,
+    /// Whether a rule replaces others.
+    some_replace: bool,
+    /// For each rule.
+    #[cfg(feature = "metrics")]
+    counters: Vec<RuleCounters>,
 }
 
 /// A rule of a request, and the values that its count is kept by.
@@ -89,7 +96,13 @@ impl Rules {
             return Err(ConfigError::new(problems));
         }
         let tree = Tree::new(&rules, matching);
-        Ok(Self { rules, tree })
+        Ok(Self {
+            #[cfg(feature = "metrics")]
+            counters: rules.iter().map(|rule| RuleCounters::new(rule.name())).collect(),
+            some_replace: rules.iter().any(|rule| !rule.replaces.is_empty()),
+            rules,
+            tree,
+        })
     }
 
     /// Reads a file of at most 1 MiB. Its extension selects the format: `.toml`, `.yaml` or `.yml`. A file with the key
@@ -146,9 +159,9 @@ impl Rules {
 
     #[inline]
     pub(super) fn matches(&self, request: &Request<'_>) -> Matches {
-        let mut found = self.tree.matches(request);
-        let replaces = |it: &Match| self.get(it.rule).is_some_and(|it| !it.replaces.is_empty());
-        if found.iter().any(replaces) {
+        let mut found = Matches::new();
+        self.tree.find(request, &mut found);
+        if self.some_replace {
             self.drop_replaced(&mut found);
         }
         found
@@ -158,6 +171,12 @@ impl Rules {
     #[inline]
     pub(super) fn get(&self, place: u32) -> Option<&Rule> {
         self.rules.get(place as usize)
+    }
+
+    /// Returns the counters of the rule at a place.
+    #[cfg(feature = "metrics")]
+    pub(super) fn counters(&self, place: u32) -> Option<&RuleCounters> {
+        self.counters.get(place as usize)
     }
 
     /// Leaves out the rules that another rule of the same request replaces.

@@ -82,8 +82,7 @@ impl Tree {
     }
 
     #[inline]
-    pub(super) fn matches(&self, request: &Request<'_>) -> Matches {
-        let mut found = Matches::new();
+    pub(super) fn find(&self, request: &Request<'_>, found: &mut Matches) {
         let of_path = (!self.paths.is_empty()).then(|| {
             let path = normal(request.path());
             self.paths.iter().find(|(pattern, _)| pattern.matches_normal(&path))
@@ -91,15 +90,14 @@ impl Tree {
         let of_path = of_path.flatten().map(|(_, root)| root);
         for root in of_path.into_iter().chain([&self.everywhere]) {
             match self.matching {
-                Matching::Entries => root.by_entries(request, Picks::default(), &mut found),
+                Matching::Entries => root.by_entries(request, Picks::default(), found),
                 Matching::Descriptors => {
                     for (descriptor, entries) in request.descriptors() {
-                        root.by_descriptor(descriptor, entries, &mut found);
+                        root.by_descriptor(descriptor, entries, found);
                     }
                 }
             }
         }
-        found
     }
 }
 

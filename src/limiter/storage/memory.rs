@@ -178,7 +178,8 @@ impl MemoryStorage {
     }
 
     /// The common case: one limit, and so one lock.
-    fn take_one(&self, charge: &Charge<'_, '_>, at: Option<UnixMicros>) -> Taken {
+    #[inline]
+    fn judge_one(&self, charge: &Charge<'_, '_>, at: Option<UnixMicros>) -> (UnixMicros, Reading) {
         let hash = self.hash(&charge.key);
         let now = at.unwrap_or_else(|| self.clock.now());
         let mut shard = self.shards[Self::shard_of(hash)].lock();
@@ -186,7 +187,7 @@ impl MemoryStorage {
         let Charge { limit, weight, .. } = *charge;
         if let Some(counter) = shard.keys.get_mut(&hash) {
             let reading = counter.take(limit, weight, now);
-            return Taken { at: now, readings: smallvec![reading] };
+            return (now, reading);
         }
         let mut overflow = self.overflow();
         let mut place = self.place(&mut shard, &mut overflow, hash, charge.key.rule, now);
@@ -195,7 +196,7 @@ impl MemoryStorage {
         if reading.is_admitted() {
             Self::keep(&mut shard, &mut overflow, place, hash, charge.key.rule);
         }
-        Taken { at: now, readings: smallvec![reading] }
+        (now, reading)
     }
 
     fn take_several(&self, charges: &[Charge<'_, '_>], at: Option<UnixMicros>) -> Taken {
@@ -339,9 +340,20 @@ fn find<'a>(shards: &'a mut Locked<'_>, hash: u128) -> &'a mut Shard {
 impl Storage for MemoryStorage {
     fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
         Ok(match take.charges() {
-            [charge] => self.take_one(charge, take.moment()),
+            [charge] => {
+                let (at, reading) = self.judge_one(charge, take.moment());
+                Taken { at, readings: smallvec![reading] }
+            }
             charges => self.take_several(charges, take.moment()),
         })
+    }
+
+    fn take_one(
+        &self,
+        charge: &Charge<'_, '_>,
+        at: Option<UnixMicros>,
+    ) -> Result<(UnixMicros, Reading), StorageError> {
+        Ok(self.judge_one(charge, at))
     }
 
     fn forgive(&self, take: &Take<'_, '_>) -> Result<(), StorageError> {

@@ -37,6 +37,22 @@ pub trait Storage: Send + Sync + 'static {
     /// The storage cannot be reached, or gave no usable answer. Whether the request was counted is unknown then.
     fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError>;
 
+    /// Counts a request that has one limit, which is the common case: the same as [`take`](Self::take) with one charge.
+    ///
+    /// # Errors
+    /// Those of [`take`](Self::take).
+    fn take_one(
+        &self,
+        charge: &Charge<'_, '_>,
+        at: Option<UnixMicros>,
+    ) -> Result<(UnixMicros, Reading), StorageError> {
+        let taken = self.take(&Take::one(*charge, at))?;
+        let reading = taken.readings.first().copied();
+        reading
+            .map(|reading| (taken.at, reading))
+            .ok_or_else(|| StorageError::new("it gave fewer verdicts than it was asked for"))
+    }
+
     /// Takes several requests, each on its own, in their order. A storage that is far away needs one trip for them.
     fn take_all(&self, takes: &[Take<'_, '_>]) -> Vec<Result<Taken, StorageError>> {
         takes.iter().map(|take| self.take(take)).collect()
@@ -53,6 +69,14 @@ pub trait Storage: Send + Sync + 'static {
 }
 
 impl<S: Storage + ?Sized> Storage for Arc<S> {
+    fn take_one(
+        &self,
+        charge: &Charge<'_, '_>,
+        at: Option<UnixMicros>,
+    ) -> Result<(UnixMicros, Reading), StorageError> {
+        (**self).take_one(charge, at)
+    }
+
     fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
         (**self).take(take)
     }
@@ -71,6 +95,14 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 }
 
 impl<S: Storage + ?Sized> Storage for Box<S> {
+    fn take_one(
+        &self,
+        charge: &Charge<'_, '_>,
+        at: Option<UnixMicros>,
+    ) -> Result<(UnixMicros, Reading), StorageError> {
+        (**self).take_one(charge, at)
+    }
+
     fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
         (**self).take(take)
     }

@@ -10,15 +10,27 @@
 use super::{LimitState, Reading, RequestLimit, UnixMicros, Used};
 
 /// `whole + fraction / requests` microseconds. Compares as that number, since all have the same denominator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Span {
     pub(super) whole: u64,
     pub(super) fraction: u32,
 }
 
+impl Span {
+    /// Returns the time in which one token is added.
+    pub(super) fn of_one(requests: u32, period: u64) -> Self {
+        let requests = u64::from(requests.max(1));
+        let fraction = u32::try_from(period % requests).unwrap_or_default();
+        Self { whole: period / requests, fraction }
+    }
+}
+
 /// Returns the time in which `tokens` are added.
 #[inline]
 pub(super) fn time_of(limit: &RequestLimit, tokens: u32) -> Span {
+    if tokens == 1 {
+        return limit.token;
+    }
     let requests = u64::from(limit.requests.max(1));
     // The product of most limits is a `u64`, whose division is many times faster.
     let (whole, fraction) = match u64::from(tokens).checked_mul(limit.period) {

@@ -1,0 +1,59 @@
+//! Counts of verdicts, by rule and by outcome, through the facade `metrics`.
+//!
+//! Labels are the names of rules and a few fixed words, so callers cannot make new ones. The counters of a rule are looked
+//! up once, when the rules are built: the exporter is installed first.
+
+use metrics::{Counter, counter};
+
+use super::verdict::Verdict;
+
+/// The name of the counter. Its labels are `rule` and `outcome`: `within` the limit; `near` it, if more than 80 % is used;
+/// `over` it, so that the request was refused; over it in `shadow` mode; or an `error` of the storage.
+pub const VERDICTS: &str = "lanekeeper_limiter_verdicts_total";
+
+/// The counters of one rule.
+#[derive(Clone)]
+pub(super) struct RuleCounters {
+    within: Counter,
+    near: Counter,
+    over: Counter,
+    shadow: Counter,
+    error: Counter,
+}
+
+impl RuleCounters {
+    pub(super) fn new(rule: &str) -> Self {
+        let of = |outcome: &'static str| counter!(VERDICTS, "rule" => rule.to_owned(), "outcome" => outcome);
+        let counters = Self {
+            within: of("within"),
+            near: of("near"),
+            over: of("over"),
+            shadow: of("shadow"),
+            error: of("error"),
+        };
+        // Alerts depend on them, so they are there before the first refusal.
+        counters.over.increment(0);
+        counters.error.increment(0);
+        counters
+    }
+}
+
+impl std::fmt::Debug for RuleCounters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RuleCounters").finish_non_exhaustive()
+    }
+}
+
+/// Counts a verdict in each of its rules.
+pub(super) fn count(verdict: &Verdict) {
+    for (of_rule, counters) in verdict.rules_with_counters() {
+        let counter = match (of_rule.is_over(), of_rule.rule().is_shadow()) {
+            _ if verdict.storage_error().is_some() => &counters.error,
+            (true, true) => &counters.shadow,
+            (true, false) => &counters.over,
+            _ if of_rule.is_near() => &counters.near,
+            _ => &counters.within,
+        };
+        counter.increment(1);
+    }
+}
