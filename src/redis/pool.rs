@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use ::redis::{Client, Connection, ConnectionLike, ErrorKind, IntoConnectionInfo, RedisError};
+use ::redis::{
+    Client, Connection, ConnectionLike, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
+};
 use parking_lot::Mutex;
 
 use super::{RedisFailure, RedisSettings};
@@ -12,7 +14,8 @@ use super::{RedisFailure, RedisSettings};
 pub(crate) struct RedisPool {
     client: Client,
     settings: RedisSettings,
-    idle: Mutex<Vec<Connection>>,
+    /// Since when each is idle.
+    idle: Mutex<Vec<(Connection, Instant)>>,
     /// Since when Redis could not be reached, and why.
     down: Mutex<Option<(Instant, String)>>,
 }
@@ -42,12 +45,16 @@ impl RedisPool {
     ) -> Result<T, RedisFailure> {
         let mut connection = self.connection()?;
         let result = operation(&mut connection);
-        // After an answer that came too late, the next one on this connection could be taken for it.
-        let usable = result.as_ref().err().is_none_or(|error| error.kind() != ErrorKind::Io);
+        // After an answer that came too late, the next one on this connection could be taken for it. A Redis that became
+        // a replica is not the one to ask any more: a new connection finds the one that took its place.
+        let usable = result.as_ref().err().is_none_or(|error| {
+            let kind = error.kind();
+            kind != ErrorKind::Io && kind != ErrorKind::Server(ServerErrorKind::ReadOnly)
+        });
         if usable && connection.is_open() {
             let mut idle = self.idle.lock();
             if idle.len() < self.settings.max_idle {
-                idle.push(connection);
+                idle.push((connection, Instant::now()));
             }
         } else {
             // The others are most likely as broken.
@@ -60,8 +67,13 @@ impl RedisPool {
     }
 
     fn connection(&self) -> Result<Connection, RedisFailure> {
-        if let Some(connection) = self.idle.lock().pop() {
-            return Ok(connection);
+        let idle = self.idle.lock().pop();
+        if let Some((mut connection, since)) = idle {
+            // A Redis that was started again, or a machine on the way, may have closed it.
+            if since.elapsed() < self.settings.trusted_idle || connection.check_connection() {
+                return Ok(connection);
+            }
+            self.idle.lock().clear();
         }
         if let Some((since, why)) = &*self.down.lock() {
             if since.elapsed() < self.settings.pause {
