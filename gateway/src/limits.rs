@@ -8,6 +8,7 @@
 use std::net::IpAddr;
 
 use hyper::StatusCode;
+use ipnet::Ipv6Net;
 use lanekeeper::limiter::{Request, Verdict};
 
 use crate::auth::Caller;
@@ -54,7 +55,7 @@ impl Shared {
     /// left, and the refusal, if it is refused.
     pub(crate) fn limit(&self, limited: Limited<'_>) -> (Headers, Result<(), Refusal>) {
         let Limited { path, method, caller, account, lane, address, is_exit } = limited;
-        let address = address.to_string();
+        let address = network(address);
         let request = Request::new(path)
             .entry("client", &caller.name)
             .entry("account", account)
@@ -79,6 +80,15 @@ impl Shared {
         headers.retain(|(name, _)| *name != "retry-after");
         let result = if is_exit { Ok(()) } else { refuse(&verdict) };
         (headers, result)
+    }
+}
+
+/// Returns what an address counts as. A client of IPv6 usually has a network of 2^64 addresses.
+fn network(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => Ipv6Net::new(address, 64)
+            .map_or_else(|_| address.to_string(), |network| network.trunc().to_string()),
     }
 }
 

@@ -217,7 +217,12 @@ fn rules_tell_requests_apart_by_each_entry() {
         ("key: lane", (("POST", "/orders"), alpha.clone()), (get, alpha.clone())),
         ("key: method", (("PUT", "/a"), alpha.clone()), (get, alpha.clone())),
         ("key: ip", (get, from(&alpha, "192.0.2.1")), (get, from(&alpha, "192.0.2.2"))),
-        ("key: ip, value: 2001:db8::1", (get, from(&alpha, "2001:db8::1")), (get, alpha.clone())),
+        ("key: ip", (get, from(&alpha, "2001:db8::1")), (get, from(&alpha, "2001:db8:0:1::1"))),
+        (
+            "key: ip, value: \"2001:db8::/64\"",
+            (get, from(&alpha, "2001:db8::1")),
+            (get, alpha.clone()),
+        ),
     ] {
         let rules = format!("descriptors: [{{ {rule}, unit: day, requests_per_unit: 1 }}]");
         let limited = Limited::with(&upstream, &rules, clients);
@@ -226,6 +231,20 @@ fn rules_tell_requests_apart_by_each_entry() {
         };
         assert_eq!([send(&first), send(&other), send(&first)], [200, 200, 429], "{rule}");
     }
+}
+
+#[test]
+fn a_network_of_ipv6_has_one_limit() {
+    let upstream = echo();
+    let rules = "descriptors: [{ key: ip, unit: day, requests_per_unit: 3 }]";
+    let limited = Limited::with(&upstream, rules, |config| {
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    let get = |host: u16| {
+        let lines = format!("{}x-forwarded-for: 2001:db8::{host:x}\r\n", name("alpha"));
+        limited.call("GET", "/a", &lines).status
+    };
+    assert_eq!([1, 2, 3, 4].map(get), [200, 200, 200, 429]);
 }
 
 #[test]

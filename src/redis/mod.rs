@@ -23,6 +23,8 @@ pub(crate) struct RedisSettings {
     pub(crate) pause: Duration,
     /// How many idle connections are kept.
     pub(crate) max_idle: usize,
+    /// A connection that was idle for longer than this is tried before it is used again, which takes a trip.
+    pub(crate) trusted_idle: Duration,
 }
 
 impl Default for RedisSettings {
@@ -31,6 +33,7 @@ impl Default for RedisSettings {
             timeout: Duration::from_millis(100),
             pause: Duration::from_millis(250),
             max_idle: 16,
+            trusted_idle: Duration::from_secs(1),
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use ::redis::{Client, Connection, ConnectionLike, ErrorKind, IntoConnectionInfo, RedisError};
+use ::redis::{
+    Client, Connection, ConnectionLike, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
+};
 use parking_lot::Mutex;
 
 use super::{RedisFailure, RedisSettings};
@@ -12,7 +14,8 @@ use super::{RedisFailure, RedisSettings};
 pub(crate) struct RedisPool {
     client: Client,
     settings: RedisSettings,
-    idle: Mutex<Vec<Connection>>,
+    /// Since when each is idle.
+    idle: Mutex<Vec<(Connection, Instant)>>,
     /// Since when Redis could not be reached, and why.
     down: Mutex<Option<(Instant, String)>>,
 }
@@ -42,12 +45,16 @@ impl RedisPool {
     ) -> Result<T, RedisFailure> {
         let mut connection = self.connection()?;
         let result = operation(&mut connection);
-        // After an answer that came too late, the next one on this connection could be taken for it.
-        let usable = result.as_ref().err().is_none_or(|error| error.kind() != ErrorKind::Io);
+        // After an answer that came too late, the next one on this connection could be taken for it. A Redis that became
+        // a replica is not the one to ask any more: a new connection finds the one that took its place.
+        let usable = result.as_ref().err().is_none_or(|error| {
+            let kind = error.kind();
+            kind != ErrorKind::Io && kind != ErrorKind::Server(ServerErrorKind::ReadOnly)
+        });
         if usable && connection.is_open() {
             let mut idle = self.idle.lock();
             if idle.len() < self.settings.max_idle {
-                idle.push(connection);
+                idle.push((connection, Instant::now()));
             }
         } else {
             // The others are most likely as broken.
@@ -60,8 +67,13 @@ impl RedisPool {
     }
 
     fn connection(&self) -> Result<Connection, RedisFailure> {
-        if let Some(connection) = self.idle.lock().pop() {
-            return Ok(connection);
+        let idle = self.idle.lock().pop();
+        if let Some((mut connection, since)) = idle {
+            // A Redis that was started again, or a machine on the way, may have closed it.
+            if since.elapsed() < self.settings.trusted_idle || connection.check_connection() {
+                return Ok(connection);
+            }
+            self.idle.lock().clear();
         }
         if let Some((since, why)) = &*self.down.lock() {
             if since.elapsed() < self.settings.pause {
@@ -96,5 +108,90 @@ fn words(error: &RedisError) -> String {
     match error.is_timeout() {
         true => "it took too long".to_owned(),
         false => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    // clippy allows `unwrap` in test functions only, and the server is outside of them.
+    #![allow(clippy::unwrap_used)]
+
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use ::redis::cmd;
+
+    use super::*;
+
+    /// What a server does after a command, other than those of a new connection.
+    #[derive(Clone, Copy)]
+    enum Then {
+        Answers(&'static str),
+        AnswersAndCloses(&'static str),
+    }
+
+    /// Returns connections to a server whose first connection does `first`, and all others answer.
+    fn pool(first: Then) -> RedisPool {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // It ends with the process: the listener has no end of its own.
+        std::thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                let stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap());
+                std::thread::spawn(move || {
+                    let mut line = String::new();
+                    while lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+                        let words: usize = line.trim_start_matches('*').trim().parse().unwrap();
+                        let mut name = Vec::new();
+                        for word in 0..words {
+                            line.clear();
+                            lines.read_line(&mut line).unwrap();
+                            let len: usize = line.trim_start_matches('$').trim().parse().unwrap();
+                            let mut text = vec![0; len + 2];
+                            lines.read_exact(&mut text).unwrap();
+                            if word == 0 {
+                                name = text;
+                            }
+                        }
+                        line.clear();
+                        let then = match (name.as_slice(), number) {
+                            (b"GET\r\n", 0) => first,
+                            _ => Then::Answers("+OK"),
+                        };
+                        let (Then::Answers(text) | Then::AnswersAndCloses(text)) = then;
+                        (&stream).write_all(format!("{text}\r\n").as_bytes()).unwrap();
+                        if matches!(then, Then::AnswersAndCloses(_)) {
+                            stream.shutdown(std::net::Shutdown::Both).unwrap();
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        let settings = RedisSettings {
+            timeout: Duration::from_secs(60),
+            trusted_idle: Duration::ZERO,
+            ..RedisSettings::default()
+        };
+        RedisPool::new(&format!("redis://{address}"), settings).unwrap()
+    }
+
+    fn get(pool: &RedisPool) -> Result<String, RedisFailure> {
+        pool.with(|connection| cmd("GET").arg("a").query(connection))
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_while_it_was_idle_is_replaced() {
+        let pool = pool(Then::AnswersAndCloses("+first"));
+        assert_eq!(get(&pool).unwrap(), "first");
+        assert_eq!(get(&pool).unwrap(), "OK");
+    }
+
+    #[test]
+    fn a_connection_to_a_replica_is_left() {
+        let pool = pool(Then::Answers("-READONLY You can't write against a read only replica."));
+        assert!(matches!(get(&pool), Err(RedisFailure::Refused(_))));
+        assert_eq!(get(&pool).unwrap(), "OK");
     }
 }

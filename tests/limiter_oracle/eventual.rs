@@ -303,3 +303,63 @@ fn a_thread_exchanges_the_counts() {
     second.take(&Take::new([charge])).unwrap();
     drop((first, second));
 }
+
+/// Tokens are added while others are taken: what is exchanged at the end of a pause was not all taken at its end.
+#[test]
+fn a_bucket_that_fills_within_an_exchange_keeps_its_rate() {
+    let Some(server) = RedisServer::start() else { return };
+    for (burst, period) in [(1, 1000), (50, 1000), (100, 100)] {
+        let requests = u32::try_from(period).unwrap();
+        let period = Duration::from_millis(period);
+        let limit = RequestLimit::new(Algorithm::TokenBucket, requests, period).unwrap();
+        let limit = limit.with_burst(burst).unwrap();
+        let storage =
+            EventualStorage::by_hand(redis(&server.url(), &name()), Duration::from_millis(100));
+        let admitted = (0..2000).filter(|step| {
+            let at = MIDNIGHT + step * 500;
+            if step % 200 == 0 {
+                storage.exchange(Some(UnixMicros::new(at)));
+            }
+            admits(&storage, &limit, 1, at)
+        });
+        // A second of a token each millisecond, and the burst.
+        assert_eq!(admitted.count(), 999 + usize::try_from(burst).unwrap(), "{burst}");
+    }
+}
+
+#[test]
+fn a_bucket_is_not_empty_after_an_outage_in_which_it_was_filled() {
+    let Some(server) = RedisServer::start() else { return };
+    let proxy = Proxy::start(server.socket());
+    let limit = RequestLimit::new(Algorithm::TokenBucket, 100, Duration::from_secs(1)).unwrap();
+    let storage = EventualStorage::by_hand(redis(&proxy.url, &name()), Duration::from_millis(100));
+    assert!(admits(&storage, &limit, 1, MIDNIGHT));
+    proxy.is_closed.store(true, Ordering::SeqCst);
+    // Eight seconds of 80 requests, each within the limit.
+    let mut at = MIDNIGHT;
+    for _ in 0..640 {
+        at += 12_500;
+        assert!(admits(&storage, &limit, 1, at));
+    }
+    proxy.is_closed.store(false, Ordering::SeqCst);
+    storage.exchange(Some(UnixMicros::new(at)));
+    while storage.status().is_away {
+        storage.exchange(Some(UnixMicros::new(at)));
+        std::thread::yield_now();
+    }
+    storage.exchange(Some(UnixMicros::new(at)));
+    assert!(admits(&storage, &limit, 1, at));
+}
+
+#[test]
+fn a_callback_that_panics_does_not_end_the_exchanges() {
+    let Some(server) = RedisServer::start() else { return };
+    let proxy = Proxy::start(server.socket());
+    let storage = EventualStorage::by_hand(redis(&proxy.url, &name()), Duration::from_millis(100))
+        .on_change(|_| panic!("a callback of a user"));
+    let limit = RequestLimit::new(Algorithm::FixedWindow, 100, Duration::from_secs(1)).unwrap();
+    proxy.is_closed.store(true, Ordering::SeqCst);
+    assert!(admits(&storage, &limit, 1, MIDNIGHT));
+    storage.exchange(Some(UnixMicros::new(MIDNIGHT)));
+    assert!(storage.status().is_away);
+}

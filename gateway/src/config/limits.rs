@@ -8,6 +8,7 @@ use lanekeeper::limiter::Rules;
 /// Limits of the requests of clients, by the rules of a file.
 ///
 /// A request has the entries `client`, `tier`, `account`, `lane`, `method` and `ip`, and its path is that of the broker.
+/// An address of IPv6 is its network, as `2001:db8::/64`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimitsConfig {

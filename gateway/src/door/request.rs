@@ -160,16 +160,23 @@ pub(crate) async fn read_body(
 /// address on, since a client can write what it likes before that.
 pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut address = peer.ip().to_canonical();
-    let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
-    for hop in hops.iter().rev() {
+    // Bytes: what the client wrote to the left may be no text, and must not hide what a proxy added to it.
+    let lines = headers.get_all("x-forwarded-for").iter().rev();
+    for hop in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
         if !trusted.iter().any(|network| network.contains(&address)) {
             break;
         }
-        let Ok(next) = hop.parse::<IpAddr>() else { break };
+        let Some(next) = std::str::from_utf8(hop).ok().and_then(forwarded) else { break };
         address = next.to_canonical();
     }
     address
+}
+
+/// Reads an entry of `X-Forwarded-For`. Some proxies write the port too.
+fn forwarded(entry: &str) -> Option<IpAddr> {
+    let entry = entry.trim();
+    let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
+    bare.parse().or_else(|_| entry.parse::<SocketAddr>().map(|it| it.ip())).ok()
 }
 
 /// Reads a header with a priority.

@@ -147,6 +147,8 @@ fn an_address_that_tries_many_names_is_held_up_and_others_are_not() {
     assert_eq!(wait(&guess(99, attacker)), 1);
     // What the attacker writes into the header itself stands before what the proxy adds.
     assert_eq!(wait(&guess(99, "x-forwarded-for: 198.51.100.1, 203.0.113.9\r\n")), 1);
+    assert_eq!(wait(&guess(99, "x-forwarded-for: \u{fffd}, 203.0.113.9\r\n")), 1);
+    assert_eq!(wait(&guess(99, "x-forwarded-for: 203.0.113.9:4711\r\n")), 1);
     refusal(&guess(99, "x-forwarded-for: 198.51.100.1\r\n"), 403, "no");
     // Of IPv6, a network is one address.
     let of_network = |host: usize| format!("x-forwarded-for: 2001:db8:0:1::{host:x}\r\n");

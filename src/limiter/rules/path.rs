@@ -153,29 +153,40 @@ pub(super) fn normal(path: &str) -> Cow<'_, str> {
     Cow::Owned(format!("/{}", parts.join("/")))
 }
 
-/// Decodes what is encoded by percent signs, as far as it is ASCII.
+/// Decodes what is encoded by percent signs, beside control characters and what is not UTF-8. These stay as they are, in
+/// capitals, since the case of the digits says nothing.
 fn decode(part: &str) -> Cow<'_, str> {
     if !part.contains('%') {
         return Cow::Borrowed(part);
     }
-    let mut decoded = String::with_capacity(part.len());
+    let decoded = String::from_utf8(decode_bytes(part, |byte| !byte.is_ascii_control()));
+    let ascii = || decode_bytes(part, |byte| byte.is_ascii() && !byte.is_ascii_control());
+    Cow::Owned(decoded.unwrap_or_else(|_| String::from_utf8_lossy(&ascii()).into_owned()))
+}
+
+/// Decodes the bytes that can be decoded.
+fn decode_bytes(part: &str, can_decode: impl Fn(u8) -> bool) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(part.len());
     let mut rest = part;
     while let Some((before, after)) = rest.split_once('%') {
-        decoded.push_str(before);
-        let byte = after.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte.filter(|byte| byte.is_ascii() && !byte.is_ascii_control()) {
+        decoded.extend_from_slice(before.as_bytes());
+        let digits = after.get(..2).filter(|it| it.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
-                decoded.push(char::from(byte));
+                match can_decode(byte) {
+                    true => decoded.push(byte),
+                    false => decoded.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+                }
                 rest = &after[2..];
             }
             None => {
-                decoded.push('%');
+                decoded.push(b'%');
                 rest = after;
             }
         }
     }
-    decoded.push_str(rest);
-    Cow::Owned(decoded)
+    decoded.extend_from_slice(rest.as_bytes());
+    decoded
 }
 
 #[cfg(test)]
@@ -219,12 +230,30 @@ mod tests {
             assert!(!matches("/orders", path), "{path}");
         }
         assert!(matches("/orders/regular", "/orders%2Fregular"));
+        // Beyond ASCII, and in either case of the digits.
+        for path in ["/café", "/caf%C3%A9", "/caf%c3%a9", "/%63af%c3%A9/"] {
+            assert!(matches("/café", path), "{path}");
+        }
+        for path in ["/a%FF%0A%2B", "/a%ff%0a+", "/%61%Ff%0a%2b"] {
+            assert!(matches("/a%FF%0A+", path), "{path}");
+        }
     }
 
     #[test]
     fn a_pattern_that_matches_nothing_is_an_error() {
-        for text in ["", "orders", "/a//b", "/a/", "/**/b", "/a*", "/{}", "/a{b}", "/../a", "/a?b"]
-        {
+        for text in [
+            "",
+            "orders",
+            "/a//b",
+            "/a/",
+            "/**/b",
+            "/a*",
+            "/{}",
+            "/a{b}",
+            "/../a",
+            "/a?b",
+            "/caf%C3%A9",
+        ] {
             assert!(PathPattern::parse(text).is_err(), "{text}");
         }
     }

@@ -183,7 +183,7 @@ impl MemoryStorage {
         let hash = self.hash(&charge.key);
         let now = at.unwrap_or_else(|| self.clock.now());
         let mut shard = self.shards[Self::shard_of(hash)].lock();
-        let now = if at.is_some() { now } else { shard.monotonic(now) };
+        let now = if at.is_some() { now } else { shard.monotonic(now, &self.clock) };
         let Charge { limit, weight, .. } = *charge;
         if let Some(counter) = shard.keys.get_mut(&hash) {
             let reading = counter.take(limit, weight, now);
@@ -206,7 +206,7 @@ impl MemoryStorage {
         if at.is_none() {
             // The latest of all of them, so that time does not go back in any.
             for (_, shard) in &mut shards {
-                now = shard.monotonic(now);
+                now = shard.monotonic(now, &self.clock);
             }
         }
         let mut overflow = self.overflow();
@@ -411,9 +411,14 @@ impl Counter {
 impl Shard {
     /// Returns the moment of a verdict: threads read the clock before they take the lock, and so in another order.
     #[inline]
-    fn monotonic(&mut self, now: UnixMicros) -> UnixMicros {
+    fn monotonic(&mut self, mut now: UnixMicros, clock: &UnixClock) -> UnixMicros {
         if now < self.latest {
-            if self.latest.get() - now.get() <= MAX_SKEW {
+            if self.latest.get() - now.get() > MAX_SKEW {
+                // A thread may be stopped for any time between the two. The clock says whether that was it.
+                now = clock.now();
+            }
+            if self.latest.get().saturating_sub(now.get()) <= MAX_SKEW {
+                self.latest = self.latest.max(now);
                 return self.latest;
             }
             (self.next_sweep, self.swept_at) = (now, UnixMicros::default());
@@ -433,6 +438,8 @@ impl Shard {
             is_live
         });
         self.swept_at = now;
+        // With no key left, the next one may be one of a request that is judged now.
+        let first = if self.keys.is_empty() { now } else { first };
         self.next_sweep = self.sweep_for(first);
     }
 

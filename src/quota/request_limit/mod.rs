@@ -169,12 +169,20 @@ pub struct RequestLimit {
     backoff: Backoff,
     /// The time in which a token bucket adds one token. Kept, because a division takes as long as the rest of a verdict.
     token: Span,
+    /// The time in which a token bucket adds its whole burst.
+    burst_time: Span,
+    /// The longest time to which a token bucket may be in debt, in microseconds. Beyond, the clock was set back, or the
+    /// limit was raised.
+    max_debt: u64,
 }
 
 const MAX_REQUESTS: u32 = 1_000_000_000;
 const MAX_LOG: u32 = 100_000;
 const DAY: u64 = 86_400_000_000;
 const MAX_PERIOD: u64 = 366 * DAY;
+/// The least time to which a token bucket of several processes may be in debt, in microseconds.
+#[cfg(feature = "redis")]
+const MAX_DEBT: u64 = 10_000_000;
 
 impl RequestLimit {
     /// Returns a limit of `requests` in each `period`. The burst of a token bucket is `requests`. A limit of 0 admits
@@ -204,7 +212,9 @@ impl RequestLimit {
                 period: micros,
                 burst: requests,
                 backoff: Backoff::default(),
-                token: Span::of_one(requests, micros),
+                token: Span::of(1, requests, micros),
+                burst_time: Span::of(requests, requests, micros),
+                max_debt: 0,
             }),
         }
     }
@@ -224,9 +234,18 @@ impl RequestLimit {
             return Err(RequestLimitError::Period);
         }
         let period = micros(backoff.forget_after);
-        let token = Span::of_one(free, period);
+        let (token, burst_time) = (Span::of(1, free, period), Span::of(free, free, period));
         let algorithm = Algorithm::Backoff;
-        Ok(Self { algorithm, requests: free, period, burst: free, backoff, token })
+        Ok(Self {
+            algorithm,
+            requests: free,
+            period,
+            burst: free,
+            backoff,
+            token,
+            burst_time,
+            max_debt: 0,
+        })
     }
 
     /// Returns the limit with another burst: how many requests a token bucket admits at once.
@@ -245,7 +264,17 @@ impl RequestLimit {
             return Err(RequestLimitError::SlowBurst);
         }
         self.burst = burst;
+        self.burst_time = Span::of(burst, self.requests, self.period);
         Ok(self)
+    }
+
+    /// Returns the limit as several processes keep it that exchange their counts: together they may admit more than there
+    /// is, so that a token bucket is in debt.
+    #[cfg(feature = "redis")]
+    #[must_use]
+    pub(crate) const fn with_debt(mut self) -> Self {
+        self.max_debt = if self.period > MAX_DEBT { self.period } else { MAX_DEBT };
+        self
     }
 
     /// Returns how requests are counted.
@@ -360,10 +389,10 @@ impl RequestLimit {
         }
     }
 
-    /// The longest time to which a token bucket may be in debt, in microseconds: several processes that exchange their
-    /// counts may admit more than there is. Beyond, the clock was set back.
-    pub(crate) fn max_debt(&self) -> u64 {
-        self.period.max(10_000_000)
+    /// Returns the longest time to which a token bucket may be in debt, in microseconds.
+    #[cfg(feature = "redis")]
+    pub(crate) const fn max_debt(&self) -> u64 {
+        self.max_debt
     }
 
     /// Takes back one failure of a [`Backoff`], because it was none. Does nothing for the other algorithms.
@@ -389,9 +418,7 @@ impl RequestLimit {
     /// Returns the time for which the use of a full key is remembered: what a store may expire it after.
     pub fn memory(&self) -> Duration {
         match self.algorithm {
-            Algorithm::TokenBucket => {
-                Duration::from_micros(token_bucket::time_of(self, self.burst).whole) + self.period()
-            }
+            Algorithm::TokenBucket => Duration::from_micros(self.burst_time.whole) + self.period(),
             Algorithm::SlidingWindowCounter => self.period() * 2,
             Algorithm::Backoff => self.backoff.max_delay + self.period(),
             _ => self.period(),

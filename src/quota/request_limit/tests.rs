@@ -144,6 +144,20 @@ fn a_clock_that_is_set_back_forgets_nothing_and_locks_nothing_out() {
 }
 
 #[test]
+fn no_token_bucket_is_empty_for_longer_than_its_burst_takes() {
+    let hour = Duration::from_secs(3600);
+    let of = |requests| RequestLimit::new(Algorithm::TokenBucket, requests, hour).unwrap();
+    // Set back by less than its period.
+    let (slow, mut state) = (of(4), LimitState::default());
+    assert!(take(&slow, &mut state, 4, 3000 * SECOND));
+    assert_eq!(retry_after(&slow, &mut state, 1, 0), Some(900 * SECOND));
+    // Raised: four tokens that were taken are four tokens of the new limit.
+    let (fast, mut state) = (of(3600).with_burst(4).unwrap(), LimitState::default());
+    assert!(take(&slow, &mut state, 4, 0));
+    assert_eq!(retry_after(&fast, &mut state, 1, 0), Some(SECOND));
+}
+
+#[test]
 fn a_state_is_fresh_when_nothing_tells_it_from_an_unused_key() {
     for algorithm in ALL {
         let limit = limit(algorithm, 3);

@@ -17,33 +17,31 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// Returns the time in which one token is added.
-    pub(super) fn of_one(requests: u32, period: u64) -> Self {
+    /// Returns the time in which a bucket of `requests` in each `period` adds these tokens.
+    pub(super) fn of(tokens: u32, requests: u32, period: u64) -> Self {
         let requests = u64::from(requests.max(1));
-        let fraction = u32::try_from(period % requests).unwrap_or_default();
-        Self { whole: period / requests, fraction }
+        // The product of most limits is a `u64`, whose division is many times faster.
+        let (whole, fraction) = match u64::from(tokens).checked_mul(period) {
+            Some(product) => (product / requests, product % requests),
+            None => {
+                let product = u128::from(tokens) * u128::from(period);
+                let requests = u128::from(requests);
+                let whole = u64::try_from(product / requests).unwrap_or(u64::MAX);
+                (whole, u64::try_from(product % requests).unwrap_or_default())
+            }
+        };
+        // Less than `requests`, which is a `u32`.
+        Self { whole, fraction: u32::try_from(fraction).unwrap_or_default() }
     }
 }
 
 /// Returns the time in which `tokens` are added.
 #[inline]
 pub(super) fn time_of(limit: &RequestLimit, tokens: u32) -> Span {
-    if tokens == 1 {
-        return limit.token;
+    match tokens {
+        1 => limit.token,
+        _ => Span::of(tokens, limit.requests, limit.period),
     }
-    let requests = u64::from(limit.requests.max(1));
-    // The product of most limits is a `u64`, whose division is many times faster.
-    let (whole, fraction) = match u64::from(tokens).checked_mul(limit.period) {
-        Some(product) => (product / requests, product % requests),
-        None => {
-            let product = u128::from(tokens) * u128::from(limit.period);
-            let (whole, fraction) =
-                (product / u128::from(requests), product % u128::from(requests));
-            (u64::try_from(whole).unwrap_or(u64::MAX), u64::try_from(fraction).unwrap_or_default())
-        }
-    };
-    // Less than `requests`, which is a `u32`.
-    Span { whole, fraction: u32::try_from(fraction).unwrap_or_default() }
 }
 
 #[inline]
@@ -70,18 +68,13 @@ fn full_at(limit: &RequestLimit, state: &LimitState, now: UnixMicros) -> Span {
     Span { whole: full_at, fraction }.max(present)
 }
 
-/// An empty bucket is full after its burst. Beyond that there may be a debt.
+/// An empty bucket is full after its burst. Beyond that there may be a debt, if several processes share it.
 #[inline]
 pub(super) fn set_back(limit: &RequestLimit, state: &mut LimitState, now: UnixMicros) {
     let Used::TokenBucket { full_at, fraction } = &mut state.0 else { return };
-    // A cheap bound first: the common state is not near it.
-    if *full_at <= now.get().saturating_add(limit.period) {
-        return;
-    }
-    let latest = time_of(limit, limit.burst);
-    let latest = Span { whole: latest.whole.saturating_add(now.get()), ..latest };
-    if *full_at > latest.whole.saturating_add(limit.max_debt()) {
-        (*full_at, *fraction) = (latest.whole, latest.fraction);
+    let latest = now.get().saturating_add(limit.burst_time.whole);
+    if *full_at > latest.saturating_add(limit.max_debt) {
+        (*full_at, *fraction) = (latest, limit.burst_time.fraction);
     }
 }
 

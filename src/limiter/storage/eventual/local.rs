@@ -26,8 +26,8 @@ struct Counter {
     /// The counts of all as of the last exchange, with what was admitted here since.
     state: LimitState,
     fresh_at: UnixMicros,
-    /// What was admitted since the last exchange, for each window: its end, or 0 for a limit without windows. At most
-    /// two, the older one first.
+    /// What was admitted since the last exchange, by stamp: for each window its end, at most two, the older one first;
+    /// for a token bucket the moment of the first request, because the bucket has been filled since then.
     pending: Vec<(u64, u32)>,
     /// Whether it is among the keys that are to be exchanged.
     is_listed: bool,
@@ -38,8 +38,8 @@ struct Counter {
 pub(in crate::limiter::storage) struct Addition {
     pub(in crate::limiter::storage) key: String,
     pub(in crate::limiter::storage) limit: RequestLimit,
-    /// The end of the window in which it was admitted, or 0.
-    pub(in crate::limiter::storage) window_end: u64,
+    /// The end of the window in which it was admitted, or the moment of the first request of a token bucket.
+    pub(in crate::limiter::storage) stamp: u64,
     pub(in crate::limiter::storage) weight: u32,
 }
 
@@ -133,7 +133,7 @@ impl Local {
             }
             let mut unused = LimitState::default();
             let state = self.counters.get_mut(name).map_or(&mut unused, |it| &mut it.state);
-            let reading = charge.limit.read(state, charge.weight, now);
+            let reading = charge.limit.with_debt().read(state, charge.weight, now);
             refused |= !charge.is_shadow && !reading.is_admitted();
             readings.push(reading);
         }
@@ -151,16 +151,16 @@ impl Local {
         let charges = take.charges().iter().zip(names).zip(readings.iter_mut());
         for ((charge, name), reading) in charges.filter(|(_, reading)| reading.is_admitted()) {
             let counter = self.counters.entry(name.clone()).or_insert_with(|| Counter::new(charge));
-            counter.limit = *charge.limit;
+            counter.limit = charge.limit.with_debt();
             if !counter.is_listed && charge.weight > 0 {
                 counter.is_listed = true;
                 self.unexchanged.push(name);
             }
-            charge.limit.charge(&mut counter.state, charge.weight, now);
+            counter.limit.charge(&mut counter.state, charge.weight, now);
             counter.fresh_at = charge.limit.fresh_at(&counter.state);
             *reading = reading.after_charge(charge.weight, counter.fresh_at);
             if charge.weight > 0 {
-                counter.add_pending(charge.limit.window_end(now), charge.weight);
+                counter.add_pending(charge.weight, now);
             }
         }
         readings
@@ -198,12 +198,7 @@ impl Local {
         let limit = counter.limit;
         let pending = std::mem::take(&mut counter.pending).into_iter();
         pending
-            .map(|(window_end, weight)| Addition {
-                key: name.to_owned(),
-                limit,
-                window_end,
-                weight,
-            })
+            .map(|(stamp, weight)| Addition { key: name.to_owned(), limit, stamp, weight })
             .collect()
     }
 
@@ -228,7 +223,7 @@ impl Local {
             let has_room = self.counters.len() < self.max_keys || self.counters.contains_key(&name);
             if can_be_exchanged(charge.limit) && has_room {
                 let counter = self.counters.entry(name).or_insert_with(|| Counter::new(charge));
-                counter.limit = *charge.limit;
+                counter.limit = charge.limit.with_debt();
                 counter.adopt(state.clone(), now);
             }
         }
@@ -247,7 +242,7 @@ impl Local {
 impl Counter {
     fn new(charge: &Charge<'_, '_>) -> Self {
         Self {
-            limit: *charge.limit,
+            limit: charge.limit.with_debt(),
             state: LimitState::default(),
             fresh_at: UnixMicros::default(),
             pending: Vec::new(),
@@ -259,17 +254,21 @@ impl Counter {
         self.pending.iter().map(|(_, weight)| *weight).fold(0, u32::saturating_add)
     }
 
-    fn add_pending(&mut self, window_end: u64, weight: u32) {
+    fn add_pending(&mut self, weight: u32, now: UnixMicros) {
+        let is_bucket = self.limit.algorithm() == Algorithm::TokenBucket;
+        let stamp = if is_bucket { now.get() } else { self.limit.window_end(now) };
         match self.pending.last_mut() {
-            Some((end, of)) if *end == window_end => *of = of.saturating_add(weight),
-            _ => self.pending.push((window_end, weight)),
+            Some((of, sum)) if is_bucket || *of == stamp => *sum = sum.saturating_add(weight),
+            _ => self.pending.push((stamp, weight)),
         }
     }
 
     fn adopt(&mut self, state: LimitState, now: UnixMicros) {
         self.state = state;
-        for &(window_end, weight) in &self.pending {
-            if window_end == self.limit.window_end(now) {
+        for &(stamp, weight) in &self.pending {
+            if self.limit.algorithm() == Algorithm::TokenBucket {
+                self.limit.charge(&mut self.state, weight, UnixMicros::new(stamp));
+            } else if stamp == self.limit.window_end(now) {
                 self.limit.charge(&mut self.state, weight, now);
             }
         }

@@ -42,10 +42,14 @@ use super::redis::RedisStorage;
 use super::unix_clock::UnixClock;
 use super::{Storage, StorageError, Take, Taken};
 use crate::clock::Clock;
+use crate::panic::catch_panic;
 use crate::quota::request_limit::UnixMicros;
 
 /// How many counts one script adds. It holds up Redis for a few milliseconds.
 const BATCH: usize = 200;
+
+/// The least time between two exchanges of the thread.
+const MIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// Answers from memory, and exchanges counts with Redis. See [the module](super) for the storages that there are.
 ///
@@ -118,7 +122,9 @@ impl EventualStorage {
         let (stop, stopped) = bounded::<()>(0);
         let shared = Arc::clone(&this.shared);
         let exchange = move || {
-            while stopped.recv_timeout(shared.sync) == Err(RecvTimeoutError::Timeout) {
+            // Without a pause, the thread would take a processor.
+            let pause = shared.sync.max(MIN_PAUSE);
+            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 shared.exchange(None);
             }
             // What is left, once.
@@ -192,7 +198,8 @@ impl Shared {
         if self.is_away.swap(is_away, Ordering::Relaxed) != is_away {
             let status = self.status();
             if let Some(call) = &*self.on_change.lock() {
-                call(&status);
+                // It is code of users. Its panic must not end the thread that exchanges the counts.
+                let _ = catch_panic(|| call(&status));
             }
         }
     }
@@ -208,7 +215,11 @@ impl Shared {
         while batches > 0 {
             batches -= 1;
             let additions = self.local.lock().additions(BATCH);
-            if additions.is_empty() || self.send(&mut exchanges, additions, None, at).is_err() {
+            // Requests that were judged by Redis have exchanged their keys themselves.
+            if additions.is_empty() {
+                continue;
+            }
+            if self.send(&mut exchanges, additions, None, at).is_err() {
                 break;
             }
         }

@@ -163,3 +163,41 @@ fn time_is_that_of_the_clock_and_windows_begin_with_the_wall_clock() {
 fn an_entry_is_small() {
     assert_eq!(size_of::<(u128, Counter)>(), 48);
 }
+
+#[test]
+fn a_thread_that_was_stopped_between_clock_and_lock_sets_nothing_back() {
+    let manual = ManualClock::new();
+    let clock = UnixClock::new(manual.clone().into());
+    let mut shard = Shard::default();
+    let before = clock.now();
+    manual.advance(Duration::from_secs(10));
+    let now = shard.monotonic(clock.now(), &clock);
+    // The clock was read ten seconds ago, and was not set back.
+    assert_eq!(shard.monotonic(before, &clock), now);
+    assert_eq!(shard.latest, now);
+    // Now it was.
+    shard.latest = UnixMicros::new(now.get() + 10 * MAX_SKEW);
+    assert_eq!(shard.monotonic(now, &clock), now);
+    assert_eq!(shard.latest, now);
+}
+
+#[test]
+fn a_shard_of_one_key_gives_its_room_to_another_one_again() {
+    let storage = MemoryStorage::new().max_keys(1);
+    let (one, zero) = (limit(Algorithm::FixedWindow, 1), limit(Algorithm::FixedWindow, 0));
+    let names: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+    let shard = |value: &str| MemoryStorage::shard_of(storage.hash(&charge(1, value, &one).key));
+    let mut same = names.iter().filter(|name| shard(name) == shard("0"));
+    let [a, b] = [(); 2].map(|()| same.next().unwrap());
+    let closed = names.iter().find(|name| {
+        MemoryStorage::shard_of(storage.hash(&charge(2, name, &zero).key)) == shard("0")
+    });
+    assert!(admits(&storage, &[charge(1, a, &one)], 0));
+    // The key is over, and is swept for the other one, which has no use of the room.
+    let shadow = Charge { is_shadow: true, ..charge(2, closed.unwrap(), &zero) };
+    assert!(admits(&storage, &[charge(1, a, &one), shadow], 5_000_000));
+    // The next key has room of its own: its hash is known.
+    assert!(admits(&storage, &[charge(1, b, &one)], 9_000_000));
+    let hash = storage.hash(&charge(1, b, &one).key);
+    assert!(storage.shards[shard(b)].lock().keys.contains_key(&hash));
+}

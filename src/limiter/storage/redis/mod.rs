@@ -149,11 +149,12 @@ impl RedisStorage {
                 add_moment(command, at);
                 command.arg(number).arg(additions.len());
                 for addition in additions {
-                    command.arg(addition.window_end);
+                    command.arg(addition.stamp);
                     arguments::add(command, &addition.limit, addition.weight, false);
                 }
                 for charge in charges {
-                    arguments::add(command, charge.limit, charge.weight, charge.is_shadow);
+                    let limit = charge.limit.with_debt();
+                    arguments::add(command, &limit, charge.weight, charge.is_shadow);
                 }
             })
         })?;
@@ -166,7 +167,7 @@ impl RedisStorage {
         let states = states.map(|(addition, numbers)| state(&addition.limit, numbers));
         let (taken, taken_states) = match take {
             Some(take) => {
-                let (taken, states) = verdict(take, at, rest)?;
+                let (taken, states) = verdict(take, at, rest, RequestLimit::with_debt)?;
                 (Some(taken), states)
             }
             None => (None, Vec::new()),
@@ -317,14 +318,15 @@ fn taken(take: &Take<'_, '_>, reply: &Value) -> Result<Taken, StorageError> {
     }
     let numbers: Vec<u64> = ::redis::from_redis_value_ref(reply).map_err(|_| unusable())?;
     let (&at, rest) = numbers.split_first().ok_or_else(unusable)?;
-    verdict(take, UnixMicros::new(at), rest).map(|(taken, _)| taken)
+    verdict(take, UnixMicros::new(at), rest, |limit| limit).map(|(taken, _)| taken)
 }
 
-/// Reads what `take` of `limits.lua` returned, and the states after it.
+/// Reads what `take` of `limits.lua` returned, and the states after it, by the limits that the script was given.
 fn verdict(
     take: &Take<'_, '_>,
     at: UnixMicros,
     numbers: &[u64],
+    given: impl Fn(RequestLimit) -> RequestLimit,
 ) -> Result<(Taken, Vec<LimitState>), StorageError> {
     let (&is_counted, limits) = numbers.split_first().ok_or_else(unusable)?;
     if limits.len() != take.charges().len() * NUMBERS {
@@ -332,7 +334,9 @@ fn verdict(
     }
     let (mut readings, mut states) = (SmallVec::new(), Vec::new());
     for (charge, numbers) in take.charges().iter().zip(limits.chunks_exact(NUMBERS)) {
-        let (reading, state) = reading(charge, numbers, at, is_counted == 1)?;
+        let limit = given(*charge.limit);
+        let charge = Charge { limit: &limit, ..*charge };
+        let (reading, state) = reading(&charge, numbers, at, is_counted == 1)?;
         readings.push(reading);
         states.push(state);
     }
