@@ -150,5 +150,13 @@ impl Drop for Leader<'_> {
 
 /// Makes one trip with this many commands.
 fn answers(pool: &RedisPool, commands: &[u8], count: usize) -> Result<Vec<Value>, RedisFailure> {
-    pool.with(|connection| connection.req_packed_commands(commands, 0, count))
+    pool.with(|connection| {
+        let answers = connection.req_packed_commands(commands, 0, count)?;
+        // All of them were refused so, and the pool leaves the connection.
+        let read_only = answers.iter().find_map(|answer| match answer {
+            Value::ServerError(error) if error.code() == "READONLY" => Some(error.clone()),
+            _ => None,
+        });
+        read_only.map_or(Ok(answers), |error| Err(error.into()))
+    })
 }
