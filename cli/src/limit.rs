@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::Args;
 use lanekeeper::config::ConfigError;
 use lanekeeper::limiter::{
-    MemoryStorage, RateLimiter, RedisStorage, Rules, Storage, StorageError, Verdict,
+    MemoryStorage, Outcome, RateLimiter, RedisStorage, Rules, Storage, StorageError, Verdict,
 };
 use lanekeeper::quota::request_limit::UnixMicros;
 
@@ -34,7 +34,7 @@ pub struct LimitArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "check", requires = "rules")]
     trace: Option<PathBuf>,
     /// Where the use of each key is counted: memory, or a Redis as redis://HOST:PORT, rediss://.. or unix:///PATH. A run
-    /// has keys of its own there, which expire after an hour
+    /// has keys of its own there, which expire an hour after their use, or after the time of their limit if that is longer
     #[arg(long, value_name = "STORAGE", default_value = "memory")]
     storage: String,
     /// Check a file of rules, and print each rule with its limit
@@ -250,13 +250,13 @@ impl Summary {
     fn add(&mut self, verdict: &Verdict) {
         *(if verdict.is_allowed() { &mut self.allowed } else { &mut self.refused }) += 1;
         for of_rule in verdict.rules() {
-            let rule = of_rule.rule();
-            let Some(&at) = self.index.get(rule.name()) else { continue };
+            let Some(&at) = self.index.get(of_rule.rule().name()) else { continue };
             let counts = &mut self.rules[at].1;
-            *(match (of_rule.is_over(), rule.is_shadow()) {
-                (true, true) => &mut counts.shadow,
-                (true, false) => &mut counts.over,
-                _ if of_rule.is_near() => &mut counts.near,
+            *(match of_rule.outcome() {
+                Outcome::Shadow => &mut counts.shadow,
+                Outcome::Over => &mut counts.over,
+                Outcome::Near => &mut counts.near,
+                // A storage without a verdict has ended the run.
                 _ => &mut counts.within,
             }) += 1;
         }

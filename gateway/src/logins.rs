@@ -5,8 +5,9 @@
 //! | `POST /_lanekeeper/login`, and `POST /session/token` where the gateway refuses that | every attempt is refused, before its key is looked at |
 //! | any other | a wrong key is answered with the delay, and not as wrong. A right one passes, because an exit must go out, whatever else uses the address or the name |
 //!
-//! A key has 256 random bits, so that there is nothing to guess. The delays keep attempts from the log and the processor,
-//! and hold if an operator uses a key of his own invention.
+//! A key has 256 random bits, so that there is nothing to guess. What the delays protect is a login: on the other routes a
+//! right key passes at any time, so a weak key could be guessed there without a limit. `lanekeeper key new` makes no weak
+//! ones.
 //!
 //! Some addresses do not identify an attacker, and are not counted: that of loopback, which all programs of a machine
 //! share, and that of a trusted proxy that does not say for whom it asks. A program with a wrong key is then held up by

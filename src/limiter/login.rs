@@ -34,7 +34,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::storage::{Charge, CounterKey, Storage, StorageError, Take, Values};
+use super::storage::{Charge, CounterKey, GuardedStorage, Storage, StorageError, Take, Values};
 use crate::quota::request_limit::{Backoff, RequestLimit, RequestLimitError};
 
 /// The text whose hash identifies the counts by address. It ends with the version of what the value means.
@@ -43,7 +43,8 @@ const OF_ADDRESS: &str = "lanekeeper login address 1";
 /// The text whose hash identifies the counts by user name.
 const OF_USER: &str = "lanekeeper login user 1";
 
-/// How many bits of an IPv6 address are that of one network. A customer of a provider has at least as many addresses.
+/// How many bits of an IPv6 address are that of one network. A customer of a provider usually has a whole network of
+/// this size, or more.
 const IPV6_NETWORK_BITS: u32 = 64;
 
 /// Delays attempts to guess a secret. Cheap to clone; clones share everything. See [`LoginGuard::attempt`].
@@ -81,7 +82,7 @@ pub struct LoginGuard {
 }
 
 struct Shared {
-    storage: Box<dyn Storage>,
+    storage: GuardedStorage,
     of_address: Count,
     of_user: Count,
 }
@@ -94,7 +95,7 @@ struct Count {
 
 /// Sets the numbers of a [`LoginGuard`].
 pub struct LoginGuardBuilder {
-    storage: Box<dyn Storage>,
+    storage: GuardedStorage,
     free_per_address: u32,
     free_per_user: u32,
     delays: Backoff,
@@ -181,7 +182,7 @@ impl LoginGuard {
     /// and names take memory up to its bound, so choose that.
     pub fn builder(storage: impl Storage) -> LoginGuardBuilder {
         LoginGuardBuilder {
-            storage: Box::new(storage),
+            storage: GuardedStorage::new(storage),
             free_per_address: 20,
             free_per_user: 5,
             delays: Backoff::default(),
@@ -230,13 +231,7 @@ impl LoginAttempt {
 
     /// Counts the attempt as a failure. Returns how long it has to wait if it is refused.
     fn count(&self) -> Result<Option<Duration>, StorageError> {
-        let taken = self.with_take(|take| {
-            let taken = self.guard.shared.storage.take(take)?;
-            match taken.readings.len() == take.charges().len() {
-                true => Ok(taken),
-                false => Err(StorageError::new("its answer is about other limits")),
-            }
-        })?;
+        let taken = self.with_take(|take| self.guard.shared.storage.take(take))?;
         let refusing = taken.readings.iter().filter(|reading| !reading.is_admitted());
         // A delay ends, so that `retry_at` is there.
         let open_at = refusing.map(|reading| reading.retry_at.unwrap_or(reading.reset_at)).max();

@@ -5,7 +5,7 @@
 
 use metrics::{Counter, counter};
 
-use super::verdict::Verdict;
+use super::verdict::{Outcome, Verdict};
 
 /// The name of the counter. Its labels are `rule` and `outcome`: `within` the limit; `near` it, if more than 80 % is used;
 /// `over` it, so that the request was refused; over it in `shadow` mode; or an `error` of the storage.
@@ -23,13 +23,13 @@ pub(super) struct RuleCounters {
 
 impl RuleCounters {
     pub(super) fn new(rule: &str) -> Self {
-        let of = |outcome: &'static str| counter!(VERDICTS, "rule" => rule.to_owned(), "outcome" => outcome);
+        let of = |outcome: Outcome| counter!(VERDICTS, "rule" => rule.to_owned(), "outcome" => outcome.name());
         let counters = Self {
-            within: of("within"),
-            near: of("near"),
-            over: of("over"),
-            shadow: of("shadow"),
-            error: of("error"),
+            within: of(Outcome::Within),
+            near: of(Outcome::Near),
+            over: of(Outcome::Over),
+            shadow: of(Outcome::Shadow),
+            error: of(Outcome::Error),
         };
         // Alerts depend on them, so they are there before the first refusal.
         counters.over.increment(0);
@@ -47,12 +47,12 @@ impl std::fmt::Debug for RuleCounters {
 /// Counts a verdict in each of its rules.
 pub(super) fn count(verdict: &Verdict) {
     for (of_rule, counters) in verdict.rules_with_counters() {
-        let counter = match (of_rule.is_over(), of_rule.rule().is_shadow()) {
-            _ if verdict.storage_error().is_some() => &counters.error,
-            (true, true) => &counters.shadow,
-            (true, false) => &counters.over,
-            _ if of_rule.is_near() => &counters.near,
-            _ => &counters.within,
+        let counter = match of_rule.outcome() {
+            Outcome::Within => &counters.within,
+            Outcome::Near => &counters.near,
+            Outcome::Over => &counters.over,
+            Outcome::Shadow => &counters.shadow,
+            Outcome::Error => &counters.error,
         };
         counter.increment(1);
     }

@@ -68,4 +68,8 @@ pub use rules::{
 #[cfg(feature = "redis")]
 pub use storage::{EventualStatus, EventualStorage, RedisStorage};
 pub use storage::{MemoryStorage, Storage, StorageError};
-pub use verdict::{RuleVerdict, Verdict};
+pub use verdict::{Outcome, RuleVerdict, Verdict};
+
+pub use crate::quota::request_limit::{
+    Algorithm, Backoff, RequestLimit, RequestLimitError, UnixMicros,
+};

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
-use smallvec::{SmallVec, smallvec};
+use smallvec::smallvec;
 
 use super::request::Request;
-use super::rules::{Match, Matches};
-use super::rules::{Rules, RulesStore, StoredRules};
-use super::storage::{Charge, CounterKey, Storage, StorageError, Take, Taken, Values};
+use super::rules::{Match, Matches, Rules, RulesStore, StoredRules};
+use super::storage::{
+    Charge, CounterKey, GuardedStorage, Storage, StorageError, Take, Taken, Values,
+};
 use super::verdict::{Readings, Verdict};
 use crate::config::ConfigError;
-use crate::panic::catch_panic;
-use crate::quota::request_limit::{Reading, UnixMicros};
+use crate::quota::request_limit::UnixMicros;
 
 /// Judges requests by rules. Cheap to clone; clones share everything. See [the module](super).
 #[derive(Clone)]
@@ -23,33 +23,8 @@ pub struct RateLimiter {
 
 struct Shared {
     rules: ArcSwap<Rules>,
-    storage: Box<dyn Storage>,
+    storage: GuardedStorage,
     source: Source,
-}
-
-impl Shared {
-    /// Asks the storage. It is code of users, so a panic is an answer that it did not give.
-    #[inline]
-    fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
-        // The message of the panic may have a secret.
-        catch_panic(|| self.storage.take(take))
-            .unwrap_or_else(|_| Err(StorageError::new("it panicked")))
-    }
-
-    fn take_here(&self, take: &Take<'_, '_>) -> Option<Result<Taken, StorageError>> {
-        catch_panic(|| self.storage.take_here(take))
-            .unwrap_or_else(|_| Some(Err(StorageError::new("it panicked"))))
-    }
-
-    #[inline]
-    fn take_one(
-        &self,
-        charge: &Charge<'_, '_>,
-        at: Option<UnixMicros>,
-    ) -> Result<(UnixMicros, Reading), StorageError> {
-        catch_panic(|| self.storage.take_one(charge, at))
-            .unwrap_or_else(|_| Err(StorageError::new("it panicked")))
-    }
 }
 
 /// Where the rules are from, and which version of them is in use. Locked while they are replaced.
@@ -100,7 +75,7 @@ impl RateLimiter {
     ) -> Self {
         let source = Source { store: Box::new(store), revision: Mutex::new(revision) };
         let rules = ArcSwap::from_pointee(rules);
-        Self { shared: Arc::new(Shared { rules, storage: Box::new(storage), source }) }
+        Self { shared: Arc::new(Shared { rules, storage: GuardedStorage::new(storage), source }) }
     }
 
     /// Judges a request now, and counts it if it is allowed.
@@ -125,29 +100,13 @@ impl RateLimiter {
                 (found, take)
             })
             .collect();
-        let with_limits = all.iter().filter(|(_, take)| !take.charges().is_empty());
-        let with_limits: Vec<Take<'_, '_>> = with_limits.map(|(_, take)| take.clone()).collect();
-        let taken = catch_panic(|| self.shared.storage.take_all(&with_limits));
-        let mut taken = taken.unwrap_or_default().into_iter();
-        let lost = || Err(StorageError::new("it gave fewer verdicts than it was asked for"));
-        let verdict = |(request, (found, take)): (&Request<'_>, &(Matches, Take<'_, '_>))| {
-            let taken = match take.charges() {
-                [] => Ok(nothing_taken()),
-                _ => taken.next().unwrap_or_else(lost),
-            };
+        let takes: Vec<Take<'_, '_>> = all.iter().map(|(_, take)| take.clone()).collect();
+        let taken = self.shared.storage.take_all(&takes);
+        let verdict = |((request, asked), taken): ((&Request<'_>, &(Matches, Take<'_, '_>)), _)| {
+            let (found, take) = asked;
             verdict(Guard::from_inner(Arc::clone(&rules)), request, found, take, taken)
         };
-        requests.iter().zip(&all).map(verdict).collect()
-    }
-
-    /// Takes back one failure in each rule of the request that is a backoff: the attempt succeeded.
-    ///
-    /// # Errors
-    /// The storage cannot be reached. The attempt stays counted as a failure.
-    pub fn forgive(&self, request: &Request<'_>) -> Result<(), StorageError> {
-        let rules = self.shared.rules.load();
-        let found = rules.matches(request);
-        self.shared.storage.forgive(&take(&rules, request, &found))
+        requests.iter().zip(&all).zip(taken).map(verdict).collect()
     }
 
     /// Returns the rules in use.
@@ -198,10 +157,7 @@ impl RateLimiter {
         let rules = self.shared.rules.load();
         let found = rules.matches(request);
         let take = take(&rules, request, &found);
-        let taken = match take.charges() {
-            [] => Ok(nothing_taken()),
-            _ => self.shared.take_here(&take)?,
-        };
+        let taken = self.shared.storage.take_here(&take)?;
         let kept = Guard::from_inner(Arc::clone(&rules));
         Some(verdict(kept, request, &found, &take, taken))
     }
@@ -213,7 +169,7 @@ impl RateLimiter {
         if let [it] = found.as_slice() {
             if let Some(charge) = charge(&rules, request, it) {
                 let (rule, is_shadow) = (it.rule, charge.is_shadow);
-                return match self.shared.take_one(&charge, at) {
+                return match self.shared.storage.take_one(&charge, at) {
                     Ok((at, reading)) => Verdict::of_one(rules, at, rule, is_shadow, reading),
                     Err(error) => Verdict::without_storage(rules, smallvec![(rule, None)], error),
                 };
@@ -223,10 +179,7 @@ impl RateLimiter {
         if let Some(at) = at {
             take = take.at(at);
         }
-        let taken = match take.charges() {
-            [] => Ok(nothing_taken()),
-            _ => self.shared.take(&take),
-        };
+        let taken = self.shared.storage.take(&take);
         // The guard cannot move while the limits are borrowed from it.
         let kept = Guard::from_inner(Arc::clone(&rules));
         verdict(kept, request, &found, &take, taken)
@@ -238,11 +191,6 @@ impl std::fmt::Debug for RateLimiter {
         let rules = self.shared.rules.load().len();
         f.debug_struct("RateLimiter").field("rules", &rules).finish_non_exhaustive()
     }
-}
-
-/// What a storage would say of a request without limits.
-fn nothing_taken() -> Taken {
-    Taken { at: UnixMicros::default(), readings: SmallVec::new() }
 }
 
 /// Returns the limits of a request.
@@ -272,10 +220,6 @@ fn values<'q>(request: &'q Request<'_>, it: &Match) -> Values<'q> {
     Values::of(request.entries_of(it.descriptor), it.picks)
 }
 
-fn other_limits() -> StorageError {
-    StorageError::new("its answer is about other limits")
-}
-
 fn verdict(
     rules: Guard<Arc<Rules>>,
     request: &Request<'_>,
@@ -283,10 +227,6 @@ fn verdict(
     take: &Take<'_, '_>,
     taken: Result<Taken, StorageError>,
 ) -> Verdict {
-    let taken = taken.and_then(|taken| match taken.readings.len() == take.charges().len() {
-        true => Ok(taken),
-        false => Err(other_limits()),
-    });
     let readings = taken.as_ref().map(|taken| taken.readings.as_slice()).unwrap_or_default();
     // Several rules with one key have one reading.
     let reading = |it: &Match| {

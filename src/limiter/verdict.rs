@@ -38,6 +38,35 @@ pub struct RuleVerdict<'v> {
     reading: Option<Reading>,
 }
 
+/// What a rule said of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The request is within the limit.
+    Within,
+    /// It is within the limit, of which more than 80 % is used.
+    Near,
+    /// It is over the limit, and refused.
+    Over,
+    /// It is over the limit of a rule in shadow mode, and not refused by it.
+    Shadow,
+    /// The storage gave no verdict.
+    Error,
+}
+
+impl Outcome {
+    /// Returns the name: `within`, `near`, `over`, `shadow` or `error`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Within => "within",
+            Self::Near => "near",
+            Self::Over => "over",
+            Self::Shadow => "shadow",
+            Self::Error => "error",
+        }
+    }
+}
+
 impl Verdict {
     /// Returns the verdict of the limits of a request.
     #[inline]
@@ -197,6 +226,17 @@ impl<'v> RuleVerdict<'v> {
     #[inline]
     pub fn is_over(&self) -> bool {
         self.reading.is_some_and(|reading| !reading.is_admitted())
+    }
+
+    /// Returns what the rule said, in one word. It is what metrics count.
+    pub fn outcome(&self) -> Outcome {
+        match (self.is_over(), self.rule.is_shadow()) {
+            _ if self.rule.limit().is_some() && self.reading.is_none() => Outcome::Error,
+            (true, true) => Outcome::Shadow,
+            (true, false) => Outcome::Over,
+            _ if self.is_near() => Outcome::Near,
+            _ => Outcome::Within,
+        }
     }
 
     /// Returns whether more than 80 % of the limit is used. The figure is that of envoy's rate limit service.

@@ -1,7 +1,8 @@
 //! Connections to Redis or Valkey, for what several processes share.
 //!
 //! The client is blocking, as the lanes are. A connection is used by one thread at a time and kept for the next one. No
-//! answer is waited for longer than [`RedisSettings::timeout`]: the time that Redis takes is added to the time of a call.
+//! answer is waited for longer than [`RedisSettings::timeout`]. A command may wait for several: the trip before its own, a
+//! new connection, and its own answer.
 //! A Redis that cannot be reached is asked again after a pause, and until then each use fails at once.
 //!
 //! The address may have a password. It is in no error and in no `Debug`.
@@ -38,7 +39,7 @@ impl Default for RedisSettings {
     }
 }
 
-/// Why Redis gave no answer. It names the operation and the reason, and never the address, which may have a password.
+/// Why Redis gave no answer. It names the reason, and never the address, which may have a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RedisFailure {
     /// The address is none of a Redis.

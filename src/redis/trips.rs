@@ -2,8 +2,8 @@
 //!
 //! Two threads at a time are on the way to Redis. The commands of those that come meanwhile wait, and the first of these
 //! threads takes all of them along on the next trip. So many threads cost Redis and this process a few system calls for
-//! each trip instead of a few for each command, and a thread that is alone waits for nothing. A thread waits for at most
-//! one trip before the one with its own command.
+//! each trip instead of a few for each command, and a thread that is alone waits for nothing. A thread waits for one
+//! trip before the one with its own command, or for more if more than [`MAX_COMMANDS`] wait.
 
 use std::sync::Arc;
 

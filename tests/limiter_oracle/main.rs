@@ -1,4 +1,4 @@
-//! Every verdict of the limiter, against a model that is written in another way, and Redis against memory.
+//! Admission, rest and wait of every verdict of the limiter, against a model that is written in another way, and Redis against memory.
 //!
 //! `model.rs` decides each request by brute force, in rational numbers, over all that was admitted so far. The random
 //! traces aim at the edges: the same microsecond, one before and one after a wait that was named, ends of windows.
@@ -22,7 +22,9 @@ mod trace;
 use std::collections::HashMap;
 
 use lanekeeper::limiter::MemoryStorage;
-use lanekeeper::limiter::storage::{Storage, Taken};
+use lanekeeper::limiter::storage::Storage;
+#[cfg(all(unix, feature = "redis"))]
+use lanekeeper::limiter::storage::Taken;
 use lanekeeper::quota::request_limit::{Algorithm, UnixMicros};
 use proptest::prelude::*;
 
@@ -114,6 +116,3 @@ fn agrees_with_the_model(trace: &Trace, storage: &impl Storage) -> Result<(), Te
 fn lines(taken: &Taken) -> Vec<String> {
     taken.readings.iter().map(|reading| format!("{} {reading:?}", taken.at.get())).collect()
 }
-
-#[cfg(not(all(unix, feature = "redis")))]
-fn _unused(_: &Taken) {}

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - Time: nanoseconds for each verdict, by keys and threads. The rounds of all contenders alternate, and the median
-//!   counts. All verdicts admit, except in the row that says so.
+//!   counts. All verdicts admit, except those of the log, most of which refuse.
 //! - Memory: bytes for each key that is kept, of a million.
 //! - A flood of ten million keys.
 //! - Redis: verdicts a second, beside `redis-benchmark` with the same script, if both programs are there.

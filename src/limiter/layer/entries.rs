@@ -129,7 +129,8 @@ impl Entries {
         self
     }
 
-    /// Sets how much a request counts for. The default is 1. A weight of 0 is not limited.
+    /// Sets how much a request counts for. The default is 1. A weight of 0 counts for nothing, and is
+    /// refused only by a limit of 0.
     #[must_use]
     pub fn weight(mut self, weight: impl Fn(&Parts) -> u32 + Send + Sync + 'static) -> Self {
         self.weight = Some(Box::new(weight));

@@ -7,6 +7,7 @@ use super::rule::{Rule, Step};
 use super::tree::Matching;
 use crate::config::Problem;
 use crate::limiter::storage::Values;
+use crate::quota::request_limit::Algorithm;
 
 /// Returns what is wrong with a set of rules.
 pub(super) fn problems(rules: &[Rule], matching: Matching) -> Vec<Problem> {
@@ -24,6 +25,10 @@ pub(super) fn problems(rules: &[Rule], matching: Matching) -> Vec<Problem> {
         }
         if rule.weight == 0 {
             problems.push(problem(rule, "its weight is 0, so that it would count nothing"));
+        }
+        if rule.limit.is_some_and(|limit| limit.algorithm() == Algorithm::Backoff) {
+            problems
+                .push(problem(rule, "a backoff counts failures, not requests: use a `LoginGuard`"));
         }
         let too_heavy =
             rule.limit.filter(|limit| limit.capacity() > 0 && rule.weight > limit.capacity());
@@ -165,8 +170,11 @@ fn allows_no_more(outer: &Rule, inner: &Rule) -> bool {
     let (Some(a), Some(b)) = (&outer.limit, &inner.limit) else { return false };
     let scaled = |of: u32, weight: u32| u64::from(of) * u64::from(weight);
     let same_kind = (a.algorithm(), a.period()) == (b.algorithm(), b.period());
+    // Without a storage, the inner one decides if only it denies.
+    let decides_without_storage = inner.denies_without_storage() && !outer.denies_without_storage();
     !outer.is_shadow
         && !inner.is_shadow
+        && !decides_without_storage
         && (a.capacity() == 0
             || same_kind
                 && scaled(a.requests(), inner.weight) <= scaled(b.requests(), outer.weight)

@@ -128,12 +128,28 @@ impl Rule {
         self.with_fingerprint()
     }
 
-    /// Restricts the rule to requests with this value of an entry: see [`ValuePattern::parse`]. Each value that a
-    /// pattern with a star matches has a count of its own.
+    /// Restricts the rule to requests with this value of an entry, as it is: a star in it is a star.
     #[must_use]
-    pub fn entry_is(mut self, key: impl Into<String>, value: &str) -> Self {
-        let value = Some(ValuePattern::parse(value));
-        self.steps.push(Step { key: key.into(), value, is_shared: false });
+    pub fn entry_is(self, key: impl Into<String>, value: &str) -> Self {
+        self.with_step(key.into(), ValuePattern::exact(value), false)
+    }
+
+    /// Restricts the rule to requests with a value of an entry that a pattern matches: see [`ValuePattern::parse`]. Each
+    /// value has a count of its own.
+    #[must_use]
+    pub fn entry_matching(self, key: impl Into<String>, pattern: &str) -> Self {
+        self.with_step(key.into(), ValuePattern::parse(pattern), false)
+    }
+
+    /// Restricts the rule as [`entry_matching`](Self::entry_matching) does, with one count for all values: what
+    /// `share_threshold` does in a file.
+    #[must_use]
+    pub fn entry_sharing(self, key: impl Into<String>, pattern: &str) -> Self {
+        self.with_step(key.into(), ValuePattern::parse(pattern), true)
+    }
+
+    fn with_step(mut self, key: String, value: ValuePattern, is_shared: bool) -> Self {
+        self.steps.push(Step { key, value: Some(value), is_shared });
         self.with_fingerprint()
     }
 
@@ -181,10 +197,7 @@ impl Rule {
     /// Returns what the rule allows in one line, as in `5 per second (token_bucket, burst 10), weight 2, shadow mode`.
     pub fn describe(&self) -> String {
         let Some(limit) = &self.limit else { return "unlimited".to_owned() };
-        let period = limit.period();
-        let words = [(1, "second"), (60, "minute"), (3600, "hour"), (86_400, "day")];
-        let word = words.iter().find(|(seconds, _)| period == Duration::from_secs(*seconds));
-        let unit = word.map_or_else(|| format!("{period:?}"), |(_, word)| (*word).to_owned());
+        let unit = unit(limit.period());
         let mut text = format!("{} per {unit} ({}", limit.requests(), limit.algorithm());
         if limit.burst() != limit.requests() {
             text += &format!(", burst {}", limit.burst());
@@ -230,7 +243,10 @@ impl Rule {
         add(&self.path.as_ref().map(PathPattern::canonical).unwrap_or_default());
         for step in &self.steps {
             add(&step.key);
-            add(step.value.as_ref().map_or("any", |_| "value"));
+            add(step.value.as_ref().map_or("any", |value| match value.is_exact() {
+                true => "value",
+                false => "pattern",
+            }));
             add(step.value.as_ref().map_or("", ValuePattern::as_str));
             add(if step.is_shared { "shared" } else { "own" });
         }
@@ -249,6 +265,19 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
+    }
+}
+
+/// Returns a period as a file has it: `minute`, `5min`, `90s`.
+fn unit(period: Duration) -> String {
+    let units =
+        [(86_400, "day", "d"), (3600, "hour", "h"), (60, "minute", "min"), (1, "second", "s")];
+    let seconds = period.as_secs();
+    let whole = |length: &u64| period.subsec_nanos() == 0 && seconds > 0 && seconds % length == 0;
+    match units.iter().find(|(length, ..)| whole(length)) {
+        Some((length, word, _)) if seconds == *length => (*word).to_owned(),
+        Some((length, _, short)) => format!("{}{short}", seconds / length),
+        None => format!("{period:?}"),
     }
 }
 

@@ -22,6 +22,11 @@ impl ValuePattern {
         Self { text: text.to_owned(), parts: text.split('*').map(str::to_owned).collect() }
     }
 
+    /// Returns the pattern of one value, in which a star is a star.
+    pub fn exact(value: &str) -> Self {
+        Self { text: value.to_owned(), parts: vec![value.to_owned()] }
+    }
+
     /// Returns whether it describes a value.
     pub fn matches(&self, value: &str) -> bool {
         let (first, rest) =

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "redis")]
 mod eventual;
+mod guarded;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
@@ -18,6 +19,7 @@ use smallvec::SmallVec;
 
 #[cfg(feature = "redis")]
 pub use eventual::{EventualStatus, EventualStorage};
+pub(super) use guarded::GuardedStorage;
 pub use memory::MemoryStorage;
 #[cfg(feature = "redis")]
 pub use redis::RedisStorage;
@@ -29,6 +31,63 @@ use crate::quota::request_limit::{Reading, RequestLimit, UnixMicros};
 /// The one operation of a verdict is [`take`](Self::take). It reads and counts all limits of a request as one step: no
 /// other request can come between. Reading first and counting later admits more than the limit when two requests read at
 /// the same time.
+///
+/// A storage of your own keeps a [`LimitState`](crate::quota::request_limit::LimitState) for each key, and lets the limit
+/// read and charge it. A panic of a storage counts as an error.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::sync::Mutex;
+/// use lanekeeper::limiter::storage::{Storage, Take, Taken};
+/// use lanekeeper::limiter::{RateLimiter, Request, Rules, StorageError};
+/// use lanekeeper::quota::request_limit::{LimitState, UnixMicros};
+/// use lanekeeper::jiff::Timestamp;
+///
+/// /// Keeps every key for ever.
+/// #[derive(Default)]
+/// struct Simple(Mutex<HashMap<(u128, Vec<String>), LimitState>>);
+///
+/// impl Storage for Simple {
+///     fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
+///         let poisoned = |_| StorageError::new("a thread panicked");
+///         let mut states = self.0.lock().map_err(poisoned)?;
+///         let at = take.moment().unwrap_or_else(|| UnixMicros::from(Timestamp::now()));
+///         let mut readings = Vec::new();
+///         for charge in take.charges() {
+///             let values = charge.key.values.iter().map(str::to_owned).collect();
+///             let state = states.entry((charge.key.rule, values)).or_default();
+///             readings.push(charge.limit.read(state, charge.weight, at));
+///         }
+///         let mut both = take.charges().iter().zip(&readings);
+///         if both.all(|(charge, reading)| charge.is_shadow || reading.is_admitted()) {
+///             for (charge, reading) in take.charges().iter().zip(&mut readings) {
+///                 if !reading.is_admitted() {
+///                     continue;
+///                 }
+///                 let values = charge.key.values.iter().map(str::to_owned).collect();
+///                 let state = states.entry((charge.key.rule, values)).or_default();
+///                 charge.limit.charge(state, charge.weight, at);
+///                 *reading = reading.after_charge(charge.weight, charge.limit.fresh_at(state));
+///             }
+///         }
+///         Ok(Taken { at, readings: readings.into() })
+///     }
+///
+///     fn forgive(&self, _: &Take<'_, '_>) -> Result<(), StorageError> {
+///         Err(StorageError::new("it has no backoffs"))
+///     }
+///
+///     fn may_block(&self) -> bool {
+///         false
+///     }
+/// }
+///
+/// let rules = Rules::from_yaml("descriptors: [{ key: user, unit: hour, requests_per_unit: 1 }]")?;
+/// let limiter = RateLimiter::new(rules, Simple::default());
+/// let request = Request::new("/").entry("user", "a");
+/// assert!(limiter.check(&request).is_allowed() && !limiter.check(&request).is_allowed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Storage: Send + Sync + 'static {
     /// Counts a request in all of its limits, or in none if one of them refuses it. A limit in shadow mode refuses
     /// nothing, and is not counted if it would have.

@@ -1,6 +1,6 @@
 //! Limits that are counted when a request arrives: the algorithms of the keyed limiter.
 //!
-//! The other windows of this module pace the calls that we send, and count a call when its answer arrives. Here we are
+//! The rest of `quota` paces the calls that we send, and counts a call when its answer arrives. Here we are
 //! the server: a request arrives, and is admitted or refused at once. One [`LimitState`] holds what one key has used.
 //! A [`RequestLimit`] says what is allowed, and has the functions of time. Nothing here reads a clock or takes a lock.
 //!
@@ -136,6 +136,12 @@ pub enum RequestLimitError {
     /// More requests than any state can count.
     #[error("at most 1000000000 requests in a period")]
     TooMany,
+    /// The longest delay of a backoff is shorter than its first one.
+    #[error("the longest delay is at least as long as the first one")]
+    Delays,
+    /// A backoff has delays, and no period.
+    #[error("a backoff is made by `RequestLimit::backoff`")]
+    NoPeriod,
     /// The burst takes longer than 366 days to be filled: the numbers of Redis are not exact beyond.
     #[error("the burst takes longer than 366 days to fill")]
     SlowBurst,
@@ -189,15 +195,17 @@ impl RequestLimit {
     /// nothing.
     ///
     /// # Errors
-    /// The numbers are beyond what can be counted exactly. [`Algorithm::Backoff`] has a constructor of its own, and
-    /// gives [`RequestLimitError::Period`].
+    /// The numbers are beyond what can be counted exactly. [`Algorithm::Backoff`] has a constructor of its own.
     pub fn new(
         algorithm: Algorithm,
         requests: u32,
         period: Duration,
     ) -> Result<Self, RequestLimitError> {
         let micros = u64::try_from(period.as_micros()).unwrap_or(u64::MAX);
-        if !(1000..=MAX_PERIOD).contains(&micros) || algorithm == Algorithm::Backoff {
+        if algorithm == Algorithm::Backoff {
+            return Err(RequestLimitError::NoPeriod);
+        }
+        if !(1000..=MAX_PERIOD).contains(&micros) {
             return Err(RequestLimitError::Period);
         }
         match algorithm {
@@ -223,15 +231,19 @@ impl RequestLimit {
     /// delay, the next one has `backoff.base_delay`, and each further one twice the delay of the one before.
     ///
     /// # Errors
-    /// A time is not from one millisecond to 366 days, or the longest delay is shorter than the first.
+    /// There are too many free failures, a time is not from one millisecond to 366 days, or the longest delay is shorter
+    /// than the first.
     pub fn backoff(free: u32, backoff: Backoff) -> Result<Self, RequestLimitError> {
         if free > MAX_REQUESTS {
             return Err(RequestLimitError::TooMany);
         }
         let in_range = |time: Duration| (1000..=u128::from(MAX_PERIOD)).contains(&time.as_micros());
         let times = [backoff.base_delay, backoff.max_delay, backoff.forget_after];
-        if !times.into_iter().all(in_range) || backoff.max_delay < backoff.base_delay {
+        if !times.into_iter().all(in_range) {
             return Err(RequestLimitError::Period);
+        }
+        if backoff.max_delay < backoff.base_delay {
+            return Err(RequestLimitError::Delays);
         }
         let period = micros(backoff.forget_after);
         let (token, burst_time) = (Span::of(1, free, period), Span::of(free, free, period));
@@ -348,7 +360,7 @@ impl RequestLimit {
             Algorithm::FixedWindow | Algorithm::SlidingWindowCounter => {
                 window_end(now.get(), self.period)
             }
-            _ => 0,
+            Algorithm::TokenBucket | Algorithm::SlidingWindowLog | Algorithm::Backoff => 0,
         }
     }
 
@@ -414,27 +426,17 @@ impl RequestLimit {
             Algorithm::Backoff => backoff::fresh_at(self, state),
         }
     }
-
-    /// Returns the time for which the use of a full key is remembered: what a store may expire it after.
-    pub fn memory(&self) -> Duration {
-        match self.algorithm {
-            Algorithm::TokenBucket => Duration::from_micros(self.burst_time.whole) + self.period(),
-            Algorithm::SlidingWindowCounter => self.period() * 2,
-            Algorithm::Backoff => self.backoff.max_delay + self.period(),
-            _ => self.period(),
-        }
-    }
 }
 
 /// What a limit says of a key at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// The weight that would be admitted now.
+    /// The weight that would be admitted now. Of a backoff, the failures that have no delay.
     pub remaining: u32,
     /// When the key has its whole limit again, if nothing else arrives.
     pub reset_at: UnixMicros,
     /// The first microsecond at which the request is admitted, if nothing else arrives. `None` if it never is: the
-    /// limit is 0, or the request weighs more than the limit. The present, or earlier, if it is admitted now.
+    /// limit is 0, or the request weighs more than the limit. The present, if it is admitted now.
     pub retry_at: Option<UnixMicros>,
     /// Whether the request is admitted now.
     admitted: bool,

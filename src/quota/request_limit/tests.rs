@@ -186,7 +186,10 @@ fn what_cannot_be_counted_exactly_is_refused() {
     assert_eq!(of(Algorithm::SlidingWindowCounter, 1, 86_401), Err(E::CounterPeriod));
     assert_eq!(of(Algorithm::SlidingWindowLog, 100_001, 1), Err(E::LogTooLong));
     assert_eq!(of(Algorithm::TokenBucket, 1_000_000_001, 1), Err(E::TooMany));
-    assert_eq!(of(Algorithm::Backoff, 1, 1), Err(E::Period));
+    assert_eq!(of(Algorithm::Backoff, 1, 1), Err(E::NoPeriod));
+    let reversed = Backoff { base_delay: Duration::from_secs(9), ..Backoff::default() };
+    let reversed = Backoff { max_delay: Duration::from_secs(8), ..reversed };
+    assert_eq!(RequestLimit::backoff(1, reversed), Err(E::Delays));
     assert_eq!(limit(Algorithm::FixedWindow, 1).with_burst(2), Err(E::NoBurst));
     assert_eq!(limit(Algorithm::TokenBucket, 1).with_burst(0), Err(E::Burst));
     assert_eq!(limit(Algorithm::TokenBucket, 1).with_burst(1_000_000_000), Err(E::SlowBurst));

@@ -1,4 +1,5 @@
-//! What `take.lua` needs to know of a limit: its kind, the weight, and eight numbers.
+//! What `take.lua` needs to know of a limit: its kind, the weight, whether it is in shadow mode, and
+//! eight numbers.
 
 use ::redis::Cmd;
 
@@ -37,9 +38,9 @@ pub(super) fn add(command: &mut Cmd, limit: &RequestLimit, weight: u32, is_shado
             ];
             "T"
         }
-        algorithm => {
+        Algorithm::FixedWindow | Algorithm::SlidingWindowLog | Algorithm::SlidingWindowCounter => {
             (numbers[0], numbers[1]) = (requests.into(), period.into());
-            match algorithm {
+            match limit.algorithm() {
                 Algorithm::FixedWindow => "F",
                 Algorithm::SlidingWindowLog => "L",
                 _ => "C",

@@ -26,6 +26,7 @@ for i = 1, added do
     -- It was admitted in the window before this one. Of that, only a counter knows.
     elseif kind == 'C' and stamp + ARGV[at + 5] == a then store(key, text(a, b + weight, c), a + ARGV[at + 5]) end
   end
+  -- With a weight of 0 it is only read.
   ARGV[at + 2] = '0'
   _, a, b, c = limit(key, at + 1)
   for _, number in ipairs({ a, b, c }) do reply[#reply + 1] = number end

@@ -21,6 +21,7 @@ local function store(key, value, until_)
 end
 local function window_end(period) return now - now % period + period end
 
+-- Z a limit of zero, T token bucket, F fixed window, L sliding window log, C sliding window counter, B backoff.
 -- Each kind: reads its state, and gives whether it admits the request, the state (three numbers), and what counts it.
 local kinds = {}
 
@@ -119,7 +120,7 @@ function kinds.C(key, weight, p)
   end
 end
 
--- 1 failures without a delay  2 first delay  3 longest delay  4 when it is forgotten
+-- 1 failures without a delay  2 first delay  3 longest delay  4 how long after the end of the delay it is forgotten
 function kinds.B(key, weight, p)
   local opens, failures = stored(key)
   if opens and opens > now + p[3] then

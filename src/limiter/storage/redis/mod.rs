@@ -27,7 +27,7 @@ const FORGIVE: &str = concat!(include_str!("limits.lua"), include_str!("forgive.
 /// How many numbers the script returns of each limit.
 const NUMBERS: usize = 4;
 
-/// At a moment that is given, keys are kept for an hour by Redis's own clock: a trace of a second may take minutes.
+/// At a moment that is given, keys are kept for an hour at least, by Redis's own clock: a trace of a second may take minutes.
 const KEPT_AT_GIVEN_MOMENTS: u64 = 3_600_000;
 
 /// Keeps what each key has used in Redis or Valkey, for several processes. Each verdict is one trip, and Redis's.
@@ -97,7 +97,8 @@ impl RedisStorage {
         })
     }
 
-    /// Waits at most this long for an answer, and for a connection. The default is 100 ms. After that the rules decide,
+    /// Waits at most this long for each answer, and for each step of a connection. The default is 100 ms. A verdict may
+    /// wait for several of them: the trip of other threads before its own, a new connection, and its own trip. After that the rules decide,
     /// by their `on_storage_error`.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
