@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use super::eventual::Addition;
 use super::{Charge, CounterKey, Storage, StorageError, Take, Taken};
 use crate::quota::request_limit::{Algorithm, LimitState, Reading, RequestLimit, UnixMicros};
-use crate::redis::{RedisFailure, RedisPool, RedisSettings, Trips};
+use crate::redis::{RedisFailure, RedisPool, RedisSettings, Trips, round_trip};
 
 const TAKE: &str = concat!(include_str!("limits.lua"), include_str!("take.lua"));
 const EXCHANGE: &str = concat!(include_str!("limits.lua"), include_str!("exchange.lua"));
@@ -241,10 +241,10 @@ impl Storage for RedisStorage {
         self.add_take(command.arg(&self.take.sha1), take);
         let mut reply = self.trips.send(&self.pool, &command)?;
         if matches!(&reply, Value::ServerError(error) if error.code() == "NOSCRIPT") {
-            // Nothing of it was executed.
-            reply = self.pool.with(|connection| {
-                self.take.run(connection, |command| self.add_take(command, take))
-            })?;
+            // Nothing of it was executed. The text goes with those of other threads too: all of them miss it at once.
+            let mut by_text = cmd("EVAL");
+            self.add_take(by_text.arg(self.take.code), take);
+            reply = self.trips.send(&self.pool, &by_text)?;
         }
         taken(take, &reply)
     }
@@ -255,13 +255,12 @@ impl Storage for RedisStorage {
         }
         let replies = self.pool.with(|connection| {
             let mut pipeline = ::redis::pipe();
-            pipeline.ignore_errors();
             for take in takes {
                 let mut command = cmd("EVALSHA");
                 self.add_take(command.arg(&self.take.sha1), take);
                 pipeline.add_command(command);
             }
-            pipeline.query::<Vec<Value>>(connection)
+            round_trip(connection, &pipeline.get_packed_pipeline(), takes.len())
         });
         match replies {
             Ok(replies) if replies.len() == takes.len() => takes
