@@ -11,6 +11,11 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+#[cfg(unix)]
+#[path = "../../tests/support/redis.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod server;
+
 fn limit(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lanekeeper"));
     command.arg("limit").args(args);
@@ -204,8 +209,9 @@ fn a_file_that_cannot_be_used_is_named() {
     assert!(code == Some(1) && errors.contains(":1: cannot be read: "), "{errors}");
 
     // An address may have a password.
-    let (code, _, errors) = run(replay(&rules, &trace).args(["--storage", "redis://:pass@host"]));
-    assert_eq!((code, errors.as_str()), (Some(1), "error: --storage: write `memory`\n"));
+    let (code, _, errors) = run(replay(&rules, &trace).args(["--storage", "http://:pass@host"]));
+    let expected = "error: --storage: write `memory`, or the address of a Redis: ";
+    assert!(code == Some(1) && errors.starts_with(expected), "{errors}");
     let (code, ..) = run(replay(&rules, &trace).args(["--storage", "memory"]));
     assert_eq!(code, Some(0));
     let path = rules.to_str().unwrap();
@@ -314,4 +320,63 @@ fn verdicts_are_not_held_back() {
     drop(input);
     assert!(child.wait().unwrap().success());
     reader.join().unwrap();
+}
+
+/// The same trace, with four algorithms, several limits and random users, gives the same bytes.
+#[cfg(unix)]
+#[test]
+fn redis_gives_the_verdicts_of_memory_line_by_line() {
+    let Some(server) = server::RedisServer::start() else { return };
+    let files = Files::new();
+    let rules = files.write(
+        "rules.yaml",
+        "
+rules:
+  - path: /a/*
+    descriptors:
+      - { key: user, unit: second, requests_per_unit: 3, burst: 5 }
+      - { key: tier, unit: minute, requests_per_unit: 40, algorithm: sliding_window_counter }
+  - path: /b
+    unit: second
+    requests_per_unit: 4
+    algorithm: sliding_window_log
+    descriptors: [{ key: user, unit: minute, requests_per_unit: 5, algorithm: fixed_window }]
+descriptors: [{ key: ip, unit: second, requests_per_unit: 7, algorithm: fixed_window, shadow_mode: true }]
+",
+    );
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut micros = 1_796_000_000_000_000_u64;
+    let mut trace = String::new();
+    for _ in 0..3000 {
+        micros += random.u64(0..150_000);
+        let (path, user) = (random.choice(["/a/1", "/b", "/c"]), random.u8(0..4));
+        trace += &format!(
+            r#"{{"at": {}.{:06}, "path": "{}", "entries": {{"user": {user}, "tier": "x", "ip": "y"}}, "weight": {}}}"#,
+            micros / 1_000_000,
+            micros % 1_000_000,
+            path.unwrap(),
+            random.u8(0..3)
+        );
+        trace.push('\n');
+    }
+    let trace = files.write("trace.jsonl", trace);
+    let in_memory = run(&mut replay(&rules, &trace));
+    let in_redis = run(replay(&rules, &trace).args(["--storage", &server.url()]));
+    assert_eq!(in_memory.0, Some(0), "{}", in_memory.2);
+    assert!(in_memory.1.contains("\"allowed\": false"));
+    assert_eq!(in_memory, in_redis);
+}
+
+#[test]
+fn the_password_of_a_storage_is_in_no_error() {
+    let files = Files::new();
+    let (rules, trace) =
+        (files.write("rules.yaml", ORDERS), files.write("t", r#"{"at": 0, "path": "/admin"}"#));
+    for storage in
+        ["redis://user:hunter2@127.0.0.1:1/", "http://user:hunter2@127.0.0.1/", "hunter2"]
+    {
+        let (code, out, errors) = run(replay(&rules, &trace).args(["--storage", storage]));
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{errors}");
+        assert!(errors.lines().count() == 1 && !errors.contains("hunter2"), "{errors}");
+    }
 }

@@ -36,6 +36,11 @@ impl Shared {
             .unwrap_or_else(|_| Err(StorageError::new("it panicked")))
     }
 
+    fn take_here(&self, take: &Take<'_, '_>) -> Option<Result<Taken, StorageError>> {
+        catch_panic(|| self.storage.take_here(take))
+            .unwrap_or_else(|_| Some(Err(StorageError::new("it panicked"))))
+    }
+
     #[inline]
     fn take_one(
         &self,
@@ -175,17 +180,30 @@ impl RateLimiter {
         self.shared.storage.may_block()
     }
 
-    /// Returns the verdict of a request for which the storage is not asked, because no limit describes it.
-    #[cfg(feature = "tower")]
-    pub(super) fn check_without_storage(&self, request: &Request<'_>) -> Option<Verdict> {
+    /// Judges a request as [`check`](Self::check) does, if that needs no other machine. `None` if it does; then nothing is
+    /// counted.
+    ///
+    /// ```
+    /// use lanekeeper::limiter::{MemoryStorage, RateLimiter, Request, Rules};
+    ///
+    /// let rules = Rules::from_yaml("descriptors: [{ key: user, unit: second, requests_per_unit: 5 }]")?;
+    /// let limiter = RateLimiter::new(rules, MemoryStorage::new());
+    /// assert!(limiter.check_here(&Request::new("/").entry("user", "a")).is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn check_here(&self, request: &Request<'_>) -> Option<Verdict> {
+        if !self.may_block() {
+            return Some(self.check(request));
+        }
         let rules = self.shared.rules.load();
         let found = rules.matches(request);
         let take = take(&rules, request, &found);
-        if !take.charges().is_empty() {
-            return None;
-        }
+        let taken = match take.charges() {
+            [] => Ok(nothing_taken()),
+            _ => self.shared.take_here(&take)?,
+        };
         let kept = Guard::from_inner(Arc::clone(&rules));
-        Some(verdict(kept, request, &found, &take, Ok(nothing_taken())))
+        Some(verdict(kept, request, &found, &take, taken))
     }
 
     fn judge(&self, request: &Request<'_>, at: Option<UnixMicros>) -> Verdict {

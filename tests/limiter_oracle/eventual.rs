@@ -192,6 +192,25 @@ fn left(server: &RedisServer, name: &str, limit: &RequestLimit, at: u64) -> u32 
     taken.readings[0].remaining
 }
 
+/// A task that may not block its thread knows which verdicts need a trip.
+#[test]
+fn within_the_credit_a_verdict_needs_no_trip() {
+    let Some(server) = RedisServer::start() else { return };
+    let limit = RequestLimit::new(Algorithm::FixedWindow, 30, Duration::from_secs(1)).unwrap();
+    let storage =
+        EventualStorage::by_hand(redis(&server.url(), &name()), Duration::from_millis(100));
+    // The credit is three.
+    for left in [29, 28, 27] {
+        let taken = storage.take_here(&take(&limit, 1, MIDNIGHT)).unwrap().unwrap();
+        assert_eq!(taken.readings[0].remaining, left);
+    }
+    assert!(storage.take_here(&take(&limit, 1, MIDNIGHT)).is_none());
+    // By Redis, which knows of the three by then, and there is credit again.
+    let taken = storage.take(&take(&limit, 1, MIDNIGHT)).unwrap();
+    assert_eq!(taken.readings[0].remaining, 26);
+    assert!(storage.take_here(&take(&limit, 1, MIDNIGHT)).is_some());
+}
+
 #[test]
 fn an_exchange_whose_answer_is_lost_is_counted_once() {
     let Some(server) = RedisServer::start() else { return };

@@ -92,8 +92,8 @@ impl fmt::Debug for OwnedRequest {
 }
 
 impl RateLimiter {
-    /// Judges a request as [`check`](Self::check) does, and does not block the thread. A verdict from memory, or about a
-    /// request that no limit describes, is there at once. Otherwise the storage is asked on a thread of its own.
+    /// Judges a request as [`check`](Self::check) does, and does not block the thread. A verdict that needs no other
+    /// machine is there at once. Otherwise the storage is asked on a thread of its own.
     ///
     /// If the returned future is dropped, the request may be counted all the same.
     ///
@@ -111,10 +111,7 @@ impl RateLimiter {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn check_async(&self, request: OwnedRequest) -> Check {
-        let at_once = match self.may_block() {
-            true => self.check_without_storage(&request.as_request()),
-            false => Some(self.check(&request.as_request())),
-        };
+        let at_once = self.check_here(&request.as_request());
         Check(match at_once {
             Some(verdict) => Checking::Done(ready(verdict)),
             None => {

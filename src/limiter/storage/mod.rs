@@ -66,6 +66,12 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Returns whether `take` may wait for another machine. An asynchronous caller then calls it on a thread of its own.
     fn may_block(&self) -> bool;
+
+    /// Counts a request as [`take`](Self::take) does, if that needs no other machine. `None` if it does; then nothing is
+    /// counted.
+    fn take_here(&self, take: &Take<'_, '_>) -> Option<Result<Taken, StorageError>> {
+        (!self.may_block()).then(|| self.take(take))
+    }
 }
 
 impl<S: Storage + ?Sized> Storage for Arc<S> {
@@ -92,6 +98,10 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
     fn may_block(&self) -> bool {
         (**self).may_block()
     }
+
+    fn take_here(&self, take: &Take<'_, '_>) -> Option<Result<Taken, StorageError>> {
+        (**self).take_here(take)
+    }
 }
 
 impl<S: Storage + ?Sized> Storage for Box<S> {
@@ -117,6 +127,10 @@ impl<S: Storage + ?Sized> Storage for Box<S> {
 
     fn may_block(&self) -> bool {
         (**self).may_block()
+    }
+
+    fn take_here(&self, take: &Take<'_, '_>) -> Option<Result<Taken, StorageError>> {
+        (**self).take_here(take)
     }
 }
 

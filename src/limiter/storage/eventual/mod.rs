@@ -293,13 +293,12 @@ impl Shared {
 
 impl Storage for EventualStorage {
     fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
-        let shared = &*self.shared;
-        let now = take.moment().unwrap_or_else(|| shared.now());
-        match shared.local.lock().take(&shared.redis, take, now) {
-            Decision::Here(readings) => return Ok(Taken { at: now, readings }),
-            Decision::AskRedis => {}
+        if let Some(taken) = self.take_here(take) {
+            return taken;
         }
+        let shared = &*self.shared;
         shared.ask(take).or_else(|error| {
+            let now = take.moment().unwrap_or_else(|| shared.now());
             // It goes on locally, without the credit.
             let readings = shared.local.lock().take_alone(&shared.redis, take, now);
             readings.map(|readings| Taken { at: now, readings }).ok_or(error)
@@ -312,6 +311,15 @@ impl Storage for EventualStorage {
 
     fn may_block(&self) -> bool {
         true
+    }
+
+    fn take_here(&self, take: &Take<'_, '_>) -> Option<Result<Taken, StorageError>> {
+        let shared = &*self.shared;
+        let now = take.moment().unwrap_or_else(|| shared.now());
+        match shared.local.lock().take(&shared.redis, take, now) {
+            Decision::Here(readings) => Some(Ok(Taken { at: now, readings })),
+            Decision::AskRedis => None,
+        }
     }
 }
 
