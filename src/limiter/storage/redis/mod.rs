@@ -30,6 +30,9 @@ const NUMBERS: usize = 4;
 /// At a moment that is given, keys are kept for an hour by Redis's own clock: a trace of a second may take minutes.
 const KEPT_AT_GIVEN_MOMENTS: u64 = 3_600_000;
 
+/// Before this moment, in the year 2252, all numbers of the scripts are below 2^53, up to which they are exact.
+const EXACT_BEFORE: UnixMicros = UnixMicros::new(8_900_000_000_000_000);
+
 /// Keeps what each key has used in Redis or Valkey, for several processes. Each verdict is one trip, and Redis's.
 ///
 /// It needs Redis 6.2, or Valkey. Time is that of the Redis host, so the clocks of the processes do not matter. `docs/limiter.md`
@@ -207,6 +210,16 @@ fn add_moment(command: &mut ::redis::Cmd, moment: Option<UnixMicros>) {
     };
 }
 
+/// Refuses a given moment that the numbers of the scripts cannot hold.
+fn check_moment(take: &Take<'_, '_>) -> Result<(), StorageError> {
+    match take.moment() {
+        Some(moment) if moment >= EXACT_BEFORE => {
+            Err(StorageError::new("Redis is not exact to the microsecond after the year 2251"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Script {
     fn new(code: &'static str) -> Self {
         Self { code, sha1: ::redis::Script::new(code).get_hash().to_owned() }
@@ -237,6 +250,7 @@ fn is_unknown_script(error: &RedisError) -> bool {
 
 impl Storage for RedisStorage {
     fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
+        check_moment(take)?;
         let mut command = cmd("EVALSHA");
         self.add_take(command.arg(&self.take.sha1), take);
         let mut reply = self.trips.send(&self.pool, &command)?;
@@ -252,6 +266,9 @@ impl Storage for RedisStorage {
     fn take_all(&self, takes: &[Take<'_, '_>]) -> Vec<Result<Taken, StorageError>> {
         if takes.is_empty() {
             return Vec::new();
+        }
+        if let Err(error) = takes.iter().try_for_each(check_moment) {
+            return takes.iter().map(|_| Err(error.clone())).collect();
         }
         let replies = self.pool.with(|connection| {
             let mut pipeline = ::redis::pipe();
