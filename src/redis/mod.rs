@@ -12,7 +12,7 @@ mod trips;
 
 use std::time::Duration;
 
-pub(crate) use pool::RedisPool;
+pub(crate) use pool::{RedisPool, round_trip};
 pub(crate) use trips::Trips;
 
 /// How Redis is used.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use ::redis::{
     Client, Connection, ConnectionLike, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
+    Value,
 };
 use parking_lot::Mutex;
 
@@ -103,6 +104,26 @@ impl RedisPool {
     }
 }
 
+/// Sends commands in the form of the wire, and reads an answer to each. An error of Redis is a [`Value::ServerError`].
+///
+/// The client's own function reads on after an answer that came too late, so that each further one is waited for as long.
+pub(crate) fn round_trip(
+    connection: &mut Connection,
+    commands: &[u8],
+    count: usize,
+) -> Result<Vec<Value>, RedisError> {
+    connection.send_packed_command(commands)?;
+    let mut answers = Vec::with_capacity(count);
+    while answers.len() < count {
+        match connection.recv_response()? {
+            // What a server says without being asked.
+            Value::Push { .. } => {}
+            answer => answers.push(answer),
+        }
+    }
+    Ok(answers)
+}
+
 /// What an error says, without the arguments of the command.
 fn words(error: &RedisError) -> String {
     match error.is_timeout() {
@@ -186,6 +207,18 @@ mod tests {
         let pool = pool(Then::AnswersAndCloses("+first"));
         assert_eq!(get(&pool).unwrap(), "first");
         assert_eq!(get(&pool).unwrap(), "OK");
+    }
+
+    #[test]
+    fn of_many_answers_that_do_not_come_the_first_is_waited_for() {
+        let mut pool = pool(Then::Answers("+1"));
+        pool.set_timeout(Duration::from_millis(50));
+        let command = cmd("GET").arg("a").get_packed_command();
+        let begin = Instant::now();
+        // One is answered, and 1199 would take a minute.
+        let answers = pool.with(|connection| round_trip(connection, &command, 1200));
+        assert!(matches!(answers, Err(RedisFailure::NoAnswer(_))));
+        assert!(begin.elapsed() < Duration::from_secs(30));
     }
 
     #[test]

@@ -7,9 +7,10 @@
 
 use std::sync::Arc;
 
-use ::redis::{Cmd, ConnectionLike as _, Value};
+use ::redis::{Cmd, Value};
 use parking_lot::{Condvar, Mutex};
 
+use super::pool::round_trip;
 use super::{RedisFailure, RedisPool};
 
 /// How many commands one trip has at most. It holds up Redis for a few milliseconds.
@@ -151,7 +152,7 @@ impl Drop for Leader<'_> {
 /// Makes one trip with this many commands.
 fn answers(pool: &RedisPool, commands: &[u8], count: usize) -> Result<Vec<Value>, RedisFailure> {
     pool.with(|connection| {
-        let answers = connection.req_packed_commands(commands, 0, count)?;
+        let answers = round_trip(connection, commands, count)?;
         // All of them were refused so, and the pool leaves the connection.
         let read_only = answers.iter().find_map(|answer| match answer {
             Value::ServerError(error) if error.code() == "READONLY" => Some(error.clone()),

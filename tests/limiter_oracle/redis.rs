@@ -198,3 +198,19 @@ fn a_redis_that_is_away_is_an_error_without_the_password() {
     let wrong = RedisStorage::new("redis//:hunter2@x", "api").unwrap_err().to_string();
     assert!(!wrong.contains("hunter2"), "{wrong}");
 }
+
+#[test]
+fn a_moment_beyond_the_exact_numbers_of_redis_is_an_error() {
+    let Some(server) = RedisServer::start() else { return };
+    let redis = storage(&server);
+    let limit = RequestLimit::new(Algorithm::FixedWindow, 5, Duration::from_millis(1)).unwrap();
+    let take = |at| {
+        let key = CounterKey { rule: 1, values: Values::new(&[("user", "a")]) };
+        let charge = Charge { key, limit: &limit, weight: 1, is_shadow: false };
+        Take::new([charge]).at(UnixMicros::new(at))
+    };
+    let (last, beyond) = (take(8_899_999_999_999_999), take(8_900_000_000_000_000));
+    assert_eq!(redis.take(&last).unwrap().readings[0].remaining, 4);
+    assert!(redis.take(&beyond).is_err());
+    assert!(redis.take_all(&[last, beyond]).iter().all(Result::is_err));
+}

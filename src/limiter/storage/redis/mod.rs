@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 use super::eventual::Addition;
 use super::{Charge, CounterKey, Storage, StorageError, Take, Taken};
 use crate::quota::request_limit::{Algorithm, LimitState, Reading, RequestLimit, UnixMicros};
-use crate::redis::{RedisFailure, RedisPool, RedisSettings, Trips};
+use crate::redis::{RedisFailure, RedisPool, RedisSettings, Trips, round_trip};
 
 const TAKE: &str = concat!(include_str!("limits.lua"), include_str!("take.lua"));
 const EXCHANGE: &str = concat!(include_str!("limits.lua"), include_str!("exchange.lua"));
@@ -29,6 +29,9 @@ const NUMBERS: usize = 4;
 
 /// At a moment that is given, keys are kept for an hour at least, by Redis's own clock: a trace of a second may take minutes.
 const KEPT_AT_GIVEN_MOMENTS: u64 = 3_600_000;
+
+/// Before this moment, in the year 2252, all numbers of the scripts are below 2^53, up to which they are exact.
+const EXACT_BEFORE: UnixMicros = UnixMicros::new(8_900_000_000_000_000);
 
 /// Keeps what each key has used in Redis or Valkey, for several processes. Each verdict is one trip, and Redis's.
 ///
@@ -208,6 +211,16 @@ fn add_moment(command: &mut ::redis::Cmd, moment: Option<UnixMicros>) {
     };
 }
 
+/// Refuses a given moment that the numbers of the scripts cannot hold.
+fn check_moment(take: &Take<'_, '_>) -> Result<(), StorageError> {
+    match take.moment() {
+        Some(moment) if moment >= EXACT_BEFORE => {
+            Err(StorageError::new("Redis is not exact to the microsecond after the year 2251"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Script {
     fn new(code: &'static str) -> Self {
         Self { code, sha1: ::redis::Script::new(code).get_hash().to_owned() }
@@ -238,14 +251,15 @@ fn is_unknown_script(error: &RedisError) -> bool {
 
 impl Storage for RedisStorage {
     fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
+        check_moment(take)?;
         let mut command = cmd("EVALSHA");
         self.add_take(command.arg(&self.take.sha1), take);
         let mut reply = self.trips.send(&self.pool, &command)?;
         if matches!(&reply, Value::ServerError(error) if error.code() == "NOSCRIPT") {
-            // Nothing of it was executed.
-            reply = self.pool.with(|connection| {
-                self.take.run(connection, |command| self.add_take(command, take))
-            })?;
+            // Nothing of it was executed. The text goes with those of other threads too: all of them miss it at once.
+            let mut by_text = cmd("EVAL");
+            self.add_take(by_text.arg(self.take.code), take);
+            reply = self.trips.send(&self.pool, &by_text)?;
         }
         taken(take, &reply)
     }
@@ -254,15 +268,17 @@ impl Storage for RedisStorage {
         if takes.is_empty() {
             return Vec::new();
         }
+        if let Err(error) = takes.iter().try_for_each(check_moment) {
+            return takes.iter().map(|_| Err(error.clone())).collect();
+        }
         let replies = self.pool.with(|connection| {
             let mut pipeline = ::redis::pipe();
-            pipeline.ignore_errors();
             for take in takes {
                 let mut command = cmd("EVALSHA");
                 self.add_take(command.arg(&self.take.sha1), take);
                 pipeline.add_command(command);
             }
-            pipeline.query::<Vec<Value>>(connection)
+            round_trip(connection, &pipeline.get_packed_pipeline(), takes.len())
         });
         match replies {
             Ok(replies) if replies.len() == takes.len() => takes
