@@ -25,7 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Promises
+//! # Promises, while the storage answers
 //!
 //! 1. **Never one too many.** A verdict reads and counts as one step, with any number of threads and, in Redis, of
 //!    processes.
@@ -33,6 +33,9 @@
 //! 3. **Exact waits.** A request that comes back after `retry_after` is admitted, if nothing else came meanwhile; a
 //!    microsecond earlier it is not.
 //! 4. **Bounded.** Keys come from callers, so memory has a bound, and no flood of keys opens a limit again.
+//!
+//! If it does not answer, each rule says by `on_storage_error` whether everything is admitted or nothing. The eventual storage
+//! gives the first promise up, within a bound.
 //!
 //! # Implementation
 //!

@@ -179,7 +179,10 @@ impl RateLimiter {
         if let Some(at) = at {
             take = take.at(at);
         }
-        let taken = self.shared.storage.take(&take);
+        let taken = match take.charges() {
+            [] => Ok(Taken::nothing()),
+            _ => self.shared.storage.take(&take),
+        };
         // The guard cannot move while the limits are borrowed from it.
         let kept = Guard::from_inner(Arc::clone(&rules));
         verdict(kept, request, &found, &take, taken)

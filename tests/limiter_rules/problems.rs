@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use lanekeeper::config::ConfigError;
-use lanekeeper::limiter::{Rule, Rules};
-use lanekeeper::quota::request_limit::{Algorithm, RequestLimit};
+use lanekeeper::limiter::{
+    Algorithm, Backoff, MemoryStorage, OnStorageError, RateLimiter, Request, RequestLimit, Rule,
+    Rules,
+};
 
 use crate::yaml_of;
 
@@ -381,6 +383,23 @@ fn a_rule_beside_a_star_never_applies() {
     );
 }
 
+/// A value of code is a value, whatever is in it; a pattern is asked for.
+#[test]
+fn a_value_of_code_is_no_pattern() {
+    let limit = RequestLimit::new(Algorithm::FixedWindow, 1, Duration::from_secs(60)).unwrap();
+    let rules = |rule: Rule| Rules::new([rule]).unwrap();
+    let allowed = |rules: Rules, users: [&str; 3]| {
+        let limiter = RateLimiter::new(rules, MemoryStorage::new());
+        users.map(|user| limiter.check(&Request::new("/").entry("user", user)).is_allowed())
+    };
+    let exact = rules(Rule::new("a", limit).entry_is("user", "a*"));
+    assert_eq!(allowed(exact, ["ab", "a*", "a*"]), [true, true, false]);
+    let matching = rules(Rule::new("a", limit).entry_matching("user", "a*"));
+    assert_eq!(allowed(matching, ["ab", "ac", "ab"]), [true, true, false]);
+    let sharing = rules(Rule::new("a", limit).entry_sharing("user", "a*"));
+    assert_eq!(allowed(sharing, ["ab", "ac", "b"]), [true, false, true]);
+}
+
 /// Rules of code have no lines.
 #[test]
 fn rules_of_code_are_checked_too() {
@@ -405,11 +424,24 @@ fn rules_of_code_are_checked_too() {
         "no request would be admitted: it weighs 6, and the limit is 5",
     );
     refused(vec![rule("a").weight(0)], "its weight is 0, so that it would count nothing");
-    refused(vec![rule("a").entry_is("b", "*")], "the value `*` is any value: leave `value` out");
+    refused(
+        vec![rule("a").entry_matching("b", "*")],
+        "the value `*` is any value: leave `value` out",
+    );
     refused(
         vec![rule("inner").entry("b"), rule("outer")],
         "it can never decide: the rule `outer` counts the same requests too, and allows no more",
     );
+    let backoff = RequestLimit::backoff(5, Backoff::default()).unwrap();
+    refused(
+        vec![Rule::new("a", backoff)],
+        "a backoff counts failures, not requests: use a `LoginGuard`",
+    );
+    // Without a storage, the inner one decides.
+    let closed = rule("inner").entry("b").on_storage_error(OnStorageError::Deny);
+    assert!(Rules::new([closed.clone(), rule("outer")]).is_ok());
+    let outer = rule("outer").on_storage_error(OnStorageError::Deny);
+    assert!(Rules::new([closed, outer]).is_err());
     let error = rule("a").path("b").unwrap_err().to_string();
     assert_eq!(error, "the path `b` of a rule: a path begins with a slash, and `b` does not");
 }

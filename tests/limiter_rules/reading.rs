@@ -93,7 +93,7 @@ fn every_key_takes_effect_in_both_formats() {
             lines,
             [
                 "orders: 100 per second (token_bucket), denied if the storage fails",
-                "/orders/* tier=free user: 10 per 300s (token_bucket, burst 4), weight 2",
+                "/orders/* tier=free user: 10 per 5min (token_bucket, burst 4), weight 2",
                 "/orders/* tier=admin: unlimited",
                 "/login ip: 5 per hour (sliding_window_log), denied if the storage fails",
                 "file=files/*: 1000 per day (fixed_window), shared by the values, shadow mode, \

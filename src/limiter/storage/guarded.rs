@@ -2,8 +2,6 @@
 //!
 //! A storage may be code of users. A panic must not end the task or thread of a request, and must not admit it unasked.
 
-use smallvec::SmallVec;
-
 use super::{Charge, Storage, StorageError, Take, Taken};
 use crate::panic::catch_panic;
 use crate::quota::request_limit::{Reading, UnixMicros};
@@ -32,9 +30,6 @@ impl GuardedStorage {
     /// Returns as many readings as there are charges, or an error.
     #[inline]
     pub(in crate::limiter) fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
-        if take.charges().is_empty() {
-            return Ok(Taken { at: UnixMicros::default(), readings: SmallVec::new() });
-        }
         checked(take, catch_panic(|| self.0.take(take)).unwrap_or_else(|_| Err(panicked())))
     }
 
@@ -43,7 +38,7 @@ impl GuardedStorage {
         take: &Take<'_, '_>,
     ) -> Option<Result<Taken, StorageError>> {
         if take.charges().is_empty() {
-            return Some(self.take(take));
+            return Some(Ok(Taken::nothing()));
         }
         let taken = catch_panic(|| self.0.take_here(take));
         Some(checked(take, taken.unwrap_or_else(|_| Some(Err(panicked())))?))
@@ -63,7 +58,7 @@ impl GuardedStorage {
         let mut taken = taken.into_iter();
         let too_few = || Err(StorageError::new("it gave fewer verdicts than it was asked for"));
         let result = |take: &Take<'_, '_>| match take.charges() {
-            [] => self.take(take),
+            [] => Ok(Taken::nothing()),
             _ => checked(take, taken.next().unwrap_or_else(too_few)),
         };
         takes.iter().map(result).collect()

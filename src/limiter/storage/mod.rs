@@ -349,6 +349,13 @@ impl<'l, 'v> Take<'l, 'v> {
     }
 }
 
+impl Taken {
+    /// Returns what is said of a request without limits, for which no storage is asked.
+    pub(super) fn nothing() -> Self {
+        Self { at: UnixMicros::default(), readings: SmallVec::new() }
+    }
+}
+
 /// What a storage says of a request.
 #[derive(Debug, Clone)]
 pub struct Taken {
