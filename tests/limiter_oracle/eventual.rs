@@ -289,6 +289,45 @@ fn what_was_admitted_in_a_window_is_not_counted_in_a_later_one() {
     }
 }
 
+/// A key of a foreign type under a name of ours is the fault of that key alone.
+#[test]
+fn a_key_that_cannot_be_read_holds_up_no_other_one() {
+    let Some(server) = RedisServer::start() else { return };
+    let name = name();
+    let limit = RequestLimit::new(Algorithm::FixedWindow, 1000, Duration::from_secs(60)).unwrap();
+    let storage = EventualStorage::by_hand(redis(&server.url(), &name), Duration::from_secs(6));
+    let of = |user: &'static [(&'static str, &'static str)]| {
+        let key = CounterKey { rule: 1, values: Values::new(user) };
+        let charge = Charge { key, limit: &limit, weight: 1, is_shadow: false };
+        Take::new([charge]).at(UnixMicros::new(MIDNIGHT))
+    };
+    storage.take(&of(&[("user", "a")])).unwrap();
+    storage.exchange(Some(UnixMicros::new(MIDNIGHT)));
+    let keys = server.send("KEYS *");
+    let count = |word: &&str| word.starts_with("{lanekeeper:") && !word.contains("node");
+    let key = keys.split_whitespace().find(count).unwrap();
+    server.send(&format!("DEL {key}"));
+    server.send(&format!("RPUSH {key} x"));
+    storage.take(&of(&[("user", "a")])).unwrap();
+    storage.take(&of(&[("user", "b")])).unwrap();
+    storage.exchange(Some(UnixMicros::new(MIDNIGHT)));
+    assert!(!storage.status().is_away);
+    let others = redis(&server.url(), &name).take(&of(&[("user", "b")])).unwrap();
+    assert_eq!(others.readings[0].remaining, 998);
+}
+
+/// A thread that read the clock before another one, and takes the lock after it.
+#[test]
+fn a_thread_that_is_late_sets_no_window_back() {
+    let Some(server) = RedisServer::start() else { return };
+    let limit = RequestLimit::new(Algorithm::FixedWindow, 5, Duration::from_secs(1)).unwrap();
+    let storage = EventualStorage::by_hand(redis(&server.url(), &name()), Duration::from_secs(1));
+    let second = MIDNIGHT + 1_000_000;
+    assert_eq!((0..5).filter(|_| admits(&storage, &limit, 1, second)).count(), 5);
+    assert!(!admits(&storage, &limit, 1, second - 1));
+    assert!(!admits(&storage, &limit, 1, second + 1));
+}
+
 /// By the thread and the clock of the machine: what one process admits, another one knows of.
 #[test]
 fn a_thread_exchanges_the_counts() {

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use super::Readings;
 use crate::limiter::storage::redis::RedisStorage;
-use crate::limiter::storage::{Charge, Take};
+use crate::limiter::storage::{Charge, Take, Taken};
 use crate::quota::request_limit::{Algorithm, LimitState, RequestLimit, UnixMicros};
 
 /// The keys are looked through for those to forget, at most this often.
 const FORGET_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A clock that is behind the last verdict by no more than this is another thread that was slower.
+const MAX_SKEW: Duration = Duration::from_secs(1);
 
 pub(super) struct Local {
     /// By the name of the key in Redis.
@@ -19,6 +22,8 @@ pub(super) struct Local {
     sync: Duration,
     max_keys: usize,
     forgot_at: UnixMicros,
+    /// The latest moment of a verdict.
+    latest: UnixMicros,
 }
 
 struct Counter {
@@ -45,7 +50,7 @@ pub(in crate::limiter::storage) struct Addition {
 
 /// Where a request is judged.
 pub(super) enum Decision {
-    Here(Readings),
+    Here(Taken),
     AskRedis,
 }
 
@@ -65,6 +70,7 @@ impl Local {
             sync,
             max_keys: 1_000_000,
             forgot_at: UnixMicros::default(),
+            latest: UnixMicros::default(),
         }
     }
 
@@ -74,6 +80,16 @@ impl Local {
 
     pub(super) fn unexchanged(&self) -> usize {
         self.unexchanged.len()
+    }
+
+    /// Returns the moment of a verdict: threads read the clock before they take the lock, and so in another order. A clock
+    /// that is further behind was set back.
+    fn monotonic(&mut self, now: UnixMicros) -> UnixMicros {
+        if self.latest.since(now) > MAX_SKEW {
+            self.latest = now;
+        }
+        self.latest = self.latest.max(now);
+        self.latest
     }
 
     /// Judges a request if that can be done here: it is over a limit by what is known, or within the credit of all.
@@ -86,19 +102,23 @@ impl Local {
         if !take.charges().iter().all(|charge| can_be_exchanged(charge.limit)) {
             return Decision::AskRedis;
         }
+        let now = self.monotonic(now);
         let names: Vec<String> = redis.names(take);
         let Some((readings, refused)) = self.read(&names, take, now) else {
             return Decision::AskRedis;
         };
         if refused {
-            return Decision::Here(readings);
+            return Decision::Here(Taken { at: now, readings });
         }
         let within = take.charges().iter().zip(&names).all(|(charge, name)| {
             let pending = self.counters.get(name).map_or(0, Counter::pending_weight);
             u64::from(pending) + u64::from(charge.weight) <= self.credit(charge.limit)
         });
         match within {
-            true => Decision::Here(self.count(names, take, readings, now)),
+            true => {
+                let readings = self.count(names, take, readings, now);
+                Decision::Here(Taken { at: now, readings })
+            }
             false => Decision::AskRedis,
         }
     }
@@ -109,13 +129,15 @@ impl Local {
         redis: &RedisStorage,
         take: &Take<'_, '_>,
         now: UnixMicros,
-    ) -> Option<Readings> {
+    ) -> Option<Taken> {
         if !take.charges().iter().all(|charge| can_be_exchanged(charge.limit)) {
             return None;
         }
+        let now = self.monotonic(now);
         let names = redis.names(take);
         let (readings, refused) = self.read(&names, take, now)?;
-        Some(if refused { readings } else { self.count(names, take, readings, now) })
+        let readings = if refused { readings } else { self.count(names, take, readings, now) };
+        Some(Taken { at: now, readings })
     }
 
     /// Returns what each limit says, and whether one refuses. `None` if there is no room for a key.
@@ -203,9 +225,14 @@ impl Local {
     }
 
     /// Takes over the counts of all, after these additions. What was admitted here since is not among them.
-    pub(super) fn adopt(&mut self, additions: &[Addition], states: &[LimitState], now: UnixMicros) {
+    pub(super) fn adopt(
+        &mut self,
+        additions: &[Addition],
+        states: &[Option<LimitState>],
+        now: UnixMicros,
+    ) {
         for (addition, state) in additions.iter().zip(states) {
-            if let Some(counter) = self.counters.get_mut(&addition.key) {
+            if let (Some(counter), Some(state)) = (self.counters.get_mut(&addition.key), state) {
                 counter.adopt(state.clone(), now);
             }
         }

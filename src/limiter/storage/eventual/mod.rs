@@ -300,8 +300,8 @@ impl Storage for EventualStorage {
         shared.ask(take).or_else(|error| {
             let now = take.moment().unwrap_or_else(|| shared.now());
             // It goes on locally, without the credit.
-            let readings = shared.local.lock().take_alone(&shared.redis, take, now);
-            readings.map(|readings| Taken { at: now, readings }).ok_or(error)
+            let taken = shared.local.lock().take_alone(&shared.redis, take, now);
+            taken.ok_or(error)
         })
     }
 
@@ -317,7 +317,7 @@ impl Storage for EventualStorage {
         let shared = &*self.shared;
         let now = take.moment().unwrap_or_else(|| shared.now());
         match shared.local.lock().take(&shared.redis, take, now) {
-            Decision::Here(readings) => Some(Ok(Taken { at: now, readings })),
+            Decision::Here(taken) => Some(Ok(taken)),
             Decision::AskRedis => None,
         }
     }

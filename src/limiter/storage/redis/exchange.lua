@@ -3,13 +3,14 @@
 -- ARGV   3 the number of this exchange: one that was added is not added again, if its answer was lost
 --        4 how many counts are added; then twelve for each: the end of the window in which it was admitted, or the moment
 --        of the first request of a token bucket, and the limit with the weight; then eleven for each limit of the verdict
--- Gives  the moment; for each count three numbers, its state; and what `take` adds.
+-- Gives  the moment; for each count three numbers, its state; and what `take` adds. An unreadable count is 2^53 and zeros.
+local UNREADABLE = 9007199254740992
 local added = tonumber(ARGV[4])
 local again = tonumber(redis.call('GET', KEYS[1]) or 0) >= tonumber(ARGV[3])
 redis.call('SET', KEYS[1], ARGV[3], 'PX', text(math.max(86400000, least)))
 local reply = { now }
-for i = 1, added do
-  local key, at = KEYS[i + 1], 5 + (i - 1) * 12
+-- Adds to the count of a key. Gives its state.
+local function add(key, at)
   local stamp, kind, weight = tonumber(ARGV[at]), ARGV[at + 1], tonumber(ARGV[at + 2])
   local _, a, b, c, count = limit(key, at + 1)
   if not again and weight > 0 then
@@ -29,6 +30,12 @@ for i = 1, added do
   -- With a weight of 0 it is only read.
   ARGV[at + 2] = '0'
   _, a, b, c = limit(key, at + 1)
+  return a, b, c
+end
+for i = 1, added do
+  local is_added, a, b, c = pcall(add, KEYS[i + 1], 5 + (i - 1) * 12)
+  -- A key of another type must not hold up the others.
+  if not is_added then a, b, c = UNREADABLE, 0, 0 end
   for _, number in ipairs({ a, b, c }) do reply[#reply + 1] = number end
 end
 local keys = {}

@@ -27,6 +27,9 @@ const FORGIVE: &str = concat!(include_str!("limits.lua"), include_str!("forgive.
 /// How many numbers the script returns of each limit.
 const NUMBERS: usize = 4;
 
+/// What stands for a count that cannot be read: more than any moment.
+const UNREADABLE: u64 = 1 << 53;
+
 /// At a moment that is given, keys are kept for an hour at least, by Redis's own clock: a trace of a second may take minutes.
 const KEPT_AT_GIVEN_MOMENTS: u64 = 3_600_000;
 
@@ -59,8 +62,8 @@ pub struct RedisStorage {
 pub(super) struct Exchanged {
     /// The moment of Redis.
     pub(super) at: UnixMicros,
-    /// The counts of all, for each addition.
-    pub(super) states: Vec<LimitState>,
+    /// The counts of all, for each addition. `None` if the key has a value of another type.
+    pub(super) states: Vec<Option<LimitState>>,
     pub(super) taken: Option<Taken>,
     /// The counts of all after the verdict, for each of its limits.
     pub(super) taken_states: Vec<LimitState>,
@@ -168,7 +171,10 @@ impl RedisStorage {
         let (states, rest) =
             rest.split_at_checked(additions.len() * (NUMBERS - 1)).ok_or_else(unusable)?;
         let states = additions.iter().zip(states.chunks_exact(NUMBERS - 1));
-        let states = states.map(|(addition, numbers)| state(&addition.limit, numbers));
+        let states = states.map(|(addition, numbers)| {
+            let is_readable = numbers.first() != Some(&UNREADABLE);
+            is_readable.then(|| state(&addition.limit, numbers))
+        });
         let (taken, taken_states) = match take {
             Some(take) => {
                 let (taken, states) = verdict(take, at, rest, RequestLimit::with_debt)?;
