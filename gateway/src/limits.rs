@@ -8,12 +8,14 @@
 use std::net::IpAddr;
 
 use hyper::StatusCode;
-use ipnet::Ipv6Net;
-use lanekeeper::limiter::{Request, Verdict};
+use lanekeeper::limiter::{Request, Verdict, client_network};
 
 use crate::auth::Caller;
 use crate::refusal::Refusal;
 use crate::shared::Shared;
+
+/// A client of IPv6 usually has a network of this many bits.
+const IPV6_BITS: u8 = 64;
 
 /// What the rules can tell requests apart by.
 #[derive(Clone, Copy)]
@@ -55,7 +57,7 @@ impl Shared {
     /// left, and the refusal, if it is refused.
     pub(crate) fn limit(&self, limited: Limited<'_>) -> (Headers, Result<(), Refusal>) {
         let Limited { path, method, caller, account, lane, address, is_exit } = limited;
-        let address = network(address);
+        let address = client_network(address, IPV6_BITS);
         let request = Request::new(path)
             .entry("client", &caller.name)
             .entry("account", account)
@@ -80,15 +82,6 @@ impl Shared {
         headers.retain(|(name, _)| *name != "retry-after");
         let result = if is_exit { Ok(()) } else { refuse(&verdict) };
         (headers, result)
-    }
-}
-
-/// Returns what an address counts as. A client of IPv6 usually has a network of 2^64 addresses.
-fn network(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => Ipv6Net::new(address, 64)
-            .map_or_else(|_| address.to_string(), |network| network.trunc().to_string()),
     }
 }
 

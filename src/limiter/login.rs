@@ -34,6 +34,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::client_address::client_network;
 use super::storage::{Charge, CounterKey, GuardedStorage, Storage, StorageError, Take, Values};
 use crate::quota::request_limit::{Backoff, RequestLimit, RequestLimitError};
 
@@ -42,10 +43,6 @@ const OF_ADDRESS: &str = "lanekeeper login address 1";
 
 /// The text whose hash identifies the counts by user name.
 const OF_USER: &str = "lanekeeper login user 1";
-
-/// How many bits of an IPv6 address are that of one network. A customer of a provider usually has a whole network of
-/// this size, or more.
-const IPV6_NETWORK_BITS: u32 = 64;
 
 /// Delays attempts to guess a secret. Cheap to clone; clones share everything. See [`LoginGuard::attempt`].
 ///
@@ -82,6 +79,7 @@ pub struct LoginGuard {
 }
 
 struct Shared {
+    ipv6_bits: u8,
     storage: GuardedStorage,
     of_address: Count,
     of_user: Count,
@@ -99,6 +97,7 @@ pub struct LoginGuardBuilder {
     free_per_address: u32,
     free_per_user: u32,
     delays: Backoff,
+    ipv6_bits: u8,
 }
 
 /// An attempt that may be made. It is counted as a failure, unless [`succeeded`](Self::succeeded) is called.
@@ -151,6 +150,14 @@ impl LoginGuardBuilder {
         self
     }
 
+    /// Sets how many bits of an IPv6 address are counted as one. The default is 64, the least network of a customer of a
+    /// provider; some have 56 or 48. More than 128 are 128.
+    #[must_use]
+    pub fn ipv6_prefix(mut self, bits: u8) -> Self {
+        self.ipv6_bits = bits;
+        self
+    }
+
     /// Sets the delays. The default is one second after the last free attempt, twice as long after each further one, at
     /// most 15 minutes, and forgotten an hour after the end of the last delay.
     #[must_use]
@@ -172,7 +179,8 @@ impl LoginGuardBuilder {
         };
         let of_address = count(OF_ADDRESS, self.free_per_address)?;
         let of_user = count(OF_USER, self.free_per_user)?;
-        let shared = Shared { storage: self.storage, of_address, of_user };
+        let Self { storage, ipv6_bits, .. } = self;
+        let shared = Shared { storage, ipv6_bits, of_address, of_user };
         Ok(LoginGuard { shared: Arc::new(shared) })
     }
 }
@@ -186,6 +194,7 @@ impl LoginGuard {
             free_per_address: 20,
             free_per_user: 5,
             delays: Backoff::default(),
+            ipv6_bits: 64,
         }
     }
 
@@ -193,7 +202,7 @@ impl LoginGuard {
     /// or by neither if one of them refuses it. Pass `None` for what does not identify an attacker, such as the address
     /// of a proxy.
     ///
-    /// An IPv6 address counts as its network of 64 bits, and an IPv4 address that is mapped to IPv6 as the IPv4 address.
+    /// An IPv6 address counts as its network ([`LoginGuardBuilder::ipv6_prefix`]), and an IPv4 address that is mapped to IPv6 as the IPv4 address.
     ///
     /// # Errors
     /// A delay is not over, or the storage gave no verdict. The secret must not be looked at, and the attempt is not
@@ -205,7 +214,7 @@ impl LoginGuard {
     ) -> Result<LoginAttempt, LoginRefused> {
         let attempt = LoginAttempt {
             guard: self.clone(),
-            address: address.into().map(network),
+            address: address.into().map(|it| client_network(it, self.shared.ipv6_bits)),
             user: user.map(str::to_owned),
         };
         match attempt.count()? {
@@ -271,18 +280,6 @@ impl fmt::Debug for LoginAttempt {
     /// Shows no name: people type secrets into the wrong field.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoginAttempt").finish_non_exhaustive()
-    }
-}
-
-/// Returns what an address counts as.
-fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let mask = u128::MAX << (u128::BITS - IPV6_NETWORK_BITS);
-            let network = std::net::Ipv6Addr::from_bits(address.to_bits() & mask);
-            format!("{network}/{IPV6_NETWORK_BITS}")
-        }
     }
 }
 

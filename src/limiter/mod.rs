@@ -45,6 +45,7 @@
 //! - `layer/` puts a limiter in front of an HTTP service (feature `tower`).
 //! - `login.rs` delays attempts to guess a secret, in the same storages.
 
+mod client_address;
 mod headers;
 #[cfg(feature = "tower")]
 pub mod layer;
@@ -57,6 +58,7 @@ mod rules;
 pub mod storage;
 mod verdict;
 
+pub use client_address::{client_address, client_network};
 #[cfg(feature = "tower")]
 pub use layer::RateLimitLayer;
 pub use login::{LoginAttempt, LoginGuard, LoginGuardBuilder, LoginRefused};

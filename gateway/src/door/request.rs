@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderMap};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 use ipnet::IpNet;
@@ -57,7 +57,7 @@ pub(crate) fn check_target(parts: &Parts, hosts: &[String]) -> Result<(), Refusa
     if !parts.uri.path().starts_with('/') {
         return Err(closing(StatusCode::BAD_REQUEST, "the request has no path"));
     }
-    let is_websocket = |value: &header::HeaderValue| {
+    let is_websocket = |value: &HeaderValue| {
         value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains("websocket"))
     };
     if parts.headers.get_all(header::UPGRADE).iter().any(is_websocket) {
@@ -156,27 +156,10 @@ pub(crate) async fn read_body(
     }
 }
 
-/// Returns the address of a client. `X-Forwarded-For` is believed from a proxy that is configured, and from the last
-/// address on, since a client can write what it likes before that.
+/// Returns the address of a client. `X-Forwarded-For` is believed from a proxy that is configured.
 pub(crate) fn client_address(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let mut address = peer.ip().to_canonical();
-    // Bytes: what the client wrote to the left may be no text, and must not hide what a proxy added to it.
-    let lines = headers.get_all("x-forwarded-for").iter().rev();
-    for hop in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
-        if !trusted.iter().any(|network| network.contains(&address)) {
-            break;
-        }
-        let Some(next) = std::str::from_utf8(hop).ok().and_then(forwarded) else { break };
-        address = next.to_canonical();
-    }
-    address
-}
-
-/// Reads an entry of `X-Forwarded-For`. Some proxies write the port too.
-fn forwarded(entry: &str) -> Option<IpAddr> {
-    let entry = entry.trim();
-    let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
-    bare.parse().or_else(|_| entry.parse::<SocketAddr>().map(|it| it.ip())).ok()
+    let lines = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
+    lanekeeper::limiter::client_address(peer.ip(), lines, trusted)
 }
 
 /// Reads a header with a priority.
@@ -205,7 +188,7 @@ pub(crate) fn time(request: &ClientRequest, name: &str) -> Result<Option<Duratio
 
 #[cfg(test)]
 mod tests {
-    use hyper::header::{HeaderName, HeaderValue};
+    use hyper::header::HeaderName;
 
     use super::*;
 

@@ -1,26 +1,13 @@
-//! The address of the client, behind proxies that are trusted to state it.
-//!
-//! # `X-Forwarded-For`
-//!
-//! Each proxy appends the address that it was called from. So the entries are read from the right, and only as long as
-//! the machine that wrote them is trusted: the peer of the connection wrote the last one, the machine that is named there
-//! the one before, and so on. The first address that is no trusted proxy is the client. What a client writes into the
-//! header itself stands to the left of it, and is never read. An entry that is no address ends the search, at the machine
-//! that wrote it.
-//!
-//! `Forwarded` (RFC 7239) is not read. Few proxies write it, and one that writes only one of the two headers passes the
-//! other on as the client sent it, so reading both would trust the client.
-//!
-//! # IPv6
-//!
-//! One client usually has a network of 2^64 addresses, so the entry is the network, not the address. An IPv4 address
-//! that is written as IPv6 (`::ffff:192.0.2.7`) is an IPv4 address.
+//! The address of the client of a request: see [`client_address`].
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
+use http::HeaderValue;
 use http::request::Parts;
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
+
+use crate::limiter::client_address::{client_address, client_network};
 
 /// Finds the address of the client of a request, for [`Entries::ip`](super::Entries::ip). Unless proxies are trusted, it
 /// is the peer of the connection, and no header is read.
@@ -85,25 +72,13 @@ impl ClientIp {
 
     /// Returns the address of the client, or `None` if the peer is unknown.
     pub fn of(&self, parts: &Parts) -> Option<IpAddr> {
-        let mut client = (self.peer)(parts)?.to_canonical();
-        let lines = parts.headers.get_all("x-forwarded-for").iter().rev();
-        for entry in lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')) {
-            if !self.trusted.iter().any(|network| network.contains(&client)) {
-                break;
-            }
-            let Some(address) = std::str::from_utf8(entry).ok().and_then(address) else { break };
-            client = address;
-        }
-        Some(client)
+        let lines = parts.headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes);
+        Some(client_address((self.peer)(parts)?, lines, &self.trusted))
     }
 
     /// Returns the value of the entry: an IPv4 address, or an IPv6 network.
     pub(super) fn shown(&self, client: IpAddr) -> String {
-        match client {
-            IpAddr::V4(address) => address.to_string(),
-            IpAddr::V6(address) => Ipv6Net::new(address, self.ipv6_prefix)
-                .map_or_else(|_| address.to_string(), |network| network.trunc().to_string()),
-        }
+        client_network(client, self.ipv6_prefix)
     }
 }
 
@@ -136,14 +111,6 @@ fn network(text: &str) -> Result<IpNet, InvalidNetwork> {
         return Err(invalid("it is a network of IPv4 addresses: write it as one"));
     }
     Ok(network)
-}
-
-/// Reads an entry of `X-Forwarded-For`. Some proxies write the port too.
-fn address(entry: &str) -> Option<IpAddr> {
-    let entry = entry.trim();
-    let bare = entry.strip_prefix('[').and_then(|entry| entry.strip_suffix(']')).unwrap_or(entry);
-    let with_port = || entry.parse::<SocketAddr>().map(|it| it.ip());
-    bare.parse::<IpAddr>().or_else(|_| with_port()).ok().map(|address| address.to_canonical())
 }
 
 #[cfg(test)]

@@ -190,8 +190,14 @@ fn an_address_counts_as_its_network() {
         ("2001:db8:1:3::", "2001:db8:1:3::/64"),
         ("::1", "::/64"),
     ] {
-        assert_eq!(super::network(ip(address)), network);
+        assert_eq!(client_network(ip(address), 64), network);
     }
+    // A provider that gives a customer more: one network of 48 bits has one count.
+    let builder = LoginGuard::builder(MemoryStorage::new()).free_per_address(2).ipv6_prefix(48);
+    let guard = builder.build().unwrap();
+    let attempt = |address| guard.attempt(ip(address), None).is_ok();
+    let addresses = ["2001:db8:1:2::1", "2001:db8:1:3::1", "2001:db8:1:4::1", "2001:db8:2::1"];
+    assert_eq!(addresses.map(attempt), [true, true, false, true]);
 }
 
 #[test]
