@@ -4,6 +4,7 @@
 //! cargo run --release --manifest-path benches/limiter_peers/Cargo.toml            # about two minutes
 //! cargo run --release --manifest-path benches/limiter_peers/Cargo.toml -- redis   # Redis alone
 //! cargo run --release --manifest-path benches/limiter_peers/Cargo.toml -- quick   # that it runs
+//! cargo run --release --manifest-path benches/limiter_peers/Cargo.toml -- profile # one key, for a profiler
 //! ```
 //!
 //! - Time: nanoseconds for each verdict, by keys and threads. The rounds of all contenders alternate, and the median
