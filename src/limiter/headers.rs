@@ -1,6 +1,6 @@
 //! The headers of an answer that tell a client its limits.
 //!
-//! `RateLimit-Policy` and `RateLimit` are those of draft-ietf-httpapi-ratelimit-headers-10, whose syntax is that of
+//! `RateLimit-Policy` and `RateLimit` are those of draft-ietf-httpapi-ratelimit-headers-09, whose syntax is that of
 //! draft 08: a list with an item for each policy. `q` is the quota and `w` its window in seconds; `r` is what remains and
 //! `t` the time in seconds until the quota is whole again. `Retry-After` is that of RFC 9110, in whole seconds, rounded
 //! up: a client that comes back then is not refused.
