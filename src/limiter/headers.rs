@@ -47,7 +47,7 @@ impl Verdict {
 }
 
 /// Whole seconds, rounded up.
-pub(super) fn seconds(time: Duration) -> u64 {
+fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 

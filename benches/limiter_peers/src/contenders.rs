@@ -23,7 +23,10 @@ pub struct Contender {
 /// What each key may do in a second. So much that every verdict admits.
 const PLENTY: u32 = 1_000_000_000;
 
-fn contender(name: impl Into<String>, admits: impl Fn(&String) -> bool + Send + Sync + 'static) -> Contender {
+fn contender(
+    name: impl Into<String>,
+    admits: impl Fn(&String) -> bool + Send + Sync + 'static,
+) -> Contender {
     Contender { name: name.into(), admits: Box::new(admits) }
 }
 
@@ -59,9 +62,7 @@ pub fn limiter(algorithm: Algorithm, requests: u32) -> Contender {
 pub fn governor() -> Contender {
     let quota = Quota::per_second(NonZeroU32::new(PLENTY).unwrap());
     let limiter: DefaultKeyedRateLimiter<String> = DefaultKeyedRateLimiter::keyed(quota);
-    contender("governor, keyed", move |key| {
-        limiter.check_key(key).is_ok()
-    })
+    contender("governor, keyed", move |key| limiter.check_key(key).is_ok())
 }
 
 /// The same, for a caller that has the key as it is kept.
@@ -89,7 +90,10 @@ struct ByHeader;
 impl KeyExtractor for ByHeader {
     type Key = String;
 
-    fn extract<T>(&self, request: &http::Request<T>) -> Result<String, tower_governor::GovernorError> {
+    fn extract<T>(
+        &self,
+        request: &http::Request<T>,
+    ) -> Result<String, tower_governor::GovernorError> {
         let value = request.headers().get("user").and_then(|value| value.to_str().ok());
         value.map(str::to_owned).ok_or(tower_governor::GovernorError::UnableToExtractKey)
     }

@@ -31,10 +31,13 @@ pub fn run(size: Size) {
     let each = begin.elapsed().as_nanos() as f64 / keys as f64;
     let peak = ALLOCATOR.peak_usage() - before;
     println!("  {admitted} admitted, {each:.0} ns each, at most {:.1} MB", peak as f64 / 1e6);
-    println!("  a user with {own} of 10 before it: {}", match check(ours) {
-        true => "admitted again, which is wrong",
-        false => "refused, as it must be",
-    });
+    println!(
+        "  a user with {own} of 10 before it: {}",
+        match check(ours) {
+            true => "admitted again, which is wrong",
+            false => "refused, as it must be",
+        }
+    );
 
     let quota = governor::Quota::per_hour(std::num::NonZeroU32::new(10).unwrap());
     let before = ALLOCATOR.current_usage();
@@ -44,5 +47,8 @@ pub fn run(size: Size) {
     let admitted = (0..keys).filter(|number| limiter.check_key(&format!("user {number}")).is_ok());
     let admitted = admitted.count();
     let peak = ALLOCATOR.peak_usage() - before;
-    println!("  governor, which has no bound: {admitted} admitted, at most {:.1} MB", peak as f64 / 1e6);
+    println!(
+        "  governor, which has no bound: {admitted} admitted, at most {:.1} MB",
+        peak as f64 / 1e6
+    );
 }

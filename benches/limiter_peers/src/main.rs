@@ -33,13 +33,9 @@ struct Size {
 
 fn main() {
     let size = match std::env::args().nth(1).as_deref() {
-        Some("quick") => Size {
-            verdicts: 20_000,
-            rounds: 1,
-            many_keys: 20_000,
-            flood: 200_000,
-            redis: 500,
-        },
+        Some("quick") => {
+            Size { verdicts: 20_000, rounds: 1, many_keys: 20_000, flood: 200_000, redis: 500 }
+        }
         _ => Size {
             verdicts: 1_000_000,
             rounds: 5,

@@ -37,10 +37,16 @@ pub fn run(size: Size) {
         std::thread::sleep(Duration::from_millis(10));
     }
     println!("\nverdicts a second in Redis, over a Unix socket, one key for each verdict");
-    println!("  {:<26} {:>8} {:>12} {:>18} {:>7}", "", "threads", "lanekeeper", "redis-benchmark", "share");
-    for (algorithm, requests) in
-        [(Algorithm::TokenBucket, 10), (Algorithm::FixedWindow, 10), (Algorithm::SlidingWindowLog, 10), (Algorithm::SlidingWindowCounter, 10)]
-    {
+    println!(
+        "  {:<26} {:>8} {:>12} {:>18} {:>7}",
+        "", "threads", "lanekeeper", "redis-benchmark", "share"
+    );
+    for (algorithm, requests) in [
+        (Algorithm::TokenBucket, 10),
+        (Algorithm::FixedWindow, 10),
+        (Algorithm::SlidingWindowLog, 10),
+        (Algorithm::SlidingWindowCounter, 10),
+    ] {
         for threads in [1, 8] {
             let mut pairs: Vec<(f64, f64)> = Vec::new();
             for _ in 0..size.rounds {
@@ -89,7 +95,13 @@ fn take<'l, 'v>(limit: &'l RequestLimit, entries: &'v [(&'v str, &'v str)]) -> T
     Take::new([Charge { key, limit, weight: 1, is_shadow: false }])
 }
 
-fn ours(socket: &Path, algorithm: Algorithm, requests: u32, threads: usize, verdicts: usize) -> f64 {
+fn ours(
+    socket: &Path,
+    algorithm: Algorithm,
+    requests: u32,
+    threads: usize,
+    verdicts: usize,
+) -> f64 {
     let (storage, limit) = (storage(socket), limit(algorithm, requests));
     storage.take(&take(&limit, &[("user", "warm")])).unwrap();
     let begin = Instant::now();
@@ -109,7 +121,13 @@ fn ours(socket: &Path, algorithm: Algorithm, requests: u32, threads: usize, verd
 }
 
 /// The same command that the storage sends, from `redis-benchmark`.
-fn benchmark(socket: &Path, algorithm: Algorithm, requests: u32, clients: usize, commands: usize) -> Option<f64> {
+fn benchmark(
+    socket: &Path,
+    algorithm: Algorithm,
+    requests: u32,
+    clients: usize,
+    commands: usize,
+) -> Option<f64> {
     let limit = limit(algorithm, requests);
     let entries = [("user", "key")];
     let take = take(&limit, &entries);

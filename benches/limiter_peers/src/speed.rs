@@ -39,12 +39,18 @@ pub fn run(size: Size) {
             }
             let medians: Vec<f64> = times.iter_mut().map(|times| median(times)).collect();
             for (contender, median) in contenders.iter().zip(&medians) {
-                println!("  {:<46} {median:>8.1}  {:>5.2} x governor", contender.name, median / medians[0]);
+                println!(
+                    "  {:<46} {median:>8.1}  {:>5.2} x governor",
+                    contender.name,
+                    median / medians[0]
+                );
             }
         }
     }
     println!("\nbytes for each key, of {}", size.many_keys);
-    for (name, bytes) in bytes.iter().filter(|(name, _)| !name.contains("alone") && !name.contains("without keys")) {
+    for (name, bytes) in
+        bytes.iter().filter(|(name, _)| !name.contains("alone") && !name.contains("without keys"))
+    {
         println!("  {name:<46} {bytes:>8.1}");
     }
 }

@@ -135,9 +135,9 @@ impl MemoryStorage {
         .max_keys(1_000_000)
     }
 
-    /// Keeps at most this many keys, rounded up to a multiple of the 64 shards that they are spread over. Beyond, the new keys of a rule share
-    /// one overflow state. A key takes at most 120 bytes, and one of a sliding window log 16 to
-    /// 32 bytes more for each request.
+    /// Keeps at most this many keys, rounded up to a multiple of the 64 shards that they are spread over. Beyond, the new
+    /// keys of a rule share one overflow state. A key takes at most 120 bytes, and one of a sliding window log 16 to 32
+    /// bytes more for each request.
     #[must_use]
     pub fn max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys_of_shard = max_keys.div_ceil(SHARDS).max(1);
@@ -357,10 +357,11 @@ impl Storage for MemoryStorage {
     }
 
     fn forgive(&self, take: &Take<'_, '_>) -> Result<(), StorageError> {
-        let now = take.moment().unwrap_or_else(|| self.clock.now());
         for charge in take.charges() {
             let hash = self.hash(&charge.key);
             let mut shard = self.shards[Self::shard_of(hash)].lock();
+            let here = || shard.monotonic(self.clock.now(), &self.clock);
+            let now = take.moment().unwrap_or_else(here);
             let mut overflow = self.overflow();
             let counter = match shard.keys.get_mut(&hash) {
                 Some(counter) => Some(counter),

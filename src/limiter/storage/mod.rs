@@ -133,65 +133,43 @@ pub trait Storage: Send + Sync + 'static {
     }
 }
 
-impl<S: Storage + ?Sized> Storage for Arc<S> {
-    fn take_one(
-        &self,
-        charge: &Charge<'_, '_>,
-        at: Option<UnixMicros>,
-    ) -> Result<(UnixMicros, Reading), StorageError> {
-        (**self).take_one(charge, at)
-    }
+/// A pointer to a storage is one. Every method goes to the storage itself, which may do better than the default.
+macro_rules! forward_storage {
+    ($pointer:ident) => {
+        impl<S: Storage + ?Sized> Storage for $pointer<S> {
+            fn take_one(
+                &self,
+                charge: &Charge<'_, '_>,
+                at: Option<UnixMicros>,
+            ) -> Result<(UnixMicros, Reading), StorageError> {
+                (**self).take_one(charge, at)
+            }
 
-    fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
-        (**self).take(take)
-    }
+            fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
+                (**self).take(take)
+            }
 
-    fn take_all(&self, takes: &[Take<'_, '_>]) -> Vec<Result<Taken, StorageError>> {
-        (**self).take_all(takes)
-    }
+            fn take_all(&self, takes: &[Take<'_, '_>]) -> Vec<Result<Taken, StorageError>> {
+                (**self).take_all(takes)
+            }
 
-    fn forgive(&self, take: &Take<'_, '_>) -> Result<(), StorageError> {
-        (**self).forgive(take)
-    }
+            fn forgive(&self, take: &Take<'_, '_>) -> Result<(), StorageError> {
+                (**self).forgive(take)
+            }
 
-    fn may_block(&self) -> bool {
-        (**self).may_block()
-    }
+            fn may_block(&self) -> bool {
+                (**self).may_block()
+            }
 
-    fn take_here(&self, take: &Take<'_, '_>) -> Option<Result<Taken, StorageError>> {
-        (**self).take_here(take)
-    }
+            fn take_here(&self, take: &Take<'_, '_>) -> Option<Result<Taken, StorageError>> {
+                (**self).take_here(take)
+            }
+        }
+    };
 }
 
-impl<S: Storage + ?Sized> Storage for Box<S> {
-    fn take_one(
-        &self,
-        charge: &Charge<'_, '_>,
-        at: Option<UnixMicros>,
-    ) -> Result<(UnixMicros, Reading), StorageError> {
-        (**self).take_one(charge, at)
-    }
-
-    fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
-        (**self).take(take)
-    }
-
-    fn take_all(&self, takes: &[Take<'_, '_>]) -> Vec<Result<Taken, StorageError>> {
-        (**self).take_all(takes)
-    }
-
-    fn forgive(&self, take: &Take<'_, '_>) -> Result<(), StorageError> {
-        (**self).forgive(take)
-    }
-
-    fn may_block(&self) -> bool {
-        (**self).may_block()
-    }
-
-    fn take_here(&self, take: &Take<'_, '_>) -> Option<Result<Taken, StorageError>> {
-        (**self).take_here(take)
-    }
-}
+forward_storage!(Arc);
+forward_storage!(Box);
 
 /// Why a storage gave no verdict.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

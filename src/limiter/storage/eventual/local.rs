@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::Readings;
-use crate::limiter::storage::redis::RedisStorage;
 use crate::limiter::storage::{Charge, Take, Taken};
 use crate::quota::request_limit::{Algorithm, LimitState, RequestLimit, UnixMicros};
 
 /// The keys are looked through for those to forget, at most this often.
 const FORGET_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A clock that is behind the last verdict by no more than this is another thread that was slower.
+/// A time that is behind the last verdict by no more than this comes of the estimate of Redis's clock, which each exchange
+/// corrects. Beyond, the clock was set back.
 const MAX_SKEW: Duration = Duration::from_secs(1);
 
 pub(super) struct Local {
@@ -82,8 +82,7 @@ impl Local {
         self.unexchanged.len()
     }
 
-    /// Returns the moment of a verdict: threads read the clock before they take the lock, and so in another order. A clock
-    /// that is further behind was set back.
+    /// Returns the moment of a verdict, which does not go back unless the clock was set back.
     fn monotonic(&mut self, now: UnixMicros) -> UnixMicros {
         if self.latest.since(now) > MAX_SKEW {
             self.latest = now;
@@ -95,7 +94,7 @@ impl Local {
     /// Judges a request if that can be done here: it is over a limit by what is known, or within the credit of all.
     pub(super) fn take(
         &mut self,
-        redis: &RedisStorage,
+        names: &[String],
         take: &Take<'_, '_>,
         now: UnixMicros,
     ) -> Decision {
@@ -103,14 +102,13 @@ impl Local {
             return Decision::AskRedis;
         }
         let now = self.monotonic(now);
-        let names: Vec<String> = redis.names(take);
-        let Some((readings, refused)) = self.read(&names, take, now) else {
+        let Some((readings, refused)) = self.read(names, take, now) else {
             return Decision::AskRedis;
         };
         if refused {
             return Decision::Here(Taken { at: now, readings });
         }
-        let within = take.charges().iter().zip(&names).all(|(charge, name)| {
+        let within = take.charges().iter().zip(names).all(|(charge, name)| {
             let pending = self.counters.get(name).map_or(0, Counter::pending_weight);
             u64::from(pending) + u64::from(charge.weight) <= self.credit(charge.limit)
         });
@@ -126,7 +124,7 @@ impl Local {
     /// Judges a request without Redis and without the credit. `None` if a limit cannot be kept so.
     pub(super) fn take_alone(
         &mut self,
-        redis: &RedisStorage,
+        names: &[String],
         take: &Take<'_, '_>,
         now: UnixMicros,
     ) -> Option<Taken> {
@@ -134,8 +132,7 @@ impl Local {
             return None;
         }
         let now = self.monotonic(now);
-        let names = redis.names(take);
-        let (readings, refused) = self.read(&names, take, now)?;
+        let (readings, refused) = self.read(names, take, now)?;
         let readings = if refused { readings } else { self.count(names, take, readings, now) };
         Some(Taken { at: now, readings })
     }
@@ -165,7 +162,7 @@ impl Local {
     /// Counts a request in the limits that admit it.
     fn count(
         &mut self,
-        names: Vec<String>,
+        names: &[String],
         take: &Take<'_, '_>,
         mut readings: Readings,
         now: UnixMicros,
@@ -176,7 +173,7 @@ impl Local {
             counter.limit = charge.limit.with_debt();
             if !counter.is_listed && charge.weight > 0 {
                 counter.is_listed = true;
-                self.unexchanged.push(name);
+                self.unexchanged.push(name.clone());
             }
             counter.limit.charge(&mut counter.state, charge.weight, now);
             counter.fresh_at = charge.limit.fresh_at(&counter.state);
@@ -207,12 +204,8 @@ impl Local {
     }
 
     /// Takes what Redis does not know of the keys of a request.
-    pub(super) fn additions_of(
-        &mut self,
-        redis: &RedisStorage,
-        take: &Take<'_, '_>,
-    ) -> Vec<Addition> {
-        redis.names(take).iter().flat_map(|name| self.additions_to(name)).collect()
+    pub(super) fn additions_of(&mut self, names: &[String]) -> Vec<Addition> {
+        names.iter().flat_map(|name| self.additions_to(name)).collect()
     }
 
     fn additions_to(&mut self, name: &str) -> Vec<Addition> {
@@ -241,15 +234,16 @@ impl Local {
     /// Takes over the counts of all after a verdict of Redis.
     pub(super) fn learn(
         &mut self,
-        redis: &RedisStorage,
+        names: &[String],
         take: &Take<'_, '_>,
         states: &[LimitState],
         now: UnixMicros,
     ) {
-        for ((charge, name), state) in take.charges().iter().zip(redis.names(take)).zip(states) {
-            let has_room = self.counters.len() < self.max_keys || self.counters.contains_key(&name);
+        for ((charge, name), state) in take.charges().iter().zip(names).zip(states) {
+            let has_room = self.counters.len() < self.max_keys || self.counters.contains_key(name);
             if can_be_exchanged(charge.limit) && has_room {
-                let counter = self.counters.entry(name).or_insert_with(|| Counter::new(charge));
+                let counter =
+                    self.counters.entry(name.clone()).or_insert_with(|| Counter::new(charge));
                 counter.limit = charge.limit.with_debt();
                 counter.adopt(state.clone(), now);
             }

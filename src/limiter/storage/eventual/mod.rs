@@ -194,6 +194,22 @@ impl Shared {
         UnixMicros::new(here.saturating_add_signed(self.ahead.load(Ordering::Relaxed)))
     }
 
+    /// Returns the moment of a verdict. It is asked for under the lock of what is known locally: a thread that is stopped
+    /// between the clock and the lock would take the counts back to its own time.
+    fn moment_of(&self, take: &Take<'_, '_>) -> UnixMicros {
+        take.moment().unwrap_or_else(|| self.now())
+    }
+
+    /// Judges a request that needs no trip.
+    fn take_here(&self, take: &Take<'_, '_>, names: &[String]) -> Option<Taken> {
+        let mut local = self.local.lock();
+        let now = self.moment_of(take);
+        match local.take(names, take, now) {
+            Decision::Here(taken) => Some(taken),
+            Decision::AskRedis => None,
+        }
+    }
+
     fn set_away(&self, is_away: bool) {
         if self.is_away.swap(is_away, Ordering::Relaxed) != is_away {
             let status = self.status();
@@ -237,17 +253,18 @@ impl Shared {
         self.send(exchanges, again, None, at).is_ok()
     }
 
-    /// Makes one exchange, and a verdict with it.
+    /// Makes one exchange, and a verdict with it: of a request, with the names of its keys.
     fn send(
         &self,
         exchanges: &mut Exchanges,
         additions: Vec<Addition>,
-        take: Option<&Take<'_, '_>>,
+        take: Option<(&Take<'_, '_>, &[String])>,
         at: Option<UnixMicros>,
     ) -> Result<Option<Taken>, StorageError> {
         exchanges.number += 1;
         let sent = self.clock.now();
-        let reply = self.redis.exchange(&self.node, exchanges.number, &additions, take, at);
+        let number = exchanges.number;
+        let reply = self.redis.exchange(&self.node, number, &additions, take, at);
         match reply {
             Ok(reply) => {
                 if at.is_none() {
@@ -255,8 +272,8 @@ impl Shared {
                 }
                 let mut local = self.local.lock();
                 local.adopt(&additions, &reply.states, reply.at);
-                if let Some(take) = take {
-                    local.learn(&self.redis, take, &reply.taken_states, reply.at);
+                if let Some((take, names)) = take {
+                    local.learn(names, take, &reply.taken_states, reply.at);
                 }
                 drop(local);
                 self.set_away(false);
@@ -279,29 +296,30 @@ impl Shared {
     }
 
     /// Asks Redis, and exchanges the keys of the request in the same trip.
-    fn ask(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
+    fn ask(&self, take: &Take<'_, '_>, names: &[String]) -> Result<Taken, StorageError> {
         let at = take.moment();
         let mut exchanges = self.exchanges.lock();
         if !self.acknowledge(&mut exchanges, at) {
             return Err(StorageError::new("Redis is away"));
         }
-        let additions = self.local.lock().additions_of(&self.redis, take);
-        let taken = self.send(&mut exchanges, additions, Some(take), at)?;
+        let additions = self.local.lock().additions_of(names);
+        let taken = self.send(&mut exchanges, additions, Some((take, names)), at)?;
         taken.ok_or_else(|| StorageError::new("Redis gave no verdict"))
     }
 }
 
 impl Storage for EventualStorage {
     fn take(&self, take: &Take<'_, '_>) -> Result<Taken, StorageError> {
-        if let Some(taken) = self.take_here(take) {
-            return taken;
-        }
         let shared = &*self.shared;
-        shared.ask(take).or_else(|error| {
-            let now = take.moment().unwrap_or_else(|| shared.now());
+        let names = shared.redis.names(take);
+        if let Some(taken) = shared.take_here(take, &names) {
+            return Ok(taken);
+        }
+        shared.ask(take, &names).or_else(|error| {
+            let mut local = shared.local.lock();
+            let now = shared.moment_of(take);
             // It goes on locally, without the credit.
-            let taken = shared.local.lock().take_alone(&shared.redis, take, now);
-            taken.ok_or(error)
+            local.take_alone(&names, take, now).ok_or(error)
         })
     }
 
@@ -314,12 +332,7 @@ impl Storage for EventualStorage {
     }
 
     fn take_here(&self, take: &Take<'_, '_>) -> Option<Result<Taken, StorageError>> {
-        let shared = &*self.shared;
-        let now = take.moment().unwrap_or_else(|| shared.now());
-        match shared.local.lock().take(&shared.redis, take, now) {
-            Decision::Here(taken) => Some(Ok(taken)),
-            Decision::AskRedis => None,
-        }
+        self.shared.take_here(take, &self.shared.redis.names(take)).map(Ok)
     }
 }
 

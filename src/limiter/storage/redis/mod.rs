@@ -30,7 +30,8 @@ const NUMBERS: usize = 4;
 /// What stands for a count that cannot be read: more than any moment.
 const UNREADABLE: u64 = 1 << 53;
 
-/// At a moment that is given, keys are kept for an hour at least, by Redis's own clock: a trace of a second may take minutes.
+/// At a moment that is given, keys are kept for an hour at least, by Redis's own clock: a trace of a second may take
+/// minutes.
 const KEPT_AT_GIVEN_MOMENTS: u64 = 3_600_000;
 
 /// Before this moment, in the year 2252, all numbers of the scripts are below 2^53, up to which they are exact.
@@ -38,8 +39,8 @@ const EXACT_BEFORE: UnixMicros = UnixMicros::new(8_900_000_000_000_000);
 
 /// Keeps what each key has used in Redis or Valkey, for several processes. Each verdict is one trip, and Redis's.
 ///
-/// It needs Redis 6.2, or Valkey. Time is that of the Redis host, so the clocks of the processes do not matter. `docs/limiter.md`
-/// says what happens when Redis is away.
+/// It needs Redis 6.2, or Valkey. Time is that of the Redis host, so the clocks of the processes do not matter.
+/// `docs/limiter.md` says what happens when Redis is away.
 ///
 /// ```no_run
 /// use lanekeeper::limiter::{RateLimiter, RedisStorage, Rules};
@@ -104,8 +105,8 @@ impl RedisStorage {
     }
 
     /// Waits at most this long for each answer, and for each step of a connection. The default is 100 ms. A verdict may
-    /// wait for several of them: the trip of other threads before its own, a new connection, and its own trip. After that the rules decide,
-    /// by their `on_storage_error`.
+    /// wait for several of them: the trip of other threads before its own, a new connection, and its own trip. After that
+    /// the rules decide, by their `on_storage_error`.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.pool.set_timeout(timeout);
@@ -134,24 +135,26 @@ impl RedisStorage {
         format!("{}{what}", self.prefix)
     }
 
-    /// Adds what one process admitted by itself, and brings back the counts of all; with a verdict, if one is asked for.
+    /// Adds what one process admitted by itself, and brings back the counts of all; with the verdict of a request, if there
+    /// is one, whose keys have these names.
     pub(super) fn exchange(
         &self,
         node: &str,
         number: u64,
         additions: &[Addition],
-        take: Option<&Take<'_, '_>>,
+        take: Option<(&Take<'_, '_>, &[String])>,
         at: Option<UnixMicros>,
     ) -> Result<Exchanged, StorageError> {
-        let charges = take.map(Take::charges).unwrap_or_default();
+        let (charges, names) =
+            take.map(|(take, names)| (take.charges(), names)).unwrap_or_default();
         let reply = self.pool.with(|connection| {
             self.exchange.run(connection, |command| {
                 command.arg(1 + additions.len() + charges.len()).arg(node);
                 for addition in additions {
                     command.arg(&addition.key);
                 }
-                for charge in charges {
-                    command.arg(self.key_name(&charge.key));
+                for name in names {
+                    command.arg(name);
                 }
                 add_moment(command, at);
                 command.arg(number).arg(additions.len());
@@ -176,7 +179,7 @@ impl RedisStorage {
             is_readable.then(|| state(&addition.limit, numbers))
         });
         let (taken, taken_states) = match take {
-            Some(take) => {
+            Some((take, _)) => {
                 let (taken, states) = verdict(take, at, rest, RequestLimit::with_debt)?;
                 (Some(taken), states)
             }
