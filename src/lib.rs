@@ -116,7 +116,7 @@
 //! | `responses` | a cache for the answers of chosen methods: [`ResponseStats`](lane::ResponseStats) counts its hits |
 //! | `limiter` | a keyed limiter with rules, for the requests that reach a server of yours |
 //! | `tower` | with `limiter`, a layer for axum and the other services of tower |
-//! | `redis` | with `limiter`, storages in Redis or Valkey for several processes |
+//! | `redis` | one quota for several processes, through Redis or Valkey; with `limiter`, its storages there |
 //! | `metrics`, `tracing` | counters and spans, for any exporter and subscriber |
 //!
 //! `alpaca`, `kite` and `journal` switch on `arbitrary_precision` of `serde_json`, which holds for every user of that crate in
@@ -140,6 +140,22 @@ macro_rules! __with_responses {
 #[macro_export]
 macro_rules! __with_responses {
     ({ $($with:tt)* } { $($without:tt)* }) => { $($without)* };
+}
+
+/// Selects what `#[proxy]` wrote for a build with the feature `redis`.
+#[cfg(feature = "redis")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_redis {
+    ({ $($with:tt)* }) => { $($with)* };
+}
+
+/// Selects what `#[proxy]` wrote for a build with the feature `redis`.
+#[cfg(not(feature = "redis"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_redis {
+    ({ $($with:tt)* }) => {};
 }
 
 #[cfg(any(feature = "config", feature = "journal", feature = "paper"))]
@@ -177,7 +193,7 @@ mod panic;
 pub mod presets;
 pub mod proxy;
 pub mod quota;
-#[cfg(all(feature = "limiter", feature = "redis"))]
+#[cfg(feature = "redis")]
 mod redis;
 mod reported_limits;
 pub mod resilience;
@@ -185,6 +201,8 @@ pub mod routes;
 pub mod scan;
 mod sent;
 mod session;
+#[cfg(feature = "redis")]
+pub mod shared_quota;
 pub mod stack;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub mod telemetry;
@@ -242,6 +260,9 @@ pub use scan::Scan;
 pub use sent::Sent;
 #[doc(inline)]
 pub use session::Session;
+#[cfg(feature = "redis")]
+#[doc(inline)]
+pub use shared_quota::SharedQuota;
 #[doc(inline)]
 pub use stack::{Stack, StackBuildError};
 // Their types are in the public interface. Named through here, they have the same versions. jiff uses the time zones of

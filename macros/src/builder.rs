@@ -97,6 +97,15 @@ pub(crate) fn methods(model: &Model) -> TokenStream {
                 self
             }
 
+            ::lanekeeper::__with_redis! {{
+                /// Shares the quotas of the lanes and budgets with the other processes of an account. Every process gives
+                /// the same account and the same limits.
+                #visibility fn shared(mut self, shared: ::lanekeeper::SharedQuota) -> Self {
+                    self.lanes.shared(shared);
+                    self
+                }
+            }}
+
             /// Uses the lanes of another proxy in place of new ones, with their quotas, budgets, clock, observer and
             /// session. A lane or a budget of this trait uses that of the same name. Nothing else can be set then.
             ///

@@ -145,6 +145,9 @@ impl Lane {
         let changed = {
             let (mut pacing_state, now) = self.core.pacing.lock_with_fresh_wall_clock();
             pacing_state.check_lane_quota(self.core.index, quota)?;
+            if let Some(source) = self.core.pacing.source() {
+                source.set_lane(self.core.index, quota)?;
+            }
             let limits = self.core.health().set_quota(quota);
             pacing_state.set_lane_limits(self.core.index, &limits.limits(), now)
         };

@@ -17,8 +17,10 @@
 //! - `workers/` is the worker pool, and the health of the broker as the lane sees it.
 //! - `observer/` has the callbacks.
 //! - `pacing.rs` is what the lanes of one proxy share, and `pace_log.rs` records calls for the next process.
+//! - `permit_source.rs` is where permits come from if several processes share a quota.
 //! - `attachment.rs` is the state of one proxy over lanes that several proxies may share.
-//! - `capacity.rs` bounds the queue. `config.rs`, `resolved_config.rs`, `status.rs`, `state.rs`, `shutdown.rs`, `error.rs` and
+//! - `capacity.rs` bounds the queue. `config.rs`, `resolved_config.rs`, `status.rs`, `state.rs`, `shared_mode.rs`,
+//!   `shutdown.rs`, `error.rs` and
 //!   `open_breaker.rs` are the types of the interface. `status_text.rs` prints a status.
 //! - `sync.rs` has the locks that the model checker replaces.
 
@@ -33,8 +35,11 @@ mod observer;
 mod open_breaker;
 mod pace_log;
 mod pacing;
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
+mod permit_source;
 mod queue;
 mod resolved_config;
+mod shared_mode;
 mod shutdown;
 mod state;
 mod status;
@@ -61,8 +66,12 @@ pub use observer::{CallInfo, FinishedCall, LongWait, Observer};
 pub use open_breaker::OpenBreakerPolicy;
 pub use pace_log::{PaceLog, RecordedCall, RecordedUsage};
 pub(crate) use pacing::{PaceRecorder, SharedPacing};
+pub(crate) use permit_source::PermitSource;
+#[cfg(feature = "redis")]
+pub(crate) use permit_source::{PermitEnd, PermitRequest, SharedPermit};
 pub use resolved_config::LaneConfigError;
 pub(crate) use resolved_config::ResolvedLaneConfig;
+pub use shared_mode::{SharedMode, SharedQuotaEvent, SharedQuotaStatus};
 pub use shutdown::{Shutdown, ShutdownSummary};
 pub use state::LaneState;
 pub use status::{BudgetStatus, LaneStatus, ResponseStats, Status, WindowStatus};

@@ -11,9 +11,10 @@ use parking_lot::{Mutex, MutexGuard};
 use super::core::LaneCore;
 use super::observer::ObserverHandle;
 use super::pace_log::{PaceLog, RecordedCall};
+use super::permit_source::PermitSource;
 use crate::clock::Clock;
 use crate::panic::catch_panic;
-use crate::quota::{Cost, Moment, PacingState};
+use crate::quota::{Cost, Moment, NoCapacity, PacingState};
 use crate::reported_limits::LimitListener;
 use crate::session::RenewalListener;
 
@@ -22,6 +23,8 @@ pub(crate) struct SharedPacing {
     state: Mutex<PacingState>,
     clock: Clock,
     recorder: Option<PaceRecorder>,
+    /// Where permits come from that other processes count too.
+    source: Option<Arc<dyn PermitSource>>,
     /// Set once, when all lanes exist.
     lanes: OnceLock<Vec<Weak<LaneCore>>>,
 }
@@ -31,8 +34,26 @@ impl SharedPacing {
         pacing_state: PacingState,
         clock: Clock,
         recorder: Option<PaceRecorder>,
+        source: Option<Arc<dyn PermitSource>>,
     ) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(pacing_state), clock, recorder, lanes: OnceLock::new() })
+        let state = Mutex::new(pacing_state);
+        Arc::new(Self { state, clock, recorder, source, lanes: OnceLock::new() })
+    }
+
+    /// Returns where permits come from that other processes count too.
+    pub(crate) fn source(&self) -> Option<&dyn PermitSource> {
+        self.source.as_deref()
+    }
+
+    /// Checks for room in the quotas of this process, and for what is known of those that several processes share.
+    pub(super) fn check(
+        &self,
+        pacing_state: &mut PacingState,
+        cost: Cost,
+        now: Moment,
+    ) -> Result<(), NoCapacity> {
+        pacing_state.check(cost, now)?;
+        self.source().map_or(Ok(()), |source| source.check(cost, now))
     }
 
     /// Returns whether calls are recorded for the next process.
@@ -115,6 +136,12 @@ impl SharedPacing {
 
     pub(crate) fn wake_all(&self) {
         self.lanes().for_each(|lane| lane.wake_one());
+    }
+
+    /// Returns the rate of each lane in percent of the configured one.
+    #[cfg(feature = "redis")]
+    pub(crate) fn rates(&self) -> Vec<u32> {
+        self.lanes().map(|lane| lane.health().rate_percent()).collect()
     }
 
     fn lanes(&self) -> impl Iterator<Item = Arc<LaneCore>> {

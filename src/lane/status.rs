@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::shared_mode::SharedQuotaStatus;
 use super::state::LaneState;
 use crate::quota::{Moment, Reserve, WindowUse};
 use crate::resilience::BreakerState;
@@ -102,6 +103,9 @@ pub struct Status {
     pub budgets: Vec<BudgetStatus>,
     /// Whether the broker refused the credentials; see [`Session`](crate::Session).
     pub session_expired: bool,
+    /// How the quota is shared with other processes, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared: Option<SharedQuotaStatus>,
     /// The counters of the response cache, if a method of the proxy keeps its answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub responses: Option<ResponseStats>,
@@ -136,8 +140,9 @@ impl Status {
         lanes: Vec<LaneStatus>,
         budgets: Vec<BudgetStatus>,
         session_expired: bool,
+        shared: Option<SharedQuotaStatus>,
     ) -> Self {
-        Self { lanes, budgets, session_expired, responses: None }
+        Self { lanes, budgets, session_expired, shared, responses: None }
     }
 
     /// Returns the lane `name`.

@@ -70,6 +70,13 @@ pub enum BuildError {
         /// The error of the log.
         error: String,
     },
+    /// The quota cannot be shared with other processes.
+    #[cfg(feature = "redis")]
+    #[error("the shared quota: {source}")]
+    SharedQuota {
+        /// The reason.
+        source: crate::shared_quota::SharedQuotaError,
+    },
     /// A budget cannot be kept.
     #[error("budget `{budget}`: {source}")]
     Budget {

@@ -15,14 +15,16 @@ use crate::Session;
 use crate::clock::Clock;
 use crate::lane::Observer;
 use crate::lane::{
-    Lane, LaneConfig, ObserverHandle, PaceLog, PaceRecorder, RecordedUsage, ResolvedLaneConfig,
-    SharedPacing,
+    Lane, LaneConfig, ObserverHandle, PaceLog, PaceRecorder, PermitSource, RecordedUsage,
+    ResolvedLaneConfig, SharedPacing,
 };
 use crate::panic::catch_panic;
 use crate::quota::Limits;
-use crate::quota::{Budget, PaceSnapshot, PacingState, PriorUsage};
+use crate::quota::{Budget, PaceSnapshot, PacingState, PriorUsage, RttCredit};
 use crate::reported_limits::{LimitListener, ReportedLimits};
 use crate::session::RenewalListener;
+#[cfg(feature = "redis")]
+use crate::shared_quota::{self, SharedQuota, SharedSource};
 
 /// What [`BuildError::Unknown`] calls a method whose answers can be kept.
 #[cfg(feature = "responses")]
@@ -49,6 +51,8 @@ pub struct LanesBuilder {
     pace_snapshot: Option<PaceSnapshot>,
     pace_log: Option<Arc<dyn PaceLog>>,
     prior_usage: Option<PriorUsage>,
+    #[cfg(feature = "redis")]
+    shared_quota: Option<SharedQuota>,
     /// The lanes of another proxy, to use in place of new ones.
     lanes_of: Option<Lanes>,
     /// The last setting that was made of the lanes.
@@ -80,6 +84,8 @@ impl LanesBuilder {
             pace_snapshot: None,
             pace_log: None,
             prior_usage: None,
+            #[cfg(feature = "redis")]
+            shared_quota: None,
             lanes_of: None,
             last_setting: None,
             settings: ProxySettings::default(),
@@ -229,6 +235,13 @@ impl LanesBuilder {
         Ok(Lanes(Arc::new(ProxyLanes::new(Arc::clone(shared), Some(indices), &self.settings))))
     }
 
+    /// Shares the quotas with other processes.
+    #[cfg(feature = "redis")]
+    pub fn shared(&mut self, shared: SharedQuota) {
+        self.last_setting = Some("shared");
+        self.shared_quota = Some(shared);
+    }
+
     /// Sets where the broker's own count is reported.
     pub fn reported_limits(&mut self, reported: ReportedLimits) {
         self.last_setting = Some("reported_limits");
@@ -263,8 +276,13 @@ impl LanesBuilder {
         }
         let mut pacing = PacingState::new(self.clock.wall_clock());
         let mut ready = Vec::with_capacity(self.names.len());
+        let mut budgets = Vec::with_capacity(self.budget_names.len());
         for (index, &lane) in self.names.iter().enumerate() {
-            let config = self.lane_config(index, lane, documented)?;
+            let mut config = self.lane_config(index, lane, documented)?;
+            if self.is_shared() {
+                // Processes have no common path to the broker.
+                config.credit = RttCredit::STRICT;
+            }
             let index = pacing.add_lane(&config.quota, config.credit);
             let index = index.map_err(|error| BuildError::Lane { lane, source: error.into() })?;
             // Cannot fail: the lane's configuration was checked with its reserve.
@@ -272,7 +290,9 @@ impl LanesBuilder {
             ready.push((lane, index, config));
         }
         for (index, &budget) in self.budget_names.iter().enumerate() {
-            let added = pacing.add_budget(&self.budget_config(index, budget, documented)?);
+            let config = self.budget_config(index, budget, documented)?;
+            let added = pacing.add_budget(&config);
+            budgets.push(config);
             added.map_err(|source| BuildError::Budget { budget, source })?;
         }
         if let Some(snapshot) = &self.pace_snapshot {
@@ -284,21 +304,19 @@ impl LanesBuilder {
             pacing.restore(snapshot, self.names, self.budget_names, self.clock.wall_clock());
         }
         self.restore_usage(&mut pacing, prior_usage)?;
+        let observer = ObserverHandle::new(self.observer.clone());
+        #[cfg(feature = "redis")]
+        let source = self.shared_source(&ready, &budgets, &observer)?;
         let Self {
-            clock,
-            observer,
-            names,
-            budget_names,
-            session,
-            reported_limits,
-            pace_log,
-            settings,
-            ..
+            clock, names, budget_names, session, reported_limits, pace_log, settings, ..
         } = self;
         let session = session.unwrap_or_else(Session::without_renewal);
         let recorder = pace_log.map(|log| PaceRecorder::new(log, names, budget_names));
-        let pacing = SharedPacing::new(pacing, clock.clone(), recorder);
-        let observer = ObserverHandle::new(observer);
+        #[cfg(feature = "redis")]
+        let permits = source.clone().map(|source| source as Arc<dyn PermitSource>);
+        #[cfg(not(feature = "redis"))]
+        let permits: Option<Arc<dyn PermitSource>> = None;
+        let pacing = SharedPacing::new(pacing, clock.clone(), recorder, permits);
         let start = |(lane, index, config): (&'static str, usize, ResolvedLaneConfig)| {
             Lane::start(lane, index, &config, &clock, &pacing, observer.clone(), &session)
                 .map_err(|source| BuildError::Lane { lane, source })
@@ -311,8 +329,49 @@ impl LanesBuilder {
             let listener: Arc<dyn LimitListener> = Arc::<SharedPacing>::clone(&pacing);
             reported.add_listener(Arc::downgrade(&listener));
         }
+        #[cfg(feature = "redis")]
+        if let Some(source) = source {
+            source.start(&pacing).map_err(|source| BuildError::SharedQuota { source })?;
+            if let PriorUsage::Unknown(up_to) = prior_usage {
+                let (mut pacing, now) = pacing.lock();
+                let unknown_before = now - source.known_for().unwrap_or_default();
+                pacing.block_until_forgotten(unknown_before, up_to);
+            }
+        }
         let shared = SharedLanes::new(lanes, budget_names, pacing, clock, session);
         Ok(Lanes(Arc::new(ProxyLanes::new(Arc::new(shared), None, &settings))))
+    }
+
+    /// Returns whether other processes share the quotas.
+    fn is_shared(&self) -> bool {
+        #[cfg(feature = "redis")]
+        return self.shared_quota.is_some();
+        #[cfg(not(feature = "redis"))]
+        return false;
+    }
+
+    /// Takes part in the account that shares the quotas.
+    #[cfg(feature = "redis")]
+    fn shared_source(
+        &self,
+        lanes: &[(&'static str, usize, ResolvedLaneConfig)],
+        budgets: &[Budget],
+        observer: &ObserverHandle,
+    ) -> Result<Option<Arc<SharedSource>>, BuildError> {
+        let Some(shared) = &self.shared_quota else { return Ok(None) };
+        let join = || {
+            let of_lane = |(name, _, config): &(&str, usize, ResolvedLaneConfig)| {
+                shared_quota::scope("lane", name, &config.quota, config.reserve)
+            };
+            let of_budget = |(name, budget): (&&str, &Budget)| {
+                shared_quota::scope("budget", name, budget.quota(), budget.reserved())
+            };
+            let budgets = self.budget_names.iter().zip(budgets).map(of_budget);
+            let scopes = lanes.iter().map(of_lane).chain(budgets).collect::<Result<_, _>>()?;
+            shared.join(self.names, scopes, &self.clock, observer)
+        };
+        let source = join().map_err(|source| BuildError::SharedQuota { source })?;
+        Ok(Some(Arc::new(source)))
     }
 
     /// Returns what may have been sent before. The adapter knows whether its account outlives the process. If it
@@ -354,6 +413,8 @@ impl LanesBuilder {
                 wall.moment - passed.unwrap_or_default()
             });
         }
+        // What is shared with other processes is known to them.
+        let unknown_before = unknown_before.filter(|_| !self.is_shared());
         if let (PriorUsage::Unknown(up_to), Some(before)) = (prior_usage, unknown_before) {
             pacing.block_until_forgotten(before, up_to);
         }

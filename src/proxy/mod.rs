@@ -338,6 +338,10 @@ impl Lanes {
         };
         let changed = {
             let (mut pacing, now) = self.0.shared.pacing.lock_with_fresh_wall_clock();
+            budget.check()?;
+            if let Some(source) = self.0.shared.pacing.source() {
+                source.set_budget(index, budget)?;
+            }
             pacing.set_budget(index, budget, now)
         };
         self.0.shared.pacing.wake_all();
@@ -363,7 +367,8 @@ impl Lanes {
             BudgetStatus::new(budget, windows.collect())
         };
         let budgets = self.0.shared.budgets.iter().enumerate().map(of).collect();
-        let status = Status::new(lanes, budgets, self.0.shared.session.is_expired());
+        let shared = self.0.shared.pacing.source().map(|source| source.status());
+        let status = Status::new(lanes, budgets, self.0.shared.session.is_expired(), shared);
         #[cfg(feature = "responses")]
         let status = Status { responses: self.response_stats(), ..status };
         status

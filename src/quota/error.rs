@@ -55,6 +55,12 @@ pub enum QuotaError {
         /// The window.
         window: Window,
     },
+    /// Several processes share the quota, and cannot count this kind of window together.
+    #[error("several processes cannot share the window {window}; use a sliding log")]
+    NotShareable {
+        /// The window.
+        window: Window,
+    },
     /// No lane has this number.
     #[error("there is no lane of number {lane}")]
     NoLane {

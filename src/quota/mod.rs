@@ -42,6 +42,8 @@ mod quota_state;
 #[cfg(test)]
 mod quota_tests;
 mod round_trip;
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
+mod share;
 mod sliding_counter;
 mod sliding_log;
 mod spacing;
@@ -67,5 +69,6 @@ pub use permit::{BlockedBy, NoCapacity, NotYet, Permit, WindowUse};
 pub use prior_usage::PriorUsage;
 pub use quota::Quota;
 pub use round_trip::{RoundTrip, RttCredit};
+pub(crate) use share::Share;
 pub use wall_clock::WallClockSample;
 pub use window::{Window, WindowKind};

@@ -35,6 +35,7 @@ use super::quota::Quota;
 use super::quota_state::{QuotaState, SlotRequest};
 use super::reported_room::ReportedRoom;
 use super::round_trip::{RoundTrip, RttCredit};
+use super::share::Share;
 use super::wall_clock::WallClockSample;
 use super::warm_connections::WarmConnections;
 use super::window::DEFAULT_CLOCK_GUARD;
@@ -285,6 +286,18 @@ impl PacingState {
             .for_each(|quota| quota.block_until_forgotten(unknown_before, nanos(up_to)));
     }
 
+    /// Restricts all quotas to a share of each window, because other processes use them too and cannot be asked. `rooms` has for
+    /// each quota, lanes first, how many slots may be taken until when. `None` lifts it.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
+    pub(crate) fn set_share(&mut self, share: Option<(Share, &[Option<(u64, Moment)>])>) {
+        let lanes = self.lanes.iter_mut().map(|lane| &mut lane.quota);
+        let budgets = self.budgets.iter_mut().map(|budget| &mut budget.quota);
+        for (index, quota) in lanes.chain(budgets).enumerate() {
+            let part = share.map(|(share, rooms)| (share, rooms.get(index).copied().flatten()));
+            quota.set_share(part);
+        }
+    }
+
     /// Records that the broker takes `remaining` more calls of these lanes together, until it begins to count anew in
     /// `reset_in`. Call it while the call is in flight whose answer reported it. It binds for at most as long as the
     /// longest window of the lanes remembers a call, or a minute if none of them has a window. Returns whether there
@@ -442,6 +455,11 @@ impl PacingState {
     /// an unknown time. So its slots are held for twice the call's duration, plus one round trip, because the credit
     /// assumes a way back that this call did not have.
     pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
+        self.hold_unanswered(permit, now);
+    }
+
+    /// Does the same. Returns until when the slots are held.
+    pub(crate) fn hold_unanswered(&mut self, permit: Permit, now: Moment) -> Moment {
         let now = self.advance_to(now);
         let Permit { taken_at: taken, cost, .. } = permit;
         let mut until = now + now.since(taken);
@@ -454,6 +472,7 @@ impl PacingState {
             taken_at: taken,
             cost,
         }));
+        until
     }
 
     /// Returns when the next call without an answer releases its slots, if there is one. A call that is refused with

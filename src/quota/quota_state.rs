@@ -26,6 +26,7 @@ use super::moment::{Moment, nanos};
 use super::pace_snapshot::{CallUsage, MAX_TRANSIT, RestoredCall};
 use super::permit::{NotYet, WindowUse};
 use super::query::{EstimateQuery, QueueAhead, WindowQuery};
+use super::share::{Share, SharedPart};
 use super::spacing::Spacing;
 use super::wall_clock::WallClockSample;
 use super::window::Window;
@@ -51,6 +52,8 @@ pub(super) struct QuotaState {
     open_calls: VecDeque<(Moment, u64)>,
     /// Until then the windows may be full of calls that other processes sent. Urgent calls do not wait for it.
     blocked_until: Moment,
+    /// What this process may use of it, while the processes that share it cannot agree.
+    shared_part: Option<SharedPart>,
 }
 
 /// What a call asks of a quota.
@@ -87,7 +90,13 @@ impl QuotaState {
             dispatched_at_sum: 0,
             open_calls,
             blocked_until,
+            shared_part: None,
         }
+    }
+
+    /// Restricts the quota to a share of each window, and to `room` slots until then. `None` lifts it.
+    pub(super) fn set_share(&mut self, part: Option<(Share, Option<(u64, Moment)>)>) {
+        self.shared_part = part.map(|(share, room)| SharedPart { share, room });
     }
 
     /// Treats windows that remember calls for at most `up_to` nanoseconds as full, until they have forgotten
@@ -196,11 +205,28 @@ impl QuotaState {
         }
         let (applicable, configured) =
             (self.windows_for(hung_after.is_some()), self.configured_windows);
+        let part = self.shared_part;
+        if part.is_some_and(|part| !part.has_room(weight, now, hung_after.is_some())) {
+            // Until it is known what others have taken.
+            answer = NotYet::both(answer, Err(NotYet::InFlight));
+        }
         for (index, (window, state)) in self.windows.iter_mut().take(applicable).enumerate() {
             let kept = if index < configured { reserve.of(window.capacity()) } else { 0 };
             let needed = weight.saturating_add(kept.into());
             if needed > u64::from(window.capacity()) {
                 return Err(NotYet::Never);
+            }
+            let withheld = match part {
+                Some(part) if index < configured => {
+                    part.withheld(window.capacity(), hung_after.is_some())
+                }
+                _ => 0,
+            };
+            let needed = needed.saturating_add(withheld);
+            if needed > u64::from(window.capacity()) {
+                // Not for ever: others share the window until they can agree again.
+                answer = NotYet::both(answer, Err(NotYet::InFlight));
+                continue;
             }
             let mut room = state.check_room(&query, needed);
             if let (Err(_), Some(hung_after)) = (room, hung_after) {
@@ -245,6 +271,9 @@ impl QuotaState {
 
     pub(super) fn take(&mut self, weight: u64, now: Moment) {
         self.in_flight = self.in_flight.saturating_add(weight);
+        if let Some(part) = &mut self.shared_part {
+            part.take(weight);
+        }
         self.spacing.depart(now, weight);
         self.calls_in_flight += 1;
         self.dispatched_at_sum += u128::from(now.as_nanos());
@@ -363,10 +392,15 @@ impl QuotaState {
         for (index, (window, state)) in self.windows.iter_mut().take(applicable).enumerate() {
             let kept =
                 if index < configured { query_estimate.reserve.of(window.capacity()) } else { 0 };
-            let reserve = u64::from(kept);
-            if query_estimate.weight.saturating_add(reserve) > u64::from(window.capacity()) {
+            let capacity = u64::from(window.capacity());
+            if query_estimate.weight.saturating_add(kept.into()) > capacity {
                 return None;
             }
+            let withheld = self.shared_part.filter(|_| index < configured);
+            let withheld =
+                withheld.map_or(0, |part| part.withheld(window.capacity(), query_estimate.urgent));
+            let reserve = u64::from(kept).saturating_add(withheld);
+            let reserve = reserve.min(capacity.saturating_sub(query_estimate.weight));
             let queue = QueueAhead {
                 weight: query_estimate.weight_ahead.saturating_add(query_estimate.weight),
                 call_weight: query_estimate.weight,

@@ -20,7 +20,7 @@ pub struct WallClockSample {
 
 impl WallClockSample {
     /// Returns the wall clock at `moment`, in nanoseconds since 1970.
-    pub(super) fn nanos_at(&self, moment: Moment) -> i128 {
+    pub(crate) fn nanos_at(&self, moment: Moment) -> i128 {
         let passed = i128::from(moment.as_nanos()) - i128::from(self.moment.as_nanos());
         self.timestamp.as_nanosecond() + passed
     }

@@ -59,7 +59,7 @@ impl Window {
 
     /// Returns the time in nanoseconds between two calls, if the window is spaced. It is rounded up, so that spaced
     /// calls alone never exceed the limit.
-    pub(super) fn gap(&self) -> Option<u64> {
+    pub(crate) fn gap(&self) -> Option<u64> {
         let length = match self.kind {
             // The shortest day has 23 hours.
             WindowKind::Calendar { .. } => nanos(self.length) / 24 * 23,
@@ -77,7 +77,7 @@ impl Window {
     }
 
     /// Returns for how many nanoseconds a call counts in it, at most.
-    pub(super) fn retention(&self) -> u64 {
+    pub(crate) fn retention(&self) -> u64 {
         let length = nanos(self.length);
         match self.kind {
             WindowKind::SlidingLog => length,

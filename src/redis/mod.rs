@@ -8,11 +8,17 @@
 //! The address may have a password. It is in no error and in no `Debug`.
 
 mod pool;
+mod script;
+#[cfg(feature = "limiter")]
 mod trips;
 
 use std::time::Duration;
 
-pub(crate) use pool::{RedisPool, round_trip};
+pub(crate) use pool::RedisPool;
+#[cfg(feature = "limiter")]
+pub(crate) use pool::round_trip;
+pub(crate) use script::Script;
+#[cfg(feature = "limiter")]
 pub(crate) use trips::Trips;
 
 /// How Redis is used.
@@ -26,6 +32,8 @@ pub(crate) struct RedisSettings {
     pub(crate) max_idle: usize,
     /// A connection that was idle for longer than this is tried before it is used again, which takes a trip.
     pub(crate) trusted_idle: Duration,
+    /// Whether each connection asks which run of Redis it leads to.
+    pub(crate) asks_for_run: bool,
 }
 
 impl Default for RedisSettings {
@@ -35,6 +43,7 @@ impl Default for RedisSettings {
             pause: Duration::from_millis(250),
             max_idle: 16,
             trusted_idle: Duration::from_secs(1),
+            asks_for_run: false,
         }
     }
 }

@@ -16,9 +16,15 @@ pub(crate) struct RedisPool {
     client: Client,
     settings: RedisSettings,
     /// Since when each is idle.
-    idle: Mutex<Vec<(Connection, Instant)>>,
+    idle: Mutex<Vec<(Connected, Instant)>>,
     /// Since when Redis could not be reached, and why.
     down: Mutex<Option<(Instant, String)>>,
+}
+
+/// A connection, and which run of Redis it leads to, if that was asked and is known.
+struct Connected {
+    connection: Connection,
+    run: String,
 }
 
 impl fmt::Debug for RedisPool {
@@ -40,12 +46,22 @@ impl RedisPool {
     }
 
     /// Uses a connection. It is kept for the next use if it still works.
+    #[cfg(any(feature = "limiter", test))]
     pub(crate) fn with<T>(
         &self,
         operation: impl FnOnce(&mut Connection) -> Result<T, RedisError>,
     ) -> Result<T, RedisFailure> {
-        let mut connection = self.connection()?;
-        let result = operation(&mut connection);
+        self.with_run(|connection, _| operation(connection))
+    }
+
+    /// Does the same. The operation is told which run of Redis the connection leads to, if [`RedisSettings::asks_for_run`] and
+    /// that is known: a Redis that was started again, or took the place of another one, is another run.
+    pub(crate) fn with_run<T>(
+        &self,
+        operation: impl FnOnce(&mut Connection, &str) -> Result<T, RedisError>,
+    ) -> Result<T, RedisFailure> {
+        let Connected { mut connection, run } = self.connection()?;
+        let result = operation(&mut connection, &run);
         // After an answer that came too late, the next one on this connection could be taken for it. A Redis that became
         // a replica is not the one to ask any more: a new connection finds the one that took its place.
         let usable = result.as_ref().err().is_none_or(|error| {
@@ -55,7 +71,7 @@ impl RedisPool {
         if usable && connection.is_open() {
             let mut idle = self.idle.lock();
             if idle.len() < self.settings.max_idle {
-                idle.push((connection, Instant::now()));
+                idle.push((Connected { connection, run }, Instant::now()));
             }
         } else {
             // The others are most likely as broken.
@@ -67,12 +83,14 @@ impl RedisPool {
         })
     }
 
-    fn connection(&self) -> Result<Connection, RedisFailure> {
+    fn connection(&self) -> Result<Connected, RedisFailure> {
         let idle = self.idle.lock().pop();
-        if let Some((mut connection, since)) = idle {
+        if let Some((mut connected, since)) = idle {
             // A Redis that was started again, or a machine on the way, may have closed it.
-            if since.elapsed() < self.settings.trusted_idle || connection.check_connection() {
-                return Ok(connection);
+            if since.elapsed() < self.settings.trusted_idle
+                || connected.connection.check_connection()
+            {
+                return Ok(connected);
             }
             self.idle.lock().clear();
         }
@@ -94,14 +112,25 @@ impl RedisPool {
         }
     }
 
-    fn connect(&self) -> Result<Connection, RedisError> {
+    fn connect(&self) -> Result<Connected, RedisError> {
         // Zero means no limit to a socket.
         let timeout = self.settings.timeout.max(Duration::from_millis(1));
-        let connection = self.client.get_connection_with_timeout(timeout)?;
+        let mut connection = self.client.get_connection_with_timeout(timeout)?;
         connection.set_read_timeout(Some(timeout))?;
         connection.set_write_timeout(Some(timeout))?;
-        Ok(connection)
+        let run = if self.settings.asks_for_run { run_of(&mut connection)? } else { String::new() };
+        Ok(Connected { connection, run })
     }
+}
+
+/// Returns which run of Redis this is. Empty if its user may not ask.
+fn run_of(connection: &mut Connection) -> Result<String, RedisError> {
+    let info: String = match ::redis::cmd("INFO").arg("server").query(connection) {
+        Err(error) if error.kind() != ErrorKind::Io => return Ok(String::new()),
+        info => info?,
+    };
+    let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+    Ok(run.unwrap_or_default().trim().to_owned())
 }
 
 /// Sends commands in the form of the wire, and reads an answer to each. An error of Redis is a [`Value::ServerError`].

@@ -8,6 +8,7 @@
 //! | | `detach` | `QueuedDetached` |
 //! | `QueuedDetached` | `dispatch` | `InFlightDetached` |
 //! | | `reject`, `abandon` | `Closed`: never sent |
+//! | `InFlight`, `InFlightDetached` | `recall`, before the work begins | `Queued`, `QueuedDetached` |
 //! | `InFlight` | `complete`, `cut_off` | `Completed` |
 //! | | `requeue` | `Queued`: the attempt failed, and the call may be sent again |
 //! | | `abandon`, before the work begins | `Closed`: never sent |
@@ -143,6 +144,18 @@ impl<W, A> CallState<W, A> {
                 false
             }
         }
+    }
+
+    /// Queues a dispatched call again whose work has not begun. Returns whether it is queued.
+    pub(crate) fn recall(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let (stage, is_recalled) = match inner.take_stage() {
+            Stage::InFlight(Some(work)) => (Stage::Queued(work), true),
+            Stage::InFlightDetached(Some(work)) => (Stage::QueuedDetached(work), true),
+            other => (other, false),
+        };
+        inner.stage = stage;
+        is_recalled
     }
 
     /// Takes the work of a dispatched call. Returns it once.

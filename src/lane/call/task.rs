@@ -60,6 +60,8 @@ pub(crate) trait QueuedCall: Send + Sync {
     /// Dispatches the call, if it is queued. Returns whether it was. It counts as sent once `execute`
     /// begins.
     fn dispatch(&self) -> bool;
+    /// Reverses [`dispatch`](Self::dispatch) of a call whose work has not begun. Returns whether it is queued again.
+    fn recall(&self) -> bool;
     /// Returns whether the call is queued.
     fn is_queued(&self) -> bool;
     /// Returns whether the call has no answer yet.
@@ -257,6 +259,14 @@ where
             self.meta.attempts.fetch_add(1, Ordering::Relaxed);
         }
         is_dispatched
+    }
+
+    fn recall(&self) -> bool {
+        let is_recalled = self.state.recall();
+        if is_recalled {
+            self.meta.attempts.fetch_sub(1, Ordering::Relaxed);
+        }
+        is_recalled
     }
 
     fn is_queued(&self) -> bool {

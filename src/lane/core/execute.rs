@@ -21,6 +21,7 @@ use crate::lane::call::task::{Disposition, PublishOutput};
 use crate::lane::call::{Attempt, AttemptTimes, CallMeta};
 use crate::lane::observer::FinishedCall;
 use crate::lane::pacing::UsageRecord;
+use crate::lane::permit_source::{PermitEnd, SharedPermit};
 use crate::lane::queue::priority_level::Job;
 use crate::lane::state::LaneState;
 use crate::lane::workers::health::{AttemptContext, AttemptEnd, AttemptResult};
@@ -46,6 +47,7 @@ impl FollowUp {
 /// An attempt that has begun.
 pub(super) struct BegunAttempt {
     permit: Permit,
+    shared: Option<SharedPermit>,
     context: AttemptContext,
     /// The time from submission to dispatch.
     queued: Duration,
@@ -119,6 +121,9 @@ impl LaneCore {
             #[cfg(feature = "tracing")]
             let _entered = span.enter();
             let begun = self.begin_attempt(dispatch, meta);
+            if self.is_stale(&begun) && job.recall() {
+                return self.send_back(job, begun, in_flight);
+            }
             match job.execute() {
                 Some(attempt) => (self.release_attempt(begun, attempt, meta), attempt.failure),
                 // Its caller abandoned it, or the lane cut it off, before its work began.
@@ -133,24 +138,48 @@ impl LaneCore {
     /// Reports that a call was dispatched.
     pub(super) fn begin_attempt(&self, dispatch: Dispatch, meta: &CallMeta) -> BegunAttempt {
         let queued = dispatch.queued(meta);
-        let Dispatch { permit, context } = dispatch;
+        let Dispatch { permit, shared, context } = dispatch;
         self.report_breakers(context.breaker_change);
         self.observer.notify(|observer| observer.dispatched(&meta.to_call_info(), queued));
         let record = self.pacing.record_start(permit.cost(), &self.observer);
-        BegunAttempt { permit, context, queued, record }
+        BegunAttempt { permit, shared, context, queued, record }
+    }
+
+    /// Returns whether this process stood still for so long since it asked for the permit that others may use it.
+    fn is_stale(&self, begun: &BegunAttempt) -> bool {
+        let now = self.clock.now();
+        let is_fresh = |permit| self.pacing.source().is_none_or(|it| it.is_fresh(permit, now));
+        !begun.shared.as_ref().is_none_or(is_fresh)
+    }
+
+    /// Queues a call again that was dispatched by a permit which is too old, and of which nothing was sent.
+    fn send_back(&self, job: &Job, begun: BegunAttempt, _in_flight: InFlightGuard<'_>) -> FollowUp {
+        let follow_up = self.give_up_attempt(begun, job.meta());
+        self.requeue(job.clone(), self.clock.now());
+        if self.state() == LaneState::Closed {
+            self.reject_all();
+        }
+        self.reject_if_detached(&job.meta().attachment);
+        follow_up
     }
 
     /// Gives back the slots of an attempt whose work never began.
     pub(super) fn give_up_attempt(&self, begun: BegunAttempt, meta: &CallMeta) -> FollowUp {
-        let BegunAttempt { permit, context, record, .. } = begun;
-        self.give_up(permit, context, meta);
+        let BegunAttempt { permit, shared, context, record, .. } = begun;
+        self.give_up(permit, shared, context, meta);
         FollowUp { output: PublishOutput::default(), record }
     }
 
     /// Gives back the slots of a call that was dispatched and not sent.
-    pub(super) fn give_up(&self, permit: Permit, context: AttemptContext, meta: &CallMeta) {
+    pub(super) fn give_up(
+        &self,
+        permit: Permit,
+        shared: Option<SharedPermit>,
+        context: AttemptContext,
+        meta: &CallMeta,
+    ) {
         let cost = permit.cost();
-        let (_, result) = self.give_back(permit, context, meta);
+        let (_, result) = self.give_back(permit, shared, context, meta);
         self.report_breakers(result.breaker_change);
         self.pacing.wake_others(self, cost);
     }
@@ -162,10 +191,10 @@ impl LaneCore {
         attempt: Attempt,
         meta: &CallMeta,
     ) -> EndedAttempt {
-        let BegunAttempt { permit, context, queued, mut record } = begun;
+        let BegunAttempt { permit, shared, context, queued, mut record } = begun;
         let (dispatched_at, cost) = (permit.taken_at(), permit.cost());
         // First the slots: their windows count from here.
-        let (ended_at, result) = self.finish_attempt(permit, context, attempt, meta);
+        let (ended_at, result) = self.finish_attempt(permit, shared, context, attempt, meta);
         let times = AttemptTimes { queued, dispatched_at, ended_at };
         if let Some(record) = record.as_mut().filter(|_| !attempt.is_local()) {
             // A call without an answer may still arrive at the broker for as long again.
@@ -207,11 +236,13 @@ impl LaneCore {
     fn give_back(
         &self,
         permit: Permit,
+        shared: Option<SharedPermit>,
         context: AttemptContext,
         meta: &CallMeta,
     ) -> (Moment, AttemptResult) {
         let (mut pacing_state, now) = self.pacing.lock();
         pacing_state.give_back(permit);
+        self.end_shared(shared, PermitEnd::Unused, now);
         let is_room_for_others = pacing_state.shares_heard_count(self.index);
         let result = {
             let mut health = self.health.lock();
@@ -230,21 +261,29 @@ impl LaneCore {
     fn finish_attempt(
         &self,
         permit: Permit,
+        shared: Option<SharedPermit>,
         context: AttemptContext,
         attempt: Attempt,
         meta: &CallMeta,
     ) -> (Moment, AttemptResult) {
         if attempt.is_local() {
-            return self.give_back(permit, context, meta);
+            return self.give_back(permit, shared, context, meta);
         }
         self.update_session(context.session_generation, attempt);
         let dispatched_at = permit.taken_at();
         let (mut pacing_state, now) = self.pacing.lock();
-        match attempt.was_sent() {
-            Sent::Yes => pacing_state.finish(permit, now),
-            Sent::No => pacing_state.finish_unsent(permit, now),
-            Sent::Unknown => pacing_state.finish_unanswered(permit, now),
-        }
+        let ended_at = match attempt.was_sent() {
+            Sent::Yes => {
+                pacing_state.finish(permit, now);
+                now
+            }
+            Sent::No => {
+                pacing_state.finish_unsent(permit, now);
+                now
+            }
+            Sent::Unknown => pacing_state.hold_unanswered(permit, now),
+        };
+        self.end_shared(shared, PermitEnd::At(ended_at), now);
         let mut health = self.health.lock();
         let end = AttemptEnd { attempt, at: now, took: now.since(dispatched_at) };
         let result = health.on_attempt_end(context, end, meta, &self.session);
@@ -278,6 +317,9 @@ impl LaneCore {
         self.report_breakers(result.breaker_change);
         let now = times.ended_at;
         if let Some(until) = result.paused_until {
+            if let Some(source) = self.pacing.source() {
+                source.pause(self.index, until.since(now));
+            }
             self.observer.notify(|observer| observer.throttled(self.name, until.since(now)));
         }
         let call = FinishedCall::new(meta, attempt, (times.queued, times.round_trip()));

@@ -3,6 +3,9 @@
 //! The worker pool calls `poll`. Under the lock of the queue, and within it that of the pacing state, a poll moves
 //! arrivals into the scheduler, takes a permit for the call whose turn it is, and dispatches the call.
 //!
+//! A permit of a quota that several processes share is asked for by a worker that holds no lock, as deferred work. A poll that
+//! finds no such permit only notes what to ask for.
+//!
 //! Rejecting or dropping a call runs user code. A poll only collects such calls as deferred work, and a worker
 //! that is not the leader completes it later, with no lock held.
 
@@ -17,6 +20,7 @@ use crate::lane::call::CallMeta;
 use crate::lane::call::worker_class::WorkerClass;
 use crate::lane::config::ExpiredSessionPolicy;
 use crate::lane::error::LaneErrorKind;
+use crate::lane::permit_source::{PermitEnd, PermitRequest, SharedPermit};
 use crate::lane::queue::priority_level::Job;
 use crate::lane::queue::scheduler::{Scheduler, Selection};
 use crate::lane::state::LaneState;
@@ -25,9 +29,11 @@ use crate::lane::workers::pool::{NextWork, Role, WorkSource};
 use crate::panic::catch_panic;
 use crate::quota::{BlockedBy, Moment, NoCapacity, NotYet, PacingState, Permit};
 
-/// The permit and the context of a dispatched call.
+/// The permits and the context of a dispatched call.
 pub(crate) struct Dispatch {
     pub(super) permit: Permit,
+    /// The permit of the processes that share the quota.
+    pub(super) shared: Option<SharedPermit>,
     pub(super) context: AttemptContext,
 }
 
@@ -44,6 +50,8 @@ pub(super) enum NotDispatched {
     NoLongerQueued,
     /// No permit is available now.
     NoPermit,
+    /// A worker has to ask for a permit first.
+    Asking,
     /// The proxy of the call was shut down.
     Detached,
 }
@@ -69,6 +77,14 @@ impl WorkSource for LaneCore {
             let mut queue = self.queue.lock();
             self.unseen_moves.store(false, Ordering::SeqCst);
             let mut work = self.poll_locked(&mut queue.scheduler, &mut deferred);
+            if let Some(source) = self.pacing.source() {
+                if !matches!(work, NextWork::Run(..)) {
+                    source.give_back_unused(self.index, self.clock.now());
+                }
+                if source.has_ask(self.index) {
+                    self.has_deferred.store(true, Ordering::SeqCst);
+                }
+            }
             deferred.due_alarms = self.take_due_alarms(&mut queue);
             let next = match &mut work {
                 NextWork::Sleep(until) => {
@@ -117,6 +133,12 @@ impl WorkSource for LaneCore {
         self.has_deferred.store(false, Ordering::SeqCst);
         let deferred = std::mem::take(&mut *self.deferred.lock());
         self.complete_deferred(deferred);
+        if let Some(source) = self.pacing.source() {
+            source.ask(self.index);
+            if source.has_ask(self.index) {
+                self.has_deferred.store(true, Ordering::SeqCst);
+            }
+        }
         self.reporting.fetch_sub(1, Ordering::SeqCst);
         self.idle.notify();
     }
@@ -202,7 +224,8 @@ impl LaneCore {
             return NextWork::Sleep(scheduler.next_deadline().into_iter().chain([until]).min());
         }
         let until = loop {
-            match scheduler.select(now, min_class, |cost| pacing_state.check(cost, now)) {
+            let check = |cost| self.pacing.check(&mut pacing_state, cost, now);
+            match scheduler.select(now, min_class, check) {
                 Selection::Next(job) => {
                     match self.dispatch(&job, &mut pacing_state, now, scheduler) {
                         Ok(dispatch) => {
@@ -220,6 +243,8 @@ impl LaneCore {
                             deferred.to_drop.push(job);
                         }
                         Err(NotDispatched::NoPermit) => break Some(now),
+                        // The worker that asks polls again.
+                        Err(NotDispatched::Asking) => break None,
                     }
                 }
                 Selection::Never(cost) => {
@@ -274,7 +299,7 @@ impl LaneCore {
                     deferred.reject([job], |_| LaneErrorKind::Closed);
                     return None;
                 }
-                Err(NotDispatched::NoPermit) => {}
+                Err(NotDispatched::NoPermit | NotDispatched::Asking) => {}
             }
         }
         drop(pacing_state);
@@ -306,8 +331,19 @@ impl LaneCore {
         }
         let permit =
             pacing_state.take(job.meta().cost, now).map_err(|_| NotDispatched::NoPermit)?;
+        let mut shared = None;
+        if let Some(source) = self.pacing.source() {
+            let others_wait = scheduler.load().calls() > 1;
+            let (cost, priority) = (job.meta().cost, job.meta().priority.get());
+            shared = source.take(PermitRequest { cost, priority, others_wait }, now);
+            if shared.is_none() {
+                pacing_state.give_back(permit);
+                return Err(NotDispatched::Asking);
+            }
+        }
         if !job.dispatch() {
             pacing_state.give_back(permit);
+            self.end_shared(shared, PermitEnd::Unused, now);
             return Err(NotDispatched::NoLongerQueued);
         }
         self.in_flight.fetch_add(1, Ordering::SeqCst);
@@ -321,7 +357,14 @@ impl LaneCore {
             self.apply_rate_change(&mut health, pacing_state, now);
             context
         };
-        Ok(Dispatch { permit, context })
+        Ok(Dispatch { permit, shared, context })
+    }
+
+    /// Ends the use of a permit of several processes, if there is one.
+    pub(super) fn end_shared(&self, permit: Option<SharedPermit>, end: PermitEnd, now: Moment) {
+        if let (Some(source), Some(permit)) = (self.pacing.source(), permit) {
+            source.end(permit, end, now);
+        }
     }
 
     /// Applies a rate cut, or its end, to the pacing state.

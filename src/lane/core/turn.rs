@@ -42,9 +42,9 @@ struct Span(#[cfg(feature = "tracing")] crate::telemetry::AttemptSpan);
 impl LaneCore {
     /// Dispatches a new call on this thread, if no other one is queued and it may be sent now.
     pub(in crate::lane) fn try_begin(self: &Arc<Self>, job: &Job) -> Option<OwnCall> {
-        if self.pacing.is_recorded() {
-            // The begin of each call is written to a file, and a disk may hang. That must hold a worker, not a caller whose
-            // thread does other things too.
+        if self.pacing.is_recorded() || self.pacing.source().is_some() {
+            // The begin of each call is written to a file, or a permit is asked for. A disk and a network may hang. That must
+            // hold a worker, not a caller whose thread does other things too.
             return None;
         }
         let dispatch = {
@@ -142,9 +142,9 @@ impl Drop for OwnCall {
                 // First the slots, as after an attempt: a caller that sees the answer may call again at once.
                 let _ = catch_panic(|| {
                     let _in_flight = InFlightGuard { lane, meta, by: AttemptBy::Caller };
-                    let Dispatch { permit, context } = *dispatch;
+                    let Dispatch { permit, shared, context } = *dispatch;
                     lane.report_breakers(context.breaker_change);
-                    lane.give_up(permit, context, meta);
+                    lane.give_up(permit, shared, context, meta);
                 });
                 let result = self.job.give_up(LaneErrorKind::Cancelled);
                 // Otherwise its caller has abandoned it, or the lane has cut it off, and that was reported.

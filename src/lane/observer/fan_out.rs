@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{CallInfo, FinishedCall, LongWait, Observer};
 use crate::lane::error::LaneErrorKind;
+use crate::lane::shared_mode::SharedQuotaEvent;
 use crate::lane::state::LaneState;
 use crate::panic::catch_panic;
 use crate::resilience::BreakerState;
@@ -35,6 +36,7 @@ macro_rules! fan_out {
             session_expired(lane: &'static str);
             breaker(lane: &'static str, route: &'static str, state: BreakerState);
             pace_log_failed(error: &std::io::Error);
+            shared_quota(event: &SharedQuotaEvent<'_>);
         }
     };
     ([$($bounds:tt)*] $observer:ty, $this:ident => $all:expr;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::call::priority::Priority;
 use super::call::{Attempt, CallMeta};
 use super::error::LaneErrorKind;
+use super::shared_mode::SharedQuotaEvent;
 use super::state::LaneState;
 use crate::Effect;
 use crate::panic::catch_panic;
@@ -112,6 +113,10 @@ pub trait Observer: Send + Sync {
     /// A call could not be recorded for the next process, see [`PaceLog`](super::PaceLog). The call is sent anyway.
     fn pace_log_failed(&self, error: &std::io::Error) {
         let _ = error;
+    }
+    /// Something happened to a quota that several processes share.
+    fn shared_quota(&self, event: &SharedQuotaEvent<'_>) {
+        let _ = event;
     }
     /// Returns whether to estimate the wait of each call, for [`CallInfo::estimated_wait`]. An estimate walks through
     /// the queue's statistics. Called once, when the proxy is built. A call with a deadline is always estimated, unless

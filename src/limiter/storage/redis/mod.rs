@@ -12,13 +12,13 @@ mod arguments;
 use std::fmt;
 use std::time::Duration;
 
-use ::redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value, cmd};
+use ::redis::{Value, cmd};
 use smallvec::SmallVec;
 
 use super::eventual::Addition;
 use super::{Charge, CounterKey, Storage, StorageError, Take, Taken};
 use crate::quota::request_limit::{Algorithm, LimitState, Reading, RequestLimit, UnixMicros};
-use crate::redis::{RedisFailure, RedisPool, RedisSettings, Trips, round_trip};
+use crate::redis::{RedisFailure, RedisPool, RedisSettings, Script, Trips, round_trip};
 
 const TAKE: &str = concat!(include_str!("limits.lua"), include_str!("take.lua"));
 const EXCHANGE: &str = concat!(include_str!("limits.lua"), include_str!("exchange.lua"));
@@ -68,11 +68,6 @@ pub(super) struct Exchanged {
     pub(super) taken: Option<Taken>,
     /// The counts of all after the verdict, for each of its limits.
     pub(super) taken_states: Vec<LimitState>,
-}
-
-struct Script {
-    code: &'static str,
-    sha1: String,
 }
 
 impl fmt::Debug for RedisStorage {
@@ -228,34 +223,6 @@ fn check_moment(take: &Take<'_, '_>) -> Result<(), StorageError> {
         }
         _ => Ok(()),
     }
-}
-
-impl Script {
-    fn new(code: &'static str) -> Self {
-        Self { code, sha1: ::redis::Script::new(code).get_hash().to_owned() }
-    }
-
-    /// Runs the script by its hash, and by its text if Redis does not know it, which then does.
-    fn run(
-        &self,
-        connection: &mut Connection,
-        add: impl Fn(&mut ::redis::Cmd),
-    ) -> Result<Value, RedisError> {
-        let mut by_hash = cmd("EVALSHA");
-        add(by_hash.arg(&self.sha1));
-        match by_hash.query(connection) {
-            Err(error) if is_unknown_script(&error) => {
-                let mut by_text = cmd("EVAL");
-                add(by_text.arg(self.code));
-                by_text.query(connection)
-            }
-            result => result,
-        }
-    }
-}
-
-fn is_unknown_script(error: &RedisError) -> bool {
-    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
 impl Storage for RedisStorage {

@@ -1,0 +1,154 @@
+//! The permits of one lane: those that are here, those that are being asked for, and what was denied. No I/O.
+//!
+//! One permit is asked for at a time, until one is granted: then more at a time, up to [`MAX_UNDER_WAY`], so that a way to Redis
+//! that is long does not limit the rate. A denial says when to ask again. A call of higher priority than those that are asked
+//! for asks at once, so that its line is in the queue of the account.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::member::Ask;
+use super::protocol::StepReply;
+use crate::quota::{BlockedBy, Cost, Moment, NoCapacity, NotYet};
+
+/// How many permits of a lane are asked for at a time at most.
+const MAX_UNDER_WAY: usize = 4;
+
+/// The longest time after which a denied permit is asked for again: what was named may come sooner, because a permit was given
+/// back, or a pause was lifted.
+const MAX_WAIT: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Denial {
+    cost: Cost,
+    until: Moment,
+    why: NoCapacity,
+}
+
+/// The permits of one lane.
+#[derive(Debug, Default)]
+pub(super) struct LaneAsks {
+    held: Vec<Ask>,
+    denials: Vec<Denial>,
+    waiting: VecDeque<Ask>,
+    /// The priorities of those that a worker is asking for.
+    under_way: Vec<u8>,
+    /// How many more than one are asked for at a time.
+    more_under_way: usize,
+}
+
+impl LaneAsks {
+    /// Checks whether a permit is here, or may be asked for.
+    pub(super) fn check(&self, cost: Cost, now: Moment) -> Result<(), NoCapacity> {
+        if self.held.iter().any(|held| serves(held, cost)) {
+            return Ok(());
+        }
+        match self.denials.iter().find(|denial| denial.cost == cost && denial.until > now) {
+            Some(denial) => Err(denial.why.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a permit that is here.
+    pub(super) fn take(&mut self, cost: Cost) -> Option<Ask> {
+        let index = self.held.iter().position(|held| serves(held, cost))?;
+        Some(self.held.remove(index))
+    }
+
+    /// Returns whether one more permit is to be asked for.
+    pub(super) fn has_room(&self, priority: u8) -> bool {
+        let waiting = self.waiting.iter().map(|ask| ask.priority);
+        let (mut count, mut is_first) = (0, true);
+        for other in waiting.chain(self.under_way.iter().copied()) {
+            count += 1;
+            is_first &= priority < other;
+        }
+        count <= self.more_under_way || is_first
+    }
+
+    /// A worker is to ask for this.
+    pub(super) fn push(&mut self, ask: Ask) {
+        self.waiting.push_back(ask);
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Takes what a worker asks for now.
+    pub(super) fn next(&mut self) -> Option<Ask> {
+        let ask = self.waiting.pop_front()?;
+        self.under_way.push(ask.priority);
+        Some(ask)
+    }
+
+    fn is_done(&mut self, ask: &Ask) {
+        if let Some(index) = self.under_way.iter().position(|other| *other == ask.priority) {
+            self.under_way.swap_remove(index);
+        }
+    }
+
+    pub(super) fn on_granted(&mut self, ask: Ask) {
+        self.is_done(&ask);
+        self.denials.retain(|denial| denial.cost != ask.cost);
+        self.held.push(ask);
+        self.more_under_way = (self.more_under_way + 1).min(MAX_UNDER_WAY - 1);
+    }
+
+    /// `sent_at` is when the request left. A request that leaves after the wait from then on arrives when the wait is over.
+    pub(super) fn on_denied(&mut self, ask: &Ask, reply: &StepReply, sent_at: Moment, now: Moment) {
+        self.is_done(ask);
+        self.more_under_way = 0;
+        let until = (sent_at + reply.wait).max(now).min(now + MAX_WAIT);
+        let not_yet = NotYet::Until(until);
+        let mut waits = reply.scopes.iter().map(|scope| scope.wait);
+        let is_lane = waits.next().is_none_or(|wait| !wait.is_zero());
+        let full = ask.cost.budgets.iter().zip(waits).filter(|(_, wait)| !wait.is_zero());
+        let full: Vec<_> = full.map(|(budget, _)| (budget, not_yet)).collect();
+        let by = match is_lane || full.is_empty() {
+            true => BlockedBy::Lane,
+            false => BlockedBy::Budgets(full),
+        };
+        self.deny(ask.cost, until, NoCapacity { not_yet, by });
+    }
+
+    fn deny(&mut self, cost: Cost, until: Moment, why: NoCapacity) {
+        self.denials.retain(|denial| denial.cost != cost);
+        self.denials.push(Denial { cost, until, why });
+    }
+
+    pub(super) fn on_failed(&mut self, ask: &Ask, again_at: Moment) {
+        self.is_done(ask);
+        self.more_under_way = 0;
+        let why = NoCapacity { not_yet: NotYet::Until(again_at), by: BlockedBy::Lane };
+        self.deny(ask.cost, again_at, why);
+    }
+
+    /// Removes the permits that are here, and forgets what was denied because of them.
+    pub(super) fn take_unused(&mut self) -> Vec<Ask> {
+        if !self.held.is_empty() {
+            self.denials.clear();
+        }
+        std::mem::take(&mut self.held)
+    }
+
+    /// Forgets all that is not under way. Returns the permits that are here.
+    pub(super) fn clear(&mut self) -> Vec<Ask> {
+        self.waiting.clear();
+        self.denials.clear();
+        self.more_under_way = 0;
+        std::mem::take(&mut self.held)
+    }
+
+    /// Slots have come free that no denial knew of.
+    pub(super) fn forget_denials(&mut self) {
+        self.denials.clear();
+    }
+}
+
+/// Returns whether a call of this cost may be sent by a permit. An urgent call may take one that left the reserve alone.
+fn serves(held: &Ask, cost: Cost) -> bool {
+    let is_allowed = cost.urgent || !held.cost.urgent;
+    let same = (held.cost.budgets, held.cost.weight.max(1)) == (cost.budgets, cost.weight.max(1));
+    is_allowed && same
+}

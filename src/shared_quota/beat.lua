@@ -1,0 +1,95 @@
+-- A process says that it is alive, and hears who else is.
+-- KEYS   2 the processes; then the lanes' lines, for pauses and cuts
+-- ARGV   from 7: where the process runs; 1 if it leaves; how many others it knows to be dead, and their names; for how long the
+--        share of a silent process is reserved; then for each lane how long a pause it tells, or 0, and the percent of its rate
+-- Gives  now; the wall clock; the generation; how many processes there are; which of them this one is, from 0; 1 if all have
+--        heard of it; then for each lane how long it pauses; then the name, the place and the silence of each other process
+--
+-- A process is `joined beat processes rank settled place`. The rank goes by who joined first. A share of a limit of n is
+-- ceil((n - rank) / processes): all shares together are n, and no share grows because another process has joined.
+local LOST_AFTER = 3000000
+local PROCS = KEYS[2]
+local function parse(value)
+  local joined, beat, count, rank, settled, place = string.match(value, '^(%d+) (%d+) (%d+) (%d+) (%d+) (.*)$')
+  return { joined = tonumber(joined), beat = tonumber(beat), count = tonumber(count), rank = tonumber(rank),
+    settled = tonumber(settled), place = place }
+end
+local function line(p)
+  return table.concat({ text(p.joined), text(p.beat), p.count, p.rank, p.settled, p.place }, ' ')
+end
+local all, at = {}, 9
+do
+  local fields = redis.call('HGETALL', PROCS)
+  for index = 1, #fields, 2 do all[fields[index]] = parse(fields[index + 1]) end
+end
+local function remove(name)
+  all[name] = nil
+  redis.call('HDEL', PROCS, name)
+end
+for _ = 1, tonumber(ARGV[9]) do
+  at = at + 1
+  if ARGV[at] ~= me then remove(ARGV[at]) end
+end
+local RESERVED = tonumber(ARGV[at + 1])
+at = at + 1
+for name, p in pairs(all) do
+  if now - p.beat > RESERVED then remove(name) end
+end
+if ARGV[8] == '1' then
+  remove(me)
+else
+  local mine = all[me] or { joined = now, count = 0, rank = 0, settled = 0 }
+  mine.beat, mine.place = now, ARGV[7]
+  all[me] = mine
+end
+local names = {}
+for name in pairs(all) do names[#names + 1] = name end
+table.sort(names, function(a, b)
+  local x, y = all[a], all[b]
+  return x.joined < y.joined or x.joined == y.joined and a < b
+end)
+local mine, lost = all[me], {}
+for rank, name in ipairs(names) do
+  local p = all[name]
+  if now - p.beat > LOST_AFTER then
+    -- It may go on with the share that it heard of last.
+    if p.settled == 1 then lost[#lost + 1] = p.count .. ':' .. p.rank end
+  end
+  if name == me then p.count, p.rank = #names, rank - 1 end
+end
+if mine then
+  -- A share is mine once all that joined before have heard that there is one process more.
+  mine.settled = 1
+  for name, p in pairs(all) do
+    if name ~= me and p.joined <= mine.joined and p.settled == 1 and p.count < mine.rank + 1 then mine.settled = 0 end
+  end
+  redis.call('HSET', PROCS, me, line(mine))
+end
+redis.call('HSET', META, 'lost', table.concat(lost, ' '))
+redis.call('PEXPIRE', PROCS, keep)
+save_clock()
+local reply = { now, raw, born, #names, mine and mine.rank or 0, mine and mine.settled or 0 }
+for key = 3, #KEYS do
+  local told, percent = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+  at = at + 2
+  local pause = tonumber(redis.call('HGET', KEYS[key], 'pause') or 0)
+  if told > 0 and now + told > pause then
+    pause = now + told
+    redis.call('HSET', KEYS[key], 'pause', text(pause))
+  end
+  if percent < 100 and ARGV[8] ~= '1' then
+    redis.call('HSET', KEYS[key], 'cut:' .. me, percent .. ' ' .. text(now + LOST_AFTER))
+  else
+    redis.call('HDEL', KEYS[key], 'cut:' .. me)
+  end
+  redis.call('PEXPIRE', KEYS[key], keep)
+  reply[#reply + 1] = math.max(0, pause - now)
+end
+for _, name in ipairs(names) do
+  if name ~= me then
+    reply[#reply + 1] = name
+    reply[#reply + 1] = all[name].place
+    reply[#reply + 1] = now - all[name].beat
+  end
+end
+return reply

@@ -1,0 +1,48 @@
+-- What all scripts of an account begin with: the time, and whether Redis still knows what it knew.
+-- KEYS   1 what is known of the account as a whole
+-- ARGV   1 the moment in microseconds, or '' for the time of the host of Redis
+--        2 the latest moment that it can be, by what this process heard last and its own steady clock, or ''
+--        3 the generation that this process heard last, or ''
+--        4 which run of Redis this process is connected to, or ''
+--        5 this process
+--        6 for how many milliseconds keys are kept
+-- Gives  `now`, which never runs backwards and never faster than the clocks of the processes; `raw`, the wall clock;
+--        `born`, the generation: it changes if anything was lost; `hold`, until when nothing is granted
+--
+-- Numbers are below 2^53 and so exact. `%.0f` because Lua writes large numbers with an exponent.
+local SETTLE = 1500000
+local SLACK = 100000
+local function text(x) return string.format('%.0f', x) end
+local META, me, keep = KEYS[1], ARGV[5], ARGV[6]
+local raw = tonumber(ARGV[1])
+if not raw then
+  local time = redis.call('TIME')
+  raw = time[1] * 1000000 + time[2]
+end
+local known = redis.call('HMGET', META, 'last', 'offset', 'born', 'run', 'hold', 'lost')
+local last, offset = tonumber(known[1] or 0), tonumber(known[2] or 0)
+local born, run, hold = known[3] or '', known[4] or '', tonumber(known[5] or 0)
+local now = raw + offset
+if now < last then
+  -- The clock of the host was set back. What passed meanwhile is unknown, so nothing did.
+  offset, now = offset + last - now, last
+elseif ARGV[3] == born and ARGV[2] ~= '' then
+  -- It was set forward: calls would look older than they are. How much really passed is unknown, so nothing did.
+  if now > math.max(last, tonumber(ARGV[2])) + SLACK then offset, now = offset - (now - last), last end
+end
+-- All processes tell what they hold before anything is granted.
+local function settle() hold = now + SETTLE end
+local function bear()
+  born = text(raw) .. '-' .. me
+  settle()
+end
+if born == '' then bear() end
+if ARGV[4] ~= '' and ARGV[4] ~= run then
+  -- Another run of Redis may lack the last writes of the one before.
+  if run ~= '' then settle() end
+  run = ARGV[4]
+end
+local function save_clock()
+  redis.call('HSET', META, 'last', text(now), 'offset', text(offset), 'born', born, 'run', run, 'hold', text(hold))
+  redis.call('PEXPIRE', META, keep)
+end

@@ -1,0 +1,85 @@
+//! The thread that keeps a process in its account.
+//!
+//! Each second it says that the process is alive, renews the leases of calls in flight, and hears what is used. What ended is
+//! told as soon as it has, if no ask takes it along. While Redis is away it tries to return.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::permits::SharedPermits;
+use crate::lane::SharedMode;
+use crate::panic::catch_panic;
+
+/// How often a process says that it is alive.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it tries to return.
+const RETURN_EVERY: Duration = Duration::from_millis(300);
+
+/// How long what ended waits for an ask that takes it along.
+const TELL_AFTER: Duration = Duration::from_millis(2);
+
+/// The thread. Dropped, it tells what is left, and that the process leaves.
+pub(super) struct Keeper {
+    permits: Arc<SharedPermits>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    pub(super) fn start(permits: Arc<SharedPermits>) -> std::io::Result<Self> {
+        let thread = {
+            let permits = Arc::clone(&permits);
+            thread::Builder::new().name("shared-quota".to_owned()).spawn(move || {
+                while !permits.is_closing() {
+                    // An observer may panic, and the account must be kept.
+                    let _ = catch_panic(|| keep(&permits));
+                }
+                let _ = catch_panic(|| leave(&permits));
+            })?
+        };
+        Ok(Self { permits, thread: Some(thread) })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.permits.close();
+        if let Some(thread) = self.thread.take() {
+            // Its panics are caught. A trip takes a limited time.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn keep(permits: &SharedPermits) {
+    let mut next_beat = permits.clock.now();
+    while !permits.is_closing() {
+        let now = permits.clock.now();
+        if permits.mode() != SharedMode::Shared {
+            if now >= next_beat {
+                let has_joined = permits.come_back();
+                let pause = if has_joined { BEAT_EVERY } else { RETURN_EVERY };
+                next_beat = permits.clock.now() + pause;
+            }
+        } else if now >= next_beat || permits.has_pause() {
+            next_beat = now + BEAT_EVERY;
+            if permits.say_alive(false) {
+                permits.look();
+            }
+        } else {
+            permits.tell();
+        }
+        permits.keeper.park_until(Some(next_beat));
+        if permits.clock.now() < next_beat && !permits.is_closing() {
+            // Woken to tell something. An ask may take it along meanwhile.
+            permits.clock.sleep(TELL_AFTER);
+        }
+    }
+}
+
+fn leave(permits: &SharedPermits) {
+    if permits.mode() == SharedMode::Shared && permits.tell() {
+        permits.say_alive(true);
+    }
+}

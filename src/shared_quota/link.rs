@@ -1,0 +1,152 @@
+//! Whether Redis answers, and what is done while it does not. A pure state machine, told the time.
+//!
+//! ```text
+//!            no answer for `away_after`            an answer                     all was told again
+//!  Joined ------------------------------> Away ---------------> Returning ------------------------> Joined
+//!                                          ^  <------------------'
+//!                                          |    no answer
+//!  at first, until there is an answer -----'
+//! ```
+//!
+//! # Why the shares are safe
+//!
+//! A process that is away keeps to its share of each window: `ceil((n - rank) / processes)`. The shares of all processes are
+//! `n` together. It begins when the calls that others were granted before are forgotten:
+//!
+//! - If it alone is cut off, the others learn that within [`LOST_AFTER`], and leave its share alone from then on (`beat.lua`).
+//! - If Redis is away for all, nothing is granted after the last answer.
+//!
+//! So it is silent for [`LOST_AFTER`] after its last answer, and for its short windows more. Of a window that is too long to be
+//! waited for it uses, while that lasts, only its part of what was left at the last answer, less what others can have taken
+//! until they left its share alone. Urgent calls wait for none of this, and keep to the share.
+
+use std::time::Duration;
+
+use crate::lane::SharedMode;
+use crate::quota::{Moment, Share, Window};
+
+/// After a silence of this long, plus one beat of another process, the share of a process is left alone by the others.
+pub(super) const LOST_AFTER: Duration = Duration::from_secs(4);
+
+/// Windows that remember a call for at most this long are waited for when Redis is away.
+pub(super) const SHORT_WINDOW: Duration = Duration::from_secs(10);
+
+/// What is done while Redis is away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "config", derive(serde::Deserialize))]
+#[cfg_attr(feature = "config", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum WhenAway {
+    /// Each process keeps to its share of the quota, after a silence.
+    #[default]
+    Share,
+    /// Only urgent calls are sent, within the share.
+    Stop,
+}
+
+/// Whether Redis answers.
+#[derive(Debug)]
+pub(super) struct Link {
+    mode: SharedMode,
+    since: Moment,
+    /// When the last request left that was answered.
+    answered: Option<Moment>,
+    /// Since when there is no answer.
+    failing_since: Option<Moment>,
+    away_after: Duration,
+    when_away: WhenAway,
+    /// For how long others leave the share of this process alone.
+    reserved_for: Duration,
+}
+
+impl Link {
+    pub(super) fn new(
+        away_after: Duration,
+        when_away: WhenAway,
+        reserved_for: Duration,
+        now: Moment,
+    ) -> Self {
+        let mode = SharedMode::Stopped;
+        Self {
+            mode,
+            since: now,
+            answered: None,
+            failing_since: None,
+            away_after,
+            when_away,
+            reserved_for,
+        }
+    }
+
+    pub(super) fn mode(&self) -> SharedMode {
+        self.mode
+    }
+
+    pub(super) fn since(&self) -> Moment {
+        self.since
+    }
+
+    pub(super) fn answered(&self) -> Option<Moment> {
+        self.answered
+    }
+
+    fn set(&mut self, mode: SharedMode, now: Moment) -> bool {
+        let is_new = mode != self.mode;
+        if is_new {
+            (self.mode, self.since) = (mode, now);
+        }
+        is_new
+    }
+
+    /// A request that left at this moment was answered.
+    pub(super) fn on_answer(&mut self, sent_at: Moment) {
+        self.failing_since = None;
+        self.answered = self.answered.max(Some(sent_at));
+    }
+
+    /// A request was not answered. Returns whether the mode has changed.
+    pub(super) fn on_failure(&mut self, now: Moment) -> bool {
+        let since = *self.failing_since.get_or_insert(now);
+        match self.mode {
+            SharedMode::Shared if now.since(since) < self.away_after => false,
+            SharedMode::Shared | SharedMode::Returning => self.set(self.away(), now),
+            SharedMode::Share | SharedMode::Stopped => self.check_age(now),
+        }
+    }
+
+    fn away(&self) -> SharedMode {
+        match (self.when_away, self.answered) {
+            (WhenAway::Share, Some(_)) => SharedMode::Share,
+            (WhenAway::Stop, _) | (_, None) => SharedMode::Stopped,
+        }
+    }
+
+    /// After a while others do not leave the share of this process alone any more. Returns whether the mode has changed.
+    fn check_age(&mut self, now: Moment) -> bool {
+        let is_over = self.answered.is_none_or(|at| now.since(at) >= self.reserved_for);
+        self.mode == SharedMode::Share && is_over && self.set(SharedMode::Stopped, now)
+    }
+
+    /// Redis answers again: everything is to be told. Returns whether the mode has changed.
+    pub(super) fn begin_return(&mut self, now: Moment) -> bool {
+        self.set(SharedMode::Returning, now)
+    }
+
+    /// Everything was told. Returns whether the mode has changed.
+    pub(super) fn join(&mut self, now: Moment) -> bool {
+        self.set(SharedMode::Shared, now)
+    }
+}
+
+/// Returns how many more calls of a long window the process may send while it is away, until the window has passed. `left` is
+/// what was left of it at the last answer, and `windows` are all of the same quota.
+pub(super) fn allowance(left: u64, windows: &[Window], share: Share) -> u32 {
+    let short = windows.iter().filter(|window| window.length <= SHORT_WINDOW);
+    // What others can have taken after the last answer, by the tightest short window.
+    let taken = short.map(|window| {
+        let spans = LOST_AFTER.as_nanos().div_ceil(window.length.as_nanos().max(1)) + 1;
+        u128::from(window.capacity()).saturating_mul(spans)
+    });
+    let taken = taken.min().and_then(|taken| u64::try_from(taken).ok()).unwrap_or(u64::MAX);
+    share.of(u32::try_from(left.saturating_sub(taken)).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,621 @@
+//! Permits that Redis grants to the lanes of one process, and what they do while it is away.
+//!
+//! Workers of the lanes ask, each for one permit, and block for one trip. A thread of its own, the keeper (`keeper.rs`), tells
+//! what ended, renews leases, says that the process is alive, and returns to Redis when it was away.
+//!
+//! The lock of this state is taken within those of a lane, and never held during a trip. So whatever Redis does, a lane's
+//! callers and its other workers are not held up.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::asks::LaneAsks;
+use super::link::{LOST_AFTER, Link, SHORT_WINDOW, allowance};
+use super::member::{Ask, Member, Retelling, Say, Time, Trip};
+use super::place::Place;
+use super::protocol::{BEAT, BeatReply, MAX_WEIGHT, STEP, StepOutcome};
+use crate::clock::{Clock, Parker};
+use crate::lane::{
+    ObserverHandle, PermitEnd, PermitRequest, SharedMode, SharedPacing, SharedPermit,
+    SharedQuotaEvent, SharedQuotaStatus,
+};
+use crate::quota::{
+    BlockedBy, Budget, Cost, Moment, NoCapacity, NotYet, QuotaError, Reserve, Share, Window,
+};
+use crate::redis::{RedisFailure, RedisPool, Script};
+
+/// How this process takes part in the account.
+#[derive(Debug, Clone)]
+pub(super) struct PartSettings {
+    pub(super) account: String,
+    /// For how long the share of a silent process is left alone.
+    pub(super) reserved_for: Duration,
+    /// How many processes there are at least.
+    pub(super) processes: u32,
+}
+
+/// Permits that Redis grants, and what is done while it is away.
+pub(super) struct SharedPermits {
+    settings: PartSettings,
+    pool: RedisPool,
+    step: Script,
+    beat: Script,
+    pub(super) clock: Clock,
+    observer: ObserverHandle,
+    pub(super) keeper: Parker,
+    place: Place,
+    state: Mutex<State>,
+    /// Held while everything is told again: one thread does it.
+    retelling: Mutex<()>,
+    pacing: OnceLock<Weak<SharedPacing>>,
+}
+
+struct State {
+    member: Member,
+    lanes: Vec<LaneAsks>,
+    link: Link,
+    /// How many processes there are, and which of them this one is; once all know of it.
+    share: Option<(u32, u32)>,
+    processes: u32,
+    /// For how long Redis has known all calls, as of the last answer.
+    known_for: Option<Duration>,
+    /// How long each lane is to pause, until that was told.
+    pauses: Vec<Duration>,
+    /// Processes that ran on this machine and are no more.
+    dead: Vec<String>,
+    is_closing: bool,
+}
+
+/// After a request without an answer, a lane does not ask again for this long.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// What an error says of an answer that is none.
+const UNUSABLE: &str = "Redis gave an answer that is none of lanekeeper's scripts";
+
+impl SharedPermits {
+    pub(super) fn new(
+        settings: PartSettings,
+        pool: RedisPool,
+        member: Member,
+        link: Link,
+        clock: Clock,
+        observer: ObserverHandle,
+    ) -> Self {
+        let lanes = member.lanes().len();
+        Self {
+            settings,
+            pool,
+            step: Script::new(STEP),
+            beat: Script::new(BEAT),
+            keeper: clock.parker(),
+            clock,
+            observer,
+            place: Place::here(),
+            state: Mutex::new(State {
+                member,
+                lanes: std::iter::repeat_with(LaneAsks::default).take(lanes).collect(),
+                link,
+                share: None,
+                processes: 0,
+                known_for: None,
+                pauses: vec![Duration::ZERO; lanes],
+                dead: Vec::new(),
+                is_closing: false,
+            }),
+            retelling: Mutex::new(()),
+            pacing: OnceLock::new(),
+        }
+    }
+
+    /// The lanes exist now.
+    pub(super) fn set_pacing(&self, pacing: &Arc<SharedPacing>) {
+        let _ = self.pacing.set(Arc::downgrade(pacing));
+    }
+
+    fn pacing(&self) -> Option<Arc<SharedPacing>> {
+        self.pacing.get().and_then(Weak::upgrade)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub(super) fn close(&self) {
+        self.state().is_closing = true;
+        self.keeper.unpark();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.state().is_closing
+    }
+
+    /// Returns whether the others are to hear of a pause.
+    pub(super) fn has_pause(&self) -> bool {
+        self.state().pauses.iter().any(|pause| !pause.is_zero())
+    }
+
+    pub(super) fn mode(&self) -> SharedMode {
+        self.state().link.mode()
+    }
+
+    pub(super) fn status(&self) -> SharedQuotaStatus {
+        let state = self.state();
+        let mode_for = self.clock.now().since(state.link.since());
+        let (account, process) = (&self.settings.account, state.member.process());
+        SharedQuotaStatus::new(account, process, state.link.mode(), mode_for, state.processes)
+    }
+
+    /// Tries to reach Redis, once. Until it answers, only urgent calls are sent.
+    pub(super) fn begin(&self) {
+        self.go_away(SharedMode::Stopped, self.clock.now());
+        if !self.come_back() {
+            self.report_mode(SharedMode::Stopped, "Redis has not answered yet");
+        }
+    }
+
+    /// Returns for how long Redis has known all calls of the account. `None` if it has not answered.
+    pub(super) fn known_for(&self) -> Option<Duration> {
+        self.state().known_for
+    }
+
+    /// Replaces the windows of a lane or a budget.
+    pub(super) fn set_windows(
+        &self,
+        scope: usize,
+        windows: &[Window],
+        reserve: Option<Reserve>,
+    ) -> Result<(), QuotaError> {
+        let mut state = self.state();
+        state.lanes.iter_mut().for_each(LaneAsks::forget_denials);
+        state.member.set_windows(scope, windows, reserve)
+    }
+
+    pub(super) fn set_budget(&self, budget: usize, to: &Budget) -> Result<(), QuotaError> {
+        let scope = self.state().lanes.len() + budget;
+        self.set_windows(scope, to.quota().windows(), Some(to.reserved()))
+    }
+
+    /// Makes a request with the words that `make` returns for a run of Redis.
+    fn send(
+        &self,
+        script: &Script,
+        make: impl FnOnce(&mut State, Time<'_>) -> Trip,
+    ) -> Result<(Trip, ::redis::Value), (Option<Trip>, RedisFailure)> {
+        let mut made = None;
+        let reply = self.pool.with_run(|connection, run| {
+            let wall = self.clock.wall_clock();
+            let time = Time { wall, moment: None, account: &self.settings.account, run };
+            let trip = made.insert(make(&mut self.state(), time));
+            script.run(connection, |command| {
+                for word in &trip.words {
+                    command.arg(word);
+                }
+            })
+        });
+        match (reply, made) {
+            (Ok(reply), Some(trip)) => Ok((trip, reply)),
+            (Ok(_), None) => Err((None, RedisFailure::Missing)),
+            (Err(failure), made) => Err((made, failure)),
+        }
+    }
+
+    /// Notes that Redis gave no answer, and goes away from it after a while.
+    fn on_failure(&self, why: &str) {
+        let now = self.clock.now();
+        let mode = {
+            let mut state = self.state();
+            state.link.on_failure(now).then(|| {
+                state.clear_asks(now);
+                state.link.mode()
+            })
+        };
+        if let Some(mode) = mode {
+            self.go_away(mode, now);
+            self.report_mode(mode, why);
+        }
+    }
+
+    /// Keeps to the share of this process from now on.
+    fn go_away(&self, mode: SharedMode, now: Moment) {
+        let Some(pacing) = self.pacing() else { return };
+        let (share, rooms, answered) = {
+            let state = self.state();
+            let share = match (mode, state.share) {
+                (SharedMode::Share, Some((processes, rank))) => {
+                    Share::new(processes.max(self.settings.processes), rank)
+                }
+                _ => Share::NONE,
+            };
+            let scopes = 0..state.member.scope_count();
+            let rooms: Vec<_> = scopes.map(|scope| state.room_away(scope, share, now)).collect();
+            (share, rooms, state.link.answered())
+        };
+        let (mut pacing_state, _) = pacing.lock();
+        pacing_state.set_share(Some((share, &rooms)));
+        if let Some(answered) = answered {
+            pacing_state.block_until_forgotten(answered + LOST_AFTER, SHORT_WINDOW);
+        }
+        drop(pacing_state);
+        pacing.wake_all();
+    }
+
+    fn report_mode(&self, mode: SharedMode, why: &str) {
+        let account = &self.settings.account;
+        let event = SharedQuotaEvent::Mode { account, mode, why };
+        self.observer.notify(|observer| observer.shared_quota(&event));
+    }
+
+    fn warn(&self, warning: &str) {
+        let event = SharedQuotaEvent::Warning { account: &self.settings.account, warning };
+        self.observer.notify(|observer| observer.shared_quota(&event));
+    }
+
+    /// Says that this process is alive. Returns whether Redis answered.
+    pub(super) fn say_alive(&self, is_leaving: bool) -> bool {
+        let rates = self.pacing().map(|pacing| pacing.rates()).unwrap_or_default();
+        let mut told_pauses = Vec::new();
+        let sent = self.send(&self.beat, |state, time| {
+            told_pauses.clone_from(&state.pauses);
+            let percent = |lane: usize| rates.get(lane).copied().unwrap_or(100);
+            let lanes = state.pauses.iter().enumerate();
+            let lanes: Vec<_> = lanes.map(|(lane, pause)| (*pause, percent(lane))).collect();
+            let say = Say {
+                place: self.place.as_str(),
+                is_leaving,
+                dead: &state.dead,
+                reserved_for: self.settings.reserved_for,
+                lanes: &lanes,
+            };
+            state.member.beat(&say, time)
+        });
+        match sent {
+            Ok((trip, value)) => {
+                let reply = {
+                    let mut state = self.state();
+                    let reply = state.member.on_beat(&trip, &value);
+                    if let Ok(reply) = &reply {
+                        state.on_beat(&trip, reply, &told_pauses, &self.place);
+                    }
+                    reply
+                };
+                if reply.is_err() {
+                    self.on_failure(UNUSABLE);
+                }
+                reply.is_ok()
+            }
+            Err((_, failure)) => {
+                self.on_failure(&failure.to_string());
+                false
+            }
+        }
+    }
+
+    /// Tells what ended, for one charge after the other. Returns whether Redis heard all of it.
+    pub(super) fn tell(&self) -> bool {
+        while self.state().member.charge_to_tell().is_some() {
+            if self.retell_if_lost().is_err() || !self.tell_one() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn tell_one(&self) -> bool {
+        let Some(charge) = self.state().member.charge_to_tell() else { return true };
+        let sent = self.send(&self.step, |state, time| state.member.step(charge, None, time));
+        self.on_step(None, sent).is_some()
+    }
+
+    /// Hears what is used of all quotas, and renews leases.
+    pub(super) fn look(&self) {
+        let charges = {
+            let mut state = self.state();
+            state.member.renew(self.clock.now());
+            state.member.charges().to_vec()
+        };
+        for charge in charges {
+            let sent = self.send(&self.step, |state, time| state.member.step(charge, None, time));
+            if self.on_step(None, sent).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Takes the answer to a step. Returns its outcome, and how many of the lines of others are before this one.
+    fn on_step(
+        &self,
+        ask: Option<&Ask>,
+        sent: Result<(Trip, ::redis::Value), (Option<Trip>, RedisFailure)>,
+    ) -> Option<StepOutcome> {
+        let now = self.clock.now();
+        let failure = match sent {
+            Ok((trip, value)) => {
+                let mut state = self.state();
+                let sent_at = trip.sent_at();
+                match state.member.on_step(trip, ask, &value) {
+                    Ok(reply) => {
+                        state.link.on_answer(sent_at);
+                        if let Some(ask) = ask {
+                            state.on_asked(ask, &reply, sent_at, now);
+                        }
+                        return Some(reply.outcome);
+                    }
+                    Err(_) => UNUSABLE.to_owned(),
+                }
+            }
+            Err((trip, failure)) => {
+                if let Some(trip) = trip {
+                    self.state().member.on_no_answer(trip, ask);
+                }
+                failure.to_string()
+            }
+        };
+        if let Some(ask) = ask {
+            let mut state = self.state();
+            if let Some(lane) = state.lanes.get_mut(ask.cost.lane) {
+                lane.on_failed(ask, now + AGAIN_AFTER);
+            }
+        }
+        self.on_failure(&failure);
+        None
+    }
+
+    /// Tells everything again, if Redis may have lost it.
+    fn retell_if_lost(&self) -> Result<(), ()> {
+        match self.state().member.retelling() {
+            Some(_) => self.retell(None),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells everything again.
+    fn retell(&self, least: Option<Retelling>) -> Result<(), ()> {
+        let _one = self.retelling.lock();
+        let (retelling, charges) = {
+            let mut state = self.state();
+            if least.is_none() && state.member.retelling().is_none() {
+                return Ok(());
+            }
+            (state.member.begin_retelling(least), state.member.charges().to_vec())
+        };
+        for charge in charges {
+            let sent =
+                self.send(&self.step, |state, time| state.member.retell(charge, retelling, time));
+            match self.on_step(None, sent) {
+                Some(StepOutcome::Lost) | None => {
+                    self.state().member.fail_retelling(retelling);
+                    return Err(());
+                }
+                Some(_) => {}
+            }
+        }
+        self.state().member.finish_retelling();
+        Ok(())
+    }
+
+    /// Tries to return to Redis. Returns whether this process has joined the others.
+    pub(super) fn come_back(&self) -> bool {
+        // Redis answers before anything is told, so that the lanes go on while it does not.
+        let is_there =
+            self.pool.with_run(|connection, _| ::redis::cmd("PING").query::<()>(connection));
+        if let Err(failure) = is_there {
+            self.on_failure(&failure.to_string());
+            return false;
+        }
+        let now = self.clock.now();
+        let is_first = {
+            let mut state = self.state();
+            state.link.begin_return(now);
+            state.link.answered().is_none()
+        };
+        // First what was sent meanwhile, then that this process is alive: until then its share is left alone.
+        let is_told = is_first || self.retell(Some(Retelling::Returned)).is_ok();
+        if !is_told || !self.say_alive(false) || self.retell_if_lost().is_err() {
+            self.on_failure("it went away again");
+            return false;
+        }
+        let has_joined = self.state().link.join(self.clock.now());
+        if has_joined {
+            if let Some(pacing) = self.pacing() {
+                pacing.lock().0.set_share(None);
+                pacing.wake_all();
+            }
+            self.report_mode(SharedMode::Shared, "Redis answers");
+            self.check_policy();
+        }
+        true
+    }
+
+    /// Warns of a Redis that may throw away what it knows.
+    fn check_policy(&self) {
+        let policy = self.pool.with_run(|connection, _| {
+            let get = |connection: &mut ::redis::Connection, key| {
+                ::redis::cmd("CONFIG").arg("GET").arg(key).query::<Vec<String>>(connection)
+            };
+            Ok((get(connection, "maxmemory-policy")?, get(connection, "maxmemory")?))
+        });
+        match policy {
+            Ok((policy, memory)) => {
+                let second = |words: Vec<String>| words.into_iter().nth(1).unwrap_or_default();
+                let (policy, memory) = (second(policy), second(memory));
+                if policy != "noeviction" && memory != "0" {
+                    self.warn(&format!(
+                        "Redis may evict what it knows of the quota (maxmemory-policy {policy}): set it to noeviction"
+                    ));
+                }
+            }
+            // A user of Redis may not be allowed to read its configuration.
+            Err(_) => {}
+        }
+    }
+}
+
+impl State {
+    fn on_asked(
+        &mut self,
+        ask: &Ask,
+        reply: &super::protocol::StepReply,
+        sent_at: Moment,
+        now: Moment,
+    ) {
+        let is_away = self.link.mode() != SharedMode::Shared;
+        let Some(lane) = self.lanes.get_mut(ask.cost.lane) else { return };
+        match reply.outcome {
+            StepOutcome::Granted if is_away => {
+                lane.on_failed(ask, now);
+                self.member.give_back(ask.number, now);
+            }
+            StepOutcome::Granted => lane.on_granted(*ask),
+            StepOutcome::Denied => lane.on_denied(ask, reply, sent_at, now),
+            // It is told everything, and asked again.
+            StepOutcome::Heard | StepOutcome::Lost => lane.on_failed(ask, now),
+        }
+    }
+
+    fn on_beat(&mut self, trip: &Trip, reply: &BeatReply, told: &[Duration], place: &Place) {
+        self.link.on_answer(trip.sent_at());
+        self.processes = reply.processes;
+        self.known_for = reply.known_for();
+        if reply.is_settled {
+            self.share = Some((reply.processes, reply.rank));
+        }
+        for (pause, told) in self.pauses.iter_mut().zip(told) {
+            if pause == told {
+                *pause = Duration::ZERO;
+            }
+        }
+        let silent = reply.others.iter().filter(|other| other.silent_for >= Duration::from_secs(2));
+        let dead = silent.filter(|other| place.is_dead(&other.place));
+        self.dead = dead.map(|other| other.name.clone()).collect();
+    }
+
+    /// Gives back what is here, and asks for nothing more.
+    fn clear_asks(&mut self, now: Moment) {
+        for lane in &mut self.lanes {
+            for ask in lane.clear() {
+                self.member.give_back(ask.number, now);
+            }
+        }
+    }
+
+    /// Returns how many slots of a quota may be taken until when, while its long windows have others' calls that are unknown.
+    fn room_away(&self, scope: usize, share: Share, now: Moment) -> Option<(u64, Moment)> {
+        let windows: Vec<_> = self.member.left(scope).map(|(window, _)| window.clone()).collect();
+        let long = || self.member.left(scope).filter(|(window, _)| window.length > SHORT_WINDOW);
+        let longest = long().map(|(window, _)| window.length).max()?;
+        let left = long().map(|(_, left)| left).min()?;
+        let room = u64::from(allowance(left, &windows, share));
+        Some((room, now + LOST_AFTER + longest))
+    }
+}
+
+/// What the lanes call: see [`PermitSource`](crate::lane::PermitSource).
+impl SharedPermits {
+    pub(super) fn check(&self, cost: Cost, now: Moment) -> Result<(), NoCapacity> {
+        let refuse = |not_yet| Err(NoCapacity { not_yet, by: BlockedBy::Lane });
+        if cost.weight > MAX_WEIGHT {
+            return refuse(NotYet::Never);
+        }
+        let state = self.state();
+        match state.link.mode() {
+            SharedMode::Shared => {
+                state.lanes.get(cost.lane).map_or(Ok(()), |lane| lane.check(cost, now))
+            }
+            SharedMode::Share => Ok(()),
+            SharedMode::Stopped if cost.urgent => Ok(()),
+            SharedMode::Stopped => refuse(NotYet::InFlight),
+            SharedMode::Returning => refuse(NotYet::Until(now + AGAIN_AFTER)),
+        }
+    }
+
+    pub(super) fn take(&self, request: PermitRequest, now: Moment) -> Option<SharedPermit> {
+        let PermitRequest { cost, priority, others_wait } = request;
+        let mut state = self.state();
+        let State { member, lanes, link, .. } = &mut *state;
+        match link.mode() {
+            SharedMode::Shared => {}
+            SharedMode::Share | SharedMode::Stopped => {
+                return Some(SharedPermit(member.take_share(cost, now)));
+            }
+            SharedMode::Returning => return None,
+        }
+        let lane = lanes.get_mut(cost.lane)?;
+        while let Some(ask) = lane.take(cost) {
+            if is_fresh(ask.asked_at, member, now) {
+                return Some(SharedPermit(ask.number));
+            }
+            member.give_back(ask.number, now);
+        }
+        if lane.has_room(priority) {
+            let ask = member.ask(cost, priority, others_wait, now);
+            lane.push(ask);
+        }
+        None
+    }
+
+    pub(super) fn has_ask(&self, lane: usize) -> bool {
+        self.state().lanes.get(lane).is_some_and(LaneAsks::has_waiting)
+    }
+
+    pub(super) fn ask(&self, lane: usize) {
+        let next = |state: &mut State| state.lanes.get_mut(lane).and_then(LaneAsks::next);
+        let Some(mut ask) = next(&mut self.state()) else { return };
+        if self.retell_if_lost().is_err() {
+            if let Some(lane) = self.state().lanes.get_mut(lane) {
+                lane.on_failed(&ask, self.clock.now() + AGAIN_AFTER);
+            }
+            return;
+        }
+        let sent = self.send(&self.step, |state, time| {
+            // By now: its age decides whether it may be used.
+            state.member.postpone(&mut ask, time.wall.moment);
+            state.member.step(ask.cost.into(), Some(&ask), time)
+        });
+        self.on_step(Some(&ask), sent);
+    }
+
+    pub(super) fn give_back_unused(&self, lane: usize, now: Moment) {
+        let mut state = self.state();
+        let State { member, lanes, .. } = &mut *state;
+        let Some(lane) = lanes.get_mut(lane) else { return };
+        let unused = lane.take_unused();
+        if !unused.is_empty() {
+            for ask in unused {
+                member.give_back(ask.number, now);
+            }
+            drop(state);
+            self.keeper.unpark();
+        }
+    }
+
+    pub(super) fn is_fresh(&self, permit: &SharedPermit, now: Moment) -> bool {
+        self.state().member.is_fresh(permit.0, now)
+    }
+
+    pub(super) fn end(&self, permit: SharedPermit, end: PermitEnd, now: Moment) {
+        let mut state = self.state();
+        match end {
+            PermitEnd::Unused => state.member.give_back(permit.0, now),
+            PermitEnd::At(at) => state.member.end(permit.0, at, now),
+        }
+        if matches!(end, PermitEnd::Unused) {
+            state.lanes.iter_mut().for_each(LaneAsks::forget_denials);
+        }
+        drop(state);
+        self.keeper.unpark();
+    }
+
+    pub(super) fn pause(&self, lane: usize, pause: Duration) {
+        if let Some(known) = self.state().pauses.get_mut(lane) {
+            *known = pause.max(*known);
+        }
+        self.keeper.unpark();
+    }
+}
+
+/// Returns whether a call may be sent by a permit that was asked for then.
+fn is_fresh(asked_at: Moment, member: &Member, now: Moment) -> bool {
+    now.since(asked_at) < member.lease() / 2
+}
