@@ -7,7 +7,6 @@
 --
 -- A process is `joined beat processes rank settled place`. The rank goes by who joined first. A share of a limit of n is
 -- ceil((n - rank) / processes): all shares together are n, and no share grows because another process has joined.
-local LOST_AFTER = 3000000
 local PROCS = KEYS[2]
 local function parse(value)
   local joined, beat, count, rank, settled, place = string.match(value, '^(%d+) (%d+) (%d+) (%d+) (%d+) (.*)$')
@@ -48,14 +47,9 @@ table.sort(names, function(a, b)
   local x, y = all[a], all[b]
   return x.joined < y.joined or x.joined == y.joined and a < b
 end)
-local mine, lost = all[me], {}
+local mine = all[me]
 for rank, name in ipairs(names) do
-  local p = all[name]
-  if now - p.beat > LOST_AFTER then
-    -- It may go on with the share that it heard of last.
-    if p.settled == 1 then lost[#lost + 1] = p.count .. ':' .. p.rank end
-  end
-  if name == me then p.count, p.rank = #names, rank - 1 end
+  if name == me then mine.count, mine.rank = #names, rank - 1 end
 end
 if mine then
   -- A share is mine once all that joined before have heard that there is one process more.
@@ -65,7 +59,15 @@ if mine then
   end
   redis.call('HSET', PROCS, me, line(mine))
 end
-redis.call('HSET', META, 'lost', table.concat(lost, ' '))
+-- For the steps: the shares, and when the first of these processes has been silent for too long.
+local shares, lost_from = {}, now + LOST_AFTER
+for name, p in pairs(all) do
+  if p.settled == 1 then
+    shares[#shares + 1] = table.concat({ name, text(p.beat), p.count, p.rank }, ':')
+    lost_from = math.min(lost_from, p.beat + LOST_AFTER)
+  end
+end
+redis.call('HSET', META, 'shares', table.concat(shares, ' '), 'lost_from', text(lost_from))
 redis.call('PEXPIRE', PROCS, keep)
 save_clock()
 local reply = { now, raw, born, #names, mine and mine.rank or 0, mine and mine.settled or 0 }

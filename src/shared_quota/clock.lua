@@ -12,6 +12,8 @@
 -- Numbers are below 2^53 and so exact. `%.0f` because Lua writes large numbers with an exponent.
 local SETTLE = 1500000
 local SLACK = 100000
+-- A process that was silent for longer may go on with its share, which is left alone.
+local LOST_AFTER = 3000000
 local function text(x) return string.format('%.0f', x) end
 local META, me, keep = KEYS[1], ARGV[5], ARGV[6]
 local raw = tonumber(ARGV[1])
@@ -19,7 +21,7 @@ if not raw then
   local time = redis.call('TIME')
   raw = time[1] * 1000000 + time[2]
 end
-local known = redis.call('HMGET', META, 'last', 'offset', 'born', 'run', 'hold', 'lost')
+local known = redis.call('HMGET', META, 'last', 'offset', 'born', 'run', 'hold', 'lost_from')
 local last, offset = tonumber(known[1] or 0), tonumber(known[2] or 0)
 local born, run, hold = known[3] or '', known[4] or '', tonumber(known[5] or 0)
 local now = raw + offset

@@ -553,7 +553,12 @@ impl Member {
         for call in self.open.values_mut() {
             call.by = GrantedBy::Redis;
         }
-        self.ended.iter_mut().for_each(|call| call.is_of_share = false);
+        for call in self.ended.iter_mut().filter(|call| call.is_of_share) {
+            // It may have ended since it was told to be in flight.
+            call.is_of_share = false;
+            let EndedCall { id, charge, weight, at, .. } = call.clone();
+            self.untold.push_back(Untold { charge, kind: ToldKind::Ended, id, weight, at });
+        }
     }
 
     /// Telling everything again failed.

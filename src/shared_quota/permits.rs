@@ -364,10 +364,8 @@ impl SharedPermits {
 
     /// Tells everything again, if Redis may have lost it.
     fn retell_if_lost(&self) -> Result<(), ()> {
-        match self.state().member.retelling() {
-            Some(_) => self.retell(None),
-            None => Ok(()),
-        }
+        let is_lost = self.state().member.retelling().is_some();
+        if is_lost { self.retell(None) } else { Ok(()) }
     }
 
     /// Tells everything again.

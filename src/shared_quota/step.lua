@@ -261,13 +261,17 @@ for _, line in ipairs(lines) do
   if line.priority < priority or line.priority == priority and is_before then ahead_of_me[#ahead_of_me + 1] = line end
 end
 
--- How many calls a window has for this one: without the shares of processes that are cut off, without a cut, and without what
--- is kept for urgent calls.
+-- How many calls a window has for this one: without the shares of processes that may be cut off, without a cut, and without
+-- what is kept for urgent calls.
+local lost = {}
+if now > tonumber(known[6] or now) then
+  for name, beat, processes, rank in string.gmatch(redis.call('HGET', META, 'shares') or '', '([^: ]+):(%d+):(%d+):(%d+)') do
+    if name ~= me and now - beat > LOST_AFTER then lost[#lost + 1] = { tonumber(processes), tonumber(rank) } end
+  end
+end
 local function bound(window, is_lane)
   local limit, kept = window.limit, 0
-  for processes, rank in string.gmatch(known[6] or '', '(%d+):(%d+)') do
-    kept = kept + math.max(0, math.ceil((limit - rank) / processes))
-  end
+  for _, share in ipairs(lost) do kept = kept + math.max(0, math.ceil((limit - share[2]) / share[1])) end
   if not is_urgent then
     if is_lane and cut < 100 then kept = math.max(kept, limit - math.max(weight, math.floor(limit * cut / 100))) end
     kept = kept + window.reserve

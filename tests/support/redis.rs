@@ -11,7 +11,7 @@ pub struct RedisServer {
     folder: tempfile::TempDir,
     child: Child,
     /// The server is stopped when this is closed.
-    _stop: ChildStdin,
+    stop: ChildStdin,
 }
 
 impl RedisServer {
@@ -25,20 +25,31 @@ impl RedisServer {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        // The shell waits for the end of its input, which comes when this process ends in any way.
-        let script = "redis-server --port 0 --unixsocket \"$1\" --save '' --appendonly no --dir \"$2\" >\"$2/log\" 2>&1 & \
-                      server=$!; cat >/dev/null; kill -CONT $server 2>/dev/null; kill -9 $server 2>/dev/null";
-        let mut child = Command::new("sh")
-            .args(["-c", script, "sh"])
-            .arg(folder.path().join("socket"))
-            .arg(folder.path())
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stop = child.stdin.take().unwrap();
-        let server = Self { folder, child, _stop: stop };
+        let (child, stop) = spawn(&folder);
+        let server = Self { folder, child, stop };
         server.wait_until_ready();
         Some(server)
+    }
+
+    /// Kills the server, as a crash does.
+    pub fn crash(&self) {
+        self.signal("-KILL");
+    }
+
+    /// Starts an empty server where one has crashed.
+    pub fn start_again(&mut self) {
+        let (child, stop) = spawn(&self.folder);
+        let mut old = std::mem::replace(&mut self.child, child);
+        // Its server is gone, and its shell ends with its input.
+        drop(std::mem::replace(&mut self.stop, stop));
+        old.wait().unwrap();
+        self.wait_until_ready();
+    }
+
+    /// Sends a signal to the server, such as `-STOP`.
+    pub fn signal(&self, signal: &str) {
+        let id = std::fs::read_to_string(self.folder.path().join("pid")).unwrap();
+        assert!(Command::new("kill").args([signal, id.trim()]).status().unwrap().success());
     }
 
     fn wait_until_ready(&self) {
@@ -80,4 +91,21 @@ impl Drop for RedisServer {
             let _ = self.child.kill();
         }
     }
+}
+
+/// Starts a server in a folder, and a shell that kills it at the end of its input. That comes when this process ends in any
+/// way.
+fn spawn(folder: &tempfile::TempDir) -> (Child, ChildStdin) {
+    let script = "redis-server --port 0 --unixsocket \"$1\" --save '' --appendonly no --dir \"$2\" >\"$2/log\" 2>&1 & \
+                  server=$!; echo $server >\"$2/pid\"; \
+                  cat >/dev/null; kill -CONT $server 2>/dev/null; kill -9 $server 2>/dev/null";
+    let mut child = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(folder.path().join("socket"))
+        .arg(folder.path())
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stop = child.stdin.take().unwrap();
+    (child, stop)
 }
