@@ -45,7 +45,9 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.permits.close();
-        if let Some(thread) = self.thread.take() {
+        // An observer may drop the proxy on this thread itself, which ends once it returns.
+        let is_own = |thread: &JoinHandle<()>| thread.thread().id() == thread::current().id();
+        if let Some(thread) = self.thread.take().filter(|thread| !is_own(thread)) {
             // Its panics are caught. A trip takes a limited time.
             let _ = thread.join();
         }
@@ -73,7 +75,10 @@ fn keep(permits: &SharedPermits) {
         permits.keeper.park_until(Some(next_beat));
         if permits.clock.now() < next_beat && !permits.is_closing() {
             // Woken to tell something. An ask may take it along meanwhile.
-            permits.clock.sleep(TELL_AFTER);
+            let tell_at = permits.clock.now() + TELL_AFTER;
+            while permits.clock.now() < tell_at && !permits.is_closing() {
+                permits.keeper.park_until(Some(tell_at));
+            }
         }
     }
 }
