@@ -69,6 +69,7 @@ pub use permit::{BlockedBy, NoCapacity, NotYet, Permit, WindowUse};
 pub use prior_usage::PriorUsage;
 pub use quota::Quota;
 pub use round_trip::{RoundTrip, RttCredit};
-pub(crate) use share::Share;
+#[cfg_attr(not(feature = "redis"), allow(unused_imports))]
+pub(crate) use share::{Restriction, Share};
 pub use wall_clock::WallClockSample;
 pub use window::{Window, WindowKind};
