@@ -213,3 +213,22 @@ fn a_redis_that_answers_pings_and_runs_no_scripts_leaves_the_share() {
         submit(&lanes, READ, &options(), || ()).wait().unwrap();
     });
 }
+#[test]
+fn a_key_of_a_foreign_type_is_survived_and_forgotten_once_it_is_gone() {
+    let Some(server) = RedisServer::start() else { return };
+    let lanes = process(&server.url(), Quota::per_second(20), |_| {});
+    within_reason(move || {
+        for key in ["meta", "procs", "turn:test", "log:lane:test", "counts:lane:test"] {
+            until(|| mode(&lanes) == SharedMode::Shared);
+            submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+            let key = format!("lanekeeper:{{a}}:{key}");
+            server.send(&format!("SET {key} x"));
+            // By the share, or by Redis if the key was written over.
+            submit(&lanes, WRITE, &priority(1), || ()).wait().unwrap();
+            submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+            server.send(&format!("DEL {key}"));
+        }
+        until(|| mode(&lanes) == SharedMode::Shared);
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+    });
+}

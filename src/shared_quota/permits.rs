@@ -342,7 +342,7 @@ impl SharedPermits {
                 let sent_at = trip.sent_at();
                 match state.member.on_step(trip, ask, &value) {
                     Ok(reply) => {
-                        state.link.on_answer(sent_at);
+                        state.link.on_answer();
                         if let Some(ask) = ask {
                             state.on_asked(ask, &reply, sent_at, now);
                         }
@@ -474,7 +474,7 @@ impl State {
     }
 
     fn on_beat(&mut self, trip: &Trip, reply: &BeatReply, told: &[Moment], place: &Place) {
-        self.link.on_answer(trip.sent_at());
+        self.link.on_beat(trip.sent_at());
         self.processes = reply.processes;
         self.known_for = reply.known_for();
         // A process that was forgotten has joined anew, and its old share is that of another one.
