@@ -55,6 +55,8 @@ struct OpenCall {
     lease_ends: Moment,
     /// Whether Redis granted it, or the share of this process while Redis was away.
     by: GrantedBy,
+    /// Whether Redis may have been told since that it is in flight.
+    is_told: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +72,7 @@ struct EndedCall {
     charge: Charge,
     weight: u32,
     at: Moment,
-    /// Whether the share of this process granted it, and Redis has not been told.
+    /// Whether the share of this process granted it, and the counts of Redis may lack it.
     is_of_share: bool,
 }
 
@@ -243,7 +245,15 @@ impl Member {
         let charge = ask.cost.into();
         let (id, lease_ends) = (self.id_of(ask), ask.asked_at + self.lease);
         let weight = weight_of(ask.cost);
-        let call = OpenCall { id, charge, weight, asked_at: ask.asked_at, lease_ends, by };
+        let call = OpenCall {
+            id,
+            charge,
+            weight,
+            asked_at: ask.asked_at,
+            lease_ends,
+            by,
+            is_told: by == GrantedBy::Redis,
+        };
         self.open.insert(ask.number, call);
         self.note_charge(charge);
     }
@@ -273,16 +283,21 @@ impl Member {
 
     /// A call ended, at a moment that may be to come: what is in transit may arrive until then.
     pub(super) fn end(&mut self, number: u64, at: Moment, now: Moment) {
-        let Some(OpenCall { id, charge, weight, by, .. }) = self.open.remove(&number) else {
+        let Some(OpenCall { id, charge, weight, by, is_told, .. }) = self.open.remove(&number)
+        else {
             return;
         };
         let is_of_share = by == GrantedBy::Share;
         self.ended.push_back(EndedCall { id: id.clone(), charge, weight, at, is_of_share });
-        if !is_of_share {
+        if is_told {
             self.untold.push_back(Untold { charge, kind: ToldKind::Ended, id, weight, at });
         }
-        let longest = self.scopes.iter().map(Scope::retention).max().unwrap_or_default();
-        while self.ended.front().is_some_and(|call| call.at + longest < now) {
+        // What Redis knows is in its counts. Only a log needs the call itself.
+        let longest = |of: fn(&Scope) -> Duration| self.scopes.iter().map(of).max();
+        let [counts, logs] = [Scope::retention, Scope::log_retention].map(longest);
+        let retention = |call: &EndedCall| if call.is_of_share { counts } else { logs };
+        let is_over = |call: &EndedCall| call.at + retention(call).unwrap_or_default() < now;
+        while self.ended.front().is_some_and(is_over) {
             self.ended.pop_front();
         }
     }
@@ -346,12 +361,16 @@ impl Member {
         // Nothing was renewed while Redis was away.
         for call in self.open.values_mut().filter(|call| call.charge == charge) {
             call.lease_ends = call.lease_ends.max(now + self.lease);
+            call.is_told = true;
         }
+        let scopes = self.scopes_of(charge).map(|scope| self.scopes[scope].log_retention());
+        let remembered = scopes.max().unwrap_or_default();
         let token = format!("{}:{}", self.process, self.retellings);
         let mut words = vec![Told { kind: ToldKind::Counts, id: token, weight: 0, age: 0 }];
         let open =
             self.open.values().map(|call| (call.charge, &call.id, call.weight, call.lease_ends));
-        let ended = self.ended.iter().map(|call| (call.charge, &call.id, call.weight, call.at));
+        let ended = self.ended.iter().filter(|call| call.at + remembered > now);
+        let ended = ended.map(|call| (call.charge, &call.id, call.weight, call.at));
         let all = open.chain(ended).filter(|(of, ..)| *of == charge);
         words.extend(all.map(|(_, id, weight, at)| Told {
             kind: ToldKind::Again,
@@ -562,12 +581,7 @@ impl Member {
         for call in self.open.values_mut() {
             call.by = GrantedBy::Redis;
         }
-        for call in self.ended.iter_mut().filter(|call| call.is_of_share) {
-            // It may have ended since it was told to be in flight.
-            call.is_of_share = false;
-            let EndedCall { id, charge, weight, at, .. } = call.clone();
-            self.untold.push_back(Untold { charge, kind: ToldKind::Ended, id, weight, at });
-        }
+        self.ended.iter_mut().for_each(|call| call.is_of_share = false);
     }
 
     /// Telling everything again failed.

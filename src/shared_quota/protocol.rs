@@ -45,6 +45,12 @@ impl Scope {
         }
     }
 
+    /// Returns for how long its log remembers a call that has ended. Other windows remember numbers.
+    pub(super) fn log_retention(&self) -> Duration {
+        let logs = self.windows.iter().filter(|window| window.kind == WindowKind::SlidingLog);
+        logs.map(|window| window.length).max().unwrap_or_default()
+    }
+
     /// Returns for how long the scope remembers a call that has ended.
     pub(super) fn retention(&self) -> Duration {
         let longest = self.windows.iter().map(Window::retention).max();

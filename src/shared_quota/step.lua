@@ -150,7 +150,10 @@ local function recount(scope, token)
           if total > 0 then redis.call('HSET', scope.counts, field, text(total), 'added:' .. field, text(added + own)) end
         end
       elseif window.kind == 'B' then
-        redis.call('HSET', scope.counts, window.field, text(level(scope, window) - told[4] * window.len) .. ' ' .. text(now))
+        -- No broker's bucket holds less than nothing, however many calls a process has sent since.
+        local had = level(scope, window)
+        local left = math.max(had - told[4] * window.len, math.min(had, 0))
+        redis.call('HSET', scope.counts, window.field, text(left) .. ' ' .. text(now))
       end
     end
   end

@@ -156,3 +156,52 @@ fn an_urgent_call_goes_out_although_the_shares_of_silent_processes_are_all_of_th
     assert_eq!(account.ask(&mut second, urgent).0, StepOutcome::Granted);
     assert_eq!(account.ask(&mut second, urgent).0, StepOutcome::Denied);
 }
+
+/// An account in which one process has sent by its share for long, and then returns.
+fn after_long_away(quota: &Quota, calls: u32) -> Option<(Account, Member, Trip)> {
+    let mut account = Account::start()?;
+    let mut one = member("one", quota.windows());
+    account.beat(&mut one);
+    account.wait(2.0);
+    for _ in 0..calls {
+        account.wait(0.1);
+        let number = one.take_share(CALL, account.moment());
+        one.end(number, account.moment(), account.moment());
+    }
+    let retelling = one.begin_retelling(Some(Retelling::Returned));
+    let trip = one.retell(CHARGE, retelling, account.time());
+    Some((account, one, trip))
+}
+
+#[test]
+fn calls_that_a_log_has_forgotten_are_told_as_counts() {
+    let quota = Quota::per_second(10).and(Quota::per_calendar_day(9_000, jiff::tz::TimeZone::UTC));
+    let Some((mut account, mut one, trip)) = after_long_away(&quota, 5000) else { return };
+    assert!(trip.words.len() < 200, "{}", trip.words.len());
+    let value = account.run(STEP, &trip);
+    one.on_step(trip, None, &value).unwrap();
+    one.finish_retelling();
+    account.beat(&mut one);
+    let reply = account.step(&mut one, None);
+    // The day that began eight seconds after the first of them.
+    let used: u64 = reply.scopes[0].used[1].used + reply.scopes[0].used[1].next_day;
+    assert!((4900..=5000).contains(&used), "{reply:?}");
+    let trip = one.step(CHARGE, None, account.time());
+    assert!(trip.words.len() < 100, "{}", trip.words.len());
+}
+
+#[test]
+fn a_bucket_is_full_again_in_the_time_that_it_takes_however_long_a_process_was_away() {
+    let bucket = Quota::token_bucket(10, Duration::from_secs(1), 20);
+    let quota = bucket.and(Quota::per_calendar_day(100_000, jiff::tz::TimeZone::UTC));
+    let Some((mut account, mut one, trip)) = after_long_away(&quota, 3000) else { return };
+    let value = account.run(STEP, &trip);
+    one.on_step(trip, None, &value).unwrap();
+    one.finish_retelling();
+    account.beat(&mut one);
+    account.wait(2.1);
+    for _ in 0..20 {
+        assert_eq!(account.ask(&mut one, CALL).0, StepOutcome::Granted);
+    }
+    assert_eq!(account.ask(&mut one, CALL).0, StepOutcome::Denied);
+}
