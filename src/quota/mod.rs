@@ -69,6 +69,6 @@ pub use permit::{BlockedBy, NoCapacity, NotYet, Permit, WindowUse};
 pub use prior_usage::PriorUsage;
 pub use quota::Quota;
 pub use round_trip::{RoundTrip, RttCredit};
-pub(crate) use share::Share;
+pub(crate) use share::{Share, ShareRoom};
 pub use wall_clock::WallClockSample;
 pub use window::{Window, WindowKind};

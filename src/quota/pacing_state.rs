@@ -35,7 +35,7 @@ use super::quota::Quota;
 use super::quota_state::{QuotaState, SlotRequest};
 use super::reported_room::ReportedRoom;
 use super::round_trip::{RoundTrip, RttCredit};
-use super::share::Share;
+use super::share::{Share, ShareRoom};
 use super::wall_clock::WallClockSample;
 use super::warm_connections::WarmConnections;
 use super::window::DEFAULT_CLOCK_GUARD;
@@ -289,7 +289,7 @@ impl PacingState {
     /// Restricts all quotas to a share of each window, because other processes use them too and cannot be asked. `rooms` has for
     /// each quota, lanes first, how many slots may be taken until when. `None` lifts it.
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
-    pub(crate) fn set_share(&mut self, share: Option<(Share, &[Option<(u64, Moment)>])>) {
+    pub(crate) fn set_share(&mut self, share: Option<(Share, &[Option<ShareRoom>])>) {
         let lanes = self.lanes.iter_mut().map(|lane| &mut lane.quota);
         let budgets = self.budgets.iter_mut().map(|budget| &mut budget.quota);
         for (index, quota) in lanes.chain(budgets).enumerate() {

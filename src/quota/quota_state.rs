@@ -26,7 +26,7 @@ use super::moment::{Moment, nanos};
 use super::pace_snapshot::{CallUsage, MAX_TRANSIT, RestoredCall};
 use super::permit::{NotYet, WindowUse};
 use super::query::{EstimateQuery, QueueAhead, WindowQuery};
-use super::share::{Share, SharedPart};
+use super::share::{Share, ShareRoom, SharedPart};
 use super::spacing::Spacing;
 use super::wall_clock::WallClockSample;
 use super::window::Window;
@@ -95,7 +95,7 @@ impl QuotaState {
     }
 
     /// Restricts the quota to a share of each window, and to `room` slots until then. `None` lifts it.
-    pub(super) fn set_share(&mut self, part: Option<(Share, Option<(u64, Moment)>)>) {
+    pub(super) fn set_share(&mut self, part: Option<(Share, Option<ShareRoom>)>) {
         self.shared_part = part.map(|(share, room)| SharedPart { share, room });
     }
 

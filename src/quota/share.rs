@@ -30,12 +30,18 @@ impl Share {
     }
 }
 
+/// How many more slots of a quota may be taken until a moment, because what other processes have taken is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShareRoom {
+    pub(crate) slots: u64,
+    pub(crate) until: Moment,
+}
+
 /// What a share allows of one quota.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SharedPart {
     pub(super) share: Share,
-    /// How many more slots may be taken until this moment, because what others have taken is not known.
-    pub(super) room: Option<(u64, Moment)>,
+    pub(super) room: Option<ShareRoom>,
 }
 
 impl SharedPart {
@@ -47,12 +53,12 @@ impl SharedPart {
 
     /// Returns whether there is room for this weight.
     pub(super) fn has_room(&self, weight: u64, now: Moment, urgent: bool) -> bool {
-        urgent || self.room.is_none_or(|(left, until)| now >= until || weight <= left)
+        urgent || self.room.is_none_or(|room| now >= room.until || weight <= room.slots)
     }
 
     pub(super) fn take(&mut self, weight: u64) {
-        if let Some((left, _)) = &mut self.room {
-            *left = left.saturating_sub(weight);
+        if let Some(room) = &mut self.room {
+            room.slots = room.slots.saturating_sub(weight);
         }
     }
 }

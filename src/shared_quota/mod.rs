@@ -51,17 +51,16 @@ use crate::redis::{RedisPool, RedisSettings};
 /// broker.
 ///
 /// ```no_run
-/// use lanekeeper::shared_quota::SharedQuota;
-/// use lanekeeper::{Broker, Quota};
+/// use lanekeeper::{LaneError, Quota, SharedQuota};
 ///
 /// #[lanekeeper::proxy]
-/// trait Weather {
-///     #[lane(reports)]
-///     fn report(&self, city: String) -> String;
+/// trait Weather: Send + Sync {
+///     #[lane(reports, read)]
+///     fn report(&self, city: String) -> Result<String, LaneError>;
 /// }
 ///
 /// # struct Station;
-/// # impl Weather for Station { fn report(&self, city: String) -> String { city } }
+/// # impl Weather for Station { fn report(&self, city: String) -> Result<String, LaneError> { Ok(city) } }
 /// let shared = SharedQuota::redis("redis://127.0.0.1:6379", "account-1")?;
 /// let weather = WeatherProxy::builder(Station)
 ///     .reports(Quota::per_second(10))

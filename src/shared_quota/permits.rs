@@ -22,7 +22,8 @@ use crate::lane::{
     SharedQuotaEvent, SharedQuotaStatus,
 };
 use crate::quota::{
-    BlockedBy, Budget, Cost, Moment, NoCapacity, NotYet, QuotaError, Reserve, Share, Window,
+    BlockedBy, Budget, Cost, Moment, NoCapacity, NotYet, QuotaError, Reserve, Share, ShareRoom,
+    Window,
 };
 use crate::redis::{RedisFailure, RedisPool, Script};
 
@@ -66,6 +67,12 @@ struct State {
     /// Processes that ran on this machine and are no more.
     dead: Vec<String>,
     is_closing: bool,
+}
+
+/// A request, and what came of it. Without a connection there was none.
+struct Answered {
+    trip: Option<Trip>,
+    reply: Result<::redis::Value, RedisFailure>,
 }
 
 /// After a request without an answer, a lane does not ask again for this long.
@@ -131,6 +138,11 @@ impl SharedPermits {
         self.state().is_closing
     }
 
+    /// Returns whether something of a call is to be told.
+    pub(super) fn has_untold(&self) -> bool {
+        self.state().member.charge_to_tell().is_some()
+    }
+
     /// Returns whether the others are to hear of a pause.
     pub(super) fn has_pause(&self) -> bool {
         self.state().pauses.iter().any(|pause| !pause.is_zero())
@@ -178,11 +190,7 @@ impl SharedPermits {
     }
 
     /// Makes a request with the words that `make` returns for a run of Redis.
-    fn send(
-        &self,
-        script: &Script,
-        make: impl FnOnce(&mut State, Time<'_>) -> Trip,
-    ) -> Result<(Trip, ::redis::Value), (Option<Trip>, RedisFailure)> {
+    fn send(&self, script: &Script, make: impl FnOnce(&mut State, Time<'_>) -> Trip) -> Answered {
         let mut made = None;
         let reply = self.pool.with_run(|connection, run| {
             let wall = self.clock.wall_clock();
@@ -194,11 +202,7 @@ impl SharedPermits {
                 }
             })
         });
-        match (reply, made) {
-            (Ok(reply), Some(trip)) => Ok((trip, reply)),
-            (Ok(_), None) => Err((None, RedisFailure::Missing)),
-            (Err(failure), made) => Err((made, failure)),
-        }
+        Answered { trip: made, reply }
     }
 
     /// Notes that Redis gave no answer, and goes away from it after a while.
@@ -270,8 +274,8 @@ impl SharedPermits {
             };
             state.member.beat(&say, time)
         });
-        match sent {
-            Ok((trip, value)) => {
+        match (sent.reply, sent.trip) {
+            (Ok(value), Some(trip)) => {
                 let reply = {
                     let mut state = self.state();
                     let reply = state.member.on_beat(&trip, &value);
@@ -285,10 +289,11 @@ impl SharedPermits {
                 }
                 reply.is_ok()
             }
-            Err((_, failure)) => {
+            (Err(failure), _) => {
                 self.on_failure(&failure.to_string());
                 false
             }
+            (Ok(_), None) => false,
         }
     }
 
@@ -324,14 +329,10 @@ impl SharedPermits {
     }
 
     /// Takes the answer to a step. Returns its outcome, and how many of the lines of others are before this one.
-    fn on_step(
-        &self,
-        ask: Option<&Ask>,
-        sent: Result<(Trip, ::redis::Value), (Option<Trip>, RedisFailure)>,
-    ) -> Option<StepOutcome> {
+    fn on_step(&self, ask: Option<&Ask>, sent: Answered) -> Option<StepOutcome> {
         let now = self.clock.now();
-        let failure = match sent {
-            Ok((trip, value)) => {
+        let failure = match (sent.reply, sent.trip) {
+            (Ok(value), Some(trip)) => {
                 let mut state = self.state();
                 let sent_at = trip.sent_at();
                 match state.member.on_step(trip, ask, &value) {
@@ -345,12 +346,13 @@ impl SharedPermits {
                     Err(_) => UNUSABLE.to_owned(),
                 }
             }
-            Err((trip, failure)) => {
+            (Err(failure), trip) => {
                 if let Some(trip) = trip {
                     self.state().member.on_no_answer(trip, ask);
                 }
                 failure.to_string()
             }
+            (Ok(_), None) => UNUSABLE.to_owned(),
         };
         if let Some(ask) = ask {
             let mut state = self.state();
@@ -434,18 +436,15 @@ impl SharedPermits {
             };
             Ok((get(connection, "maxmemory-policy")?, get(connection, "maxmemory")?))
         });
-        match policy {
-            Ok((policy, memory)) => {
-                let second = |words: Vec<String>| words.into_iter().nth(1).unwrap_or_default();
-                let (policy, memory) = (second(policy), second(memory));
-                if policy != "noeviction" && memory != "0" {
-                    self.warn(&format!(
-                        "Redis may evict what it knows of the quota (maxmemory-policy {policy}): set it to noeviction"
-                    ));
-                }
+        // A user of Redis may not be allowed to read its configuration.
+        if let Ok((policy, memory)) = policy {
+            let second = |words: Vec<String>| words.into_iter().nth(1).unwrap_or_default();
+            let (policy, memory) = (second(policy), second(memory));
+            if policy != "noeviction" && memory != "0" {
+                self.warn(&format!(
+                    "Redis may evict what it knows of the quota (maxmemory-policy {policy}): set it to noeviction"
+                ));
             }
-            // A user of Redis may not be allowed to read its configuration.
-            Err(_) => {}
         }
     }
 }
@@ -499,13 +498,13 @@ impl State {
     }
 
     /// Returns how many slots of a quota may be taken until when, while its long windows have others' calls that are unknown.
-    fn room_away(&self, scope: usize, share: Share, now: Moment) -> Option<(u64, Moment)> {
+    fn room_away(&self, scope: usize, share: Share, now: Moment) -> Option<ShareRoom> {
         let windows: Vec<_> = self.member.left(scope).map(|(window, _)| window.clone()).collect();
         let long = || self.member.left(scope).filter(|(window, _)| window.length > SHORT_WINDOW);
         let longest = long().map(|(window, _)| window.length).max()?;
         let left = long().map(|(_, left)| left).min()?;
-        let room = u64::from(allowance(left, &windows, share));
-        Some((room, now + LOST_AFTER + longest))
+        let slots = u64::from(allowance(left, &windows, share));
+        Some(ShareRoom { slots, until: now + LOST_AFTER + longest })
     }
 }
 
