@@ -66,6 +66,10 @@ struct State {
     pauses: Vec<Duration>,
     /// Processes that ran on this machine and are no more.
     dead: Vec<String>,
+    /// The last answer before Redis went away, since when this process keeps to its share.
+    away_since: Option<Moment>,
+    /// The mode that observers know.
+    reported: Option<SharedMode>,
     is_closing: bool,
 }
 
@@ -109,6 +113,8 @@ impl SharedPermits {
                 known_for: None,
                 pauses: vec![Duration::ZERO; lanes],
                 dead: Vec::new(),
+                away_since: None,
+                reported: None,
                 is_closing: false,
             }),
             retelling: Mutex::new(()),
@@ -225,7 +231,13 @@ impl SharedPermits {
     fn go_away(&self, mode: SharedMode, now: Moment) {
         let Some(pacing) = self.pacing() else { return };
         let (share, rooms, answered) = {
-            let state = self.state();
+            let mut state = self.state();
+            let answered = state.link.answered();
+            if mode == SharedMode::Share && state.away_since == answered && answered.is_some() {
+                // Redis came back, and gave no answer after all. What was allowed since its last answer is being used up.
+                return;
+            }
+            state.away_since = if mode == SharedMode::Share { answered } else { None };
             let share = match (mode, state.share) {
                 (SharedMode::Share, Some((processes, rank))) => {
                     Share::new(processes.max(self.settings.processes), rank)
@@ -234,7 +246,7 @@ impl SharedPermits {
             };
             let scopes = 0..state.member.scope_count();
             let rooms: Vec<_> = scopes.map(|scope| state.room_away(scope, share, now)).collect();
-            (share, rooms, state.link.answered())
+            (share, rooms, answered)
         };
         let (mut pacing_state, _) = pacing.lock();
         pacing_state.set_share(Some((share, &rooms)));
@@ -245,7 +257,11 @@ impl SharedPermits {
         pacing.wake_all();
     }
 
+    /// Reports a mode that was not reported before.
     fn report_mode(&self, mode: SharedMode, why: &str) {
+        if std::mem::replace(&mut self.state().reported, Some(mode)) == Some(mode) {
+            return;
+        }
         let account = &self.settings.account;
         let event = SharedQuotaEvent::Mode { account, mode, why };
         self.observer.notify(|observer| observer.shared_quota(&event));
@@ -315,6 +331,10 @@ impl SharedPermits {
 
     /// Hears what is used of all quotas, and renews leases.
     pub(super) fn look(&self) {
+        // Also if no call waits: the others grant again soon, and have to know what this process sent.
+        if self.retell_if_lost().is_err() {
+            return;
+        }
         let charges = {
             let mut state = self.state();
             state.member.renew(self.clock.now());
