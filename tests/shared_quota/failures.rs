@@ -120,11 +120,15 @@ impl Process {
         self.service.status().shared.unwrap().mode
     }
 
-    /// Waits until the quota is shared in this way. It is a failure if that takes absurdly long.
+    /// Waits until the quota is shared in this way, and the user was told so. It is a failure if that takes absurdly long.
     fn wait_for(&self, mode: SharedMode) {
         let begin = Instant::now();
-        while self.mode() != mode {
-            assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", self.told.0.lock().unwrap());
+        let last =
+            || self.told.0.lock().unwrap().iter().rfind(|line| !line.starts_with('w')).cloned();
+        while self.mode() != mode
+            || !last().is_some_and(|line| line.starts_with(&format!("{mode}:")))
+        {
+            assert!(begin.elapsed() < Duration::from_secs(60), "{mode}: {:?}", last());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -167,6 +171,24 @@ fn what_was_spent_of_a_day_is_known_after_a_restart() {
     }
     let refused = second.call_within(SHORT).unwrap_err();
     assert!(matches!(refused.0, LaneErrorKind::DeadlinePassed { .. }), "{refused:?}");
+}
+
+#[test]
+fn a_process_that_sends_nothing_tells_what_it_sent_when_redis_has_forgotten() {
+    let Some(redis) = RedisServer::start() else { return };
+    let zone = lanekeeper::jiff::tz::TimeZone::UTC;
+    let quota = || Quota::per_calendar_day(5, zone.clone());
+    let idle = Process::start(shared(&redis), quota());
+    for _ in 0..3 {
+        idle.call_within(LONG).unwrap();
+    }
+    redis.send("FLUSHALL");
+    let other = Process::start(shared(&redis), quota());
+    for _ in 0..2 {
+        other.call_within(LONG).unwrap();
+    }
+    assert!(other.call_within(SHORT).is_err(), "three were sent by a process that is alive");
+    drop(idle);
 }
 
 #[test]
