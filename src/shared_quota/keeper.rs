@@ -45,7 +45,9 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.permits.close();
-        if let Some(thread) = self.thread.take() {
+        // An observer may drop the proxy on this thread itself, which ends once it returns.
+        let is_own = |thread: &JoinHandle<()>| thread.thread().id() == thread::current().id();
+        if let Some(thread) = self.thread.take().filter(|thread| !is_own(thread)) {
             // Its panics are caught. A trip takes a limited time.
             let _ = thread.join();
         }

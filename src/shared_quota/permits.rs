@@ -329,9 +329,9 @@ impl SharedPermits {
         self.on_step(None, sent).is_some()
     }
 
-    /// Hears what is used of all quotas, and renews leases.
+    /// Hears what is used of all quotas, and renews leases. Tells everything again if Redis has lost it: a process with calls
+    /// in flight may have nothing else to tell, and must have told it before anything is granted again.
     pub(super) fn look(&self) {
-        // Also if no call waits: the others grant again soon, and have to know what this process sent.
         if self.retell_if_lost().is_err() {
             return;
         }
@@ -346,6 +346,8 @@ impl SharedPermits {
                 return;
             }
         }
+        // A failure is tried again after the next beat.
+        let _ = self.retell_if_lost();
     }
 
     /// Takes the answer to a step. Returns its outcome, and how many of the lines of others are before this one.

@@ -223,6 +223,7 @@ impl LaneCore {
         if let Some(until) = pause.filter(|_| !scheduler.is_empty()) {
             return NextWork::Sleep(scheduler.next_deadline().into_iter().chain([until]).min());
         }
+        let mut is_asking = false;
         let until = loop {
             let check = |cost| self.pacing.check(&mut pacing_state, cost, now);
             match scheduler.select(now, min_class, check) {
@@ -244,7 +245,10 @@ impl LaneCore {
                         }
                         Err(NotDispatched::NoPermit) => break Some(now),
                         // The worker that asks polls again.
-                        Err(NotDispatched::Asking) => break None,
+                        Err(NotDispatched::Asking) => {
+                            is_asking = true;
+                            break None;
+                        }
                     }
                 }
                 Selection::Never(cost) => {
@@ -257,10 +261,14 @@ impl LaneCore {
         // A slot of an unanswered call is released at a known time. Without such a time, calls may starve each other.
         if release.is_none() {
             // No call can be sent at a later time or after a half-open period, unless a call in flight ends.
-            let is_stuck = until.is_none() && next_probe.is_none();
+            let is_stuck = until.is_none() && next_probe.is_none() && !is_asking;
+            // Redis may return, and frees slots that no call in flight holds.
+            let may_ask = |cost| self.pacing.source().is_none_or(|it| it.check(cost, now).is_ok());
             let is_held = |job: &Job| match pacing_state.check(job.meta().cost, now) {
                 // A heavier call ahead of it waits for a slot.
-                Ok(()) => is_stuck && job.meta().cost.budgets.is_empty(),
+                Ok(()) => {
+                    is_stuck && job.meta().cost.budgets.is_empty() && may_ask(job.meta().cost)
+                }
                 // The calls that hold a budget may be of another lane.
                 Err(NoCapacity { not_yet, by }) => {
                     not_yet == NotYet::InFlight && by == BlockedBy::Lane
