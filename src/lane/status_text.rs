@@ -35,6 +35,12 @@ impl StatusText {
         Self { rows }
     }
 
+    /// Returns text of other rows, whose cells are aligned in columns.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of(rows: Vec<Vec<String>>) -> Self {
+        Self { rows }
+    }
+
     /// Adds a line about something other than a lane or a budget.
     pub(crate) fn push(&mut self, name: &str, text: String) {
         self.rows.push(vec![name.to_owned(), text]);
@@ -124,7 +130,7 @@ fn quota_left(windows: &[WindowStatus]) -> String {
 }
 
 /// Returns a time as precise as a reader needs it. It is rounded up, so a wait is never shown as shorter than it is.
-fn about(time: Duration) -> String {
+pub(crate) fn about(time: Duration) -> String {
     match round_up_to_millis(time) {
         Duration::ZERO => "0s".to_owned(),
         time if time < Duration::from_secs(60) => format!("{time:?}"),

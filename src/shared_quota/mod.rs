@@ -9,6 +9,7 @@
 //! - `member.rs` is what one process knows: its calls, and what it has to tell. `asks.rs` has the permits of one lane. `link.rs`
 //!   decides whether Redis is away, and what is sent then. All of them are told the time, and do no I/O.
 //! - `permits.rs` carries requests to Redis and answers to the lanes. `keeper.rs` is a thread that keeps the process in its account.
+//! - `status.rs` is what Redis knows of an account, for a person. `status_read.rs` reads it, and `status_text.rs` prints it.
 //! - `settings.rs` is what a file says of it.
 //! - `place.rs` finds out whether a silent process on the same machine is dead.
 
@@ -22,6 +23,9 @@ mod permits;
 mod place;
 mod protocol;
 mod settings;
+mod status;
+mod status_read;
+mod status_text;
 
 use std::fmt;
 use std::sync::Arc;
@@ -37,6 +41,9 @@ pub(crate) use self::protocol::Scope;
 #[cfg(feature = "config")]
 pub(crate) use self::settings::has_password;
 pub use self::settings::{SharedSettings, SharedSettingsError};
+pub use self::status::{
+    AccountStatus, AccountStatusError, ProcessState, ProcessStatus, ScopeStatus, SharedWindowStatus,
+};
 use crate::clock::Clock;
 use crate::lane::{
     ObserverHandle, PermitEnd, PermitRequest, PermitSource, SharedPacing, SharedPermit,
