@@ -121,6 +121,10 @@ fn stack<B: Broker + 'static>(
         Some(pace) => proxy.pace_log(PaceFile::open(pace)?),
         None => proxy,
     };
+    let proxy = match args.shared_quota()? {
+        Some(shared) => proxy.shared(shared),
+        None => proxy,
+    };
     let stack = proxy.quote_ttl(QUOTE_TTL).order_guard(|guard| {
         let guard = guard.settle_time(args.settle());
         let guard = guard.on_turned_up(move |order| late.turned_up(order));
