@@ -166,8 +166,11 @@ fn a_process_that_is_cut_off_or_dead_or_has_left_is_told_apart() {
     let Some(server) = RedisServer::start() else { return };
     let process = process(&server, "first", "10/s");
     let procs = "lanekeeper:{account-1}:procs";
-    let name = read_until(&server, |status| state_of(status, "first") == Some(ProcessState::Alive))
-        .processes[0]
+    let name = read_until(&server, |status| {
+        let is_alive = state_of(status, "first") == Some(ProcessState::Alive);
+        is_alive && status.scope("lane:reports").is_some()
+    })
+    .processes[0]
         .name
         .clone();
     let entry = server.send(&format!("HGET {procs} {name}"));

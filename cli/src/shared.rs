@@ -3,6 +3,7 @@
 use std::io::Write as _;
 
 use clap::{Args, Subcommand};
+use lanekeeper::lane::{Observer, SharedQuotaEvent};
 use lanekeeper::shared_quota::{
     AccountStatus, AccountStatusError, SharedQuotaError, SharedSettings,
 };
@@ -75,6 +76,25 @@ pub fn run(args: &SharedArgs) -> Result<(), SharedError> {
         }
     };
     Ok(print(format!("{text}\n").as_bytes())?)
+}
+
+/// Prints each change of how a quota is shared to standard error.
+pub struct ModeLog;
+
+impl Observer for ModeLog {
+    fn shared_quota(&self, event: &SharedQuotaEvent<'_>) {
+        let line = match *event {
+            SharedQuotaEvent::Mode { account, mode, why } => {
+                format!("shared quota of {account}: {mode}: {why}")
+            }
+            SharedQuotaEvent::Warning { account, warning } => {
+                format!("shared quota of {account}: {warning}")
+            }
+            _ => return,
+        };
+        // Without a reader there is no one to tell.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
 }
 
 /// Returns how quotas are shared by the flag `--shared [URL]`. Without a value the address is in the environment.

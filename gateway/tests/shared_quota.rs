@@ -30,7 +30,7 @@ fn shared(upstream: &str, quota: &str, redis: &str) -> GatewayConfig {
     config
 }
 
-fn of_account(gateway: &Gateway) -> Value {
+fn shared_of(gateway: &Gateway) -> Value {
     status(gateway)["accounts"][0]["shared"].clone()
 }
 
@@ -41,8 +41,8 @@ fn two_gateways_share_the_quota_of_an_account() {
     let config = || shared(&upstream.url(), "3/h", &server.url());
     let (first, second) = (start(config()), start(config()));
     let get = |gateway: &Gateway| call(gateway.address(), "GET", "/a", "").status;
-    until("both are known", || of_account(&first)["processes"] == 2);
-    assert_eq!(of_account(&second)["mode"], "shared");
+    until("both are known", || shared_of(&first)["processes"] == 2);
+    assert_eq!(shared_of(&second)["mode"], "shared");
     let statuses = [get(&first), get(&second), get(&first), get(&second)];
     assert_eq!(statuses, [200, 200, 200, 429]);
     assert_eq!(upstream.requests().len(), 3);
@@ -54,7 +54,7 @@ fn a_gateway_of_kite_shares_its_lanes_under_the_name_of_the_account() {
     let mut config = kite("http://127.0.0.1:9");
     config.shared = Some(SharedSettings::redis(&server.url()).unwrap());
     let gateway = start(config);
-    until("it shares", || of_account(&gateway)["mode"] == "shared");
+    until("it shares", || shared_of(&gateway)["mode"] == "shared");
     assert!(server.send("EXISTS lanekeeper:{main}:meta").starts_with(":1"));
 }
 
@@ -62,10 +62,10 @@ fn a_gateway_of_kite_shares_its_lanes_under_the_name_of_the_account() {
 fn a_gateway_whose_redis_is_away_is_ready_and_says_so() {
     let Some(server) = RedisServer::start() else { return };
     let gateway = start(shared("http://127.0.0.1:9", "10/s", &server.url()));
-    until("it shares", || of_account(&gateway)["mode"] == "shared");
+    until("it shares", || shared_of(&gateway)["mode"] == "shared");
     assert_eq!(status(&gateway)["health"], "ok");
     drop(server);
-    until("Redis is away", || of_account(&gateway)["mode"] == "share");
+    until("Redis is away", || shared_of(&gateway)["mode"] == "share");
     assert_eq!(status(&gateway)["health"], "limited");
     let ready = own(&gateway, "GET", "/readyz", "", "");
     assert_eq!((ready.status, ready.text().as_str()), (200, "ready\n"));

@@ -1,4 +1,4 @@
-//! What Redis knows of an account, for a person who looks at it from outside.
+//! What Redis knows of an account, seen from outside of its processes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
