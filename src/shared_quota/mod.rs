@@ -14,6 +14,8 @@
 //! - `place.rs` finds out whether a silent process on the same machine is dead.
 
 mod asks;
+#[doc(hidden)]
+pub mod bench;
 mod keeper;
 mod link;
 mod member;
