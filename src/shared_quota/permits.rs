@@ -259,7 +259,7 @@ impl SharedPermits {
 
     /// Reports a mode that was not reported before.
     fn report_mode(&self, mode: SharedMode, why: &str) {
-        if std::mem::replace(&mut self.state().reported, Some(mode)) == Some(mode) {
+        if self.state().reported.replace(mode) == Some(mode) {
             return;
         }
         let account = &self.settings.account;

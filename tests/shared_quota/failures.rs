@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lanekeeper::lane::{CallInfo, Observer, SharedMode, SharedQuotaEvent};
 use lanekeeper::quota::Quota;
-use lanekeeper::shared_quota::{SharedQuota, SharedQuotaError, WhenAway};
+use lanekeeper::shared_quota::{SharedQuota, SharedQuotaError, SharedSettingsError, WhenAway};
 use lanekeeper::{
     BuildError, CallOptions, LaneConfig, LaneError, LaneErrorKind, ManualClock, Priority,
 };
@@ -287,7 +287,10 @@ fn what_cannot_be_shared_is_an_error_when_it_is_built() {
     let shared = SharedQuota::redis("unix:///nowhere", "a").unwrap();
     let built = ServiceProxy::builder(Answers).calls(counter).shared(shared).build();
     let error = built.err().unwrap();
-    assert!(matches!(&error, BuildError::SharedQuota { source: SharedQuotaError::Window { .. } }));
+    let BuildError::SharedQuota { source: SharedSettingsError::Quota(source) } = &error else {
+        panic!("{error}")
+    };
+    assert!(matches!(source, SharedQuotaError::Window { .. }));
     assert!(error.to_string().contains("lane `calls`"), "{error}");
     let lease = SharedQuota::redis("unix:///nowhere", "a").unwrap().lease(Duration::ZERO);
     let built = ServiceProxy::builder(Answers).calls(Quota::per_second(1)).shared(lease).build();
