@@ -306,7 +306,7 @@ fn a_call_that_is_retried_is_on_the_list_exactly_while_it_is_queued() {
 }
 
 /// A call that was dispatched by a permit which is too old goes back, and is sent by the next one. A caller that abandons it
-/// meanwhile learns whether it was sent.
+/// meanwhile is told whether it was sent.
 #[test]
 fn a_call_that_is_recalled_is_sent_once_or_never() {
     model(|call, counters| {

@@ -318,6 +318,10 @@ impl PermitSource for SharedSource {
         self.permits.check(cost, now)
     }
 
+    fn expected_at(&self, cost: Cost, now: Moment) -> Option<Moment> {
+        self.permits.expected_at(cost, now)
+    }
+
     fn take(&self, request: PermitRequest, now: Moment) -> Option<SharedPermit> {
         self.permits.take(request, now)
     }

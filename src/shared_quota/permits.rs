@@ -549,6 +549,10 @@ impl SharedPermits {
         }
     }
 
+    pub(super) fn expected_at(&self, cost: Cost, now: Moment) -> Option<Moment> {
+        self.state().lanes.get(cost.lane)?.expected_at(cost, now)
+    }
+
     pub(super) fn take(&self, request: PermitRequest, now: Moment) -> Option<SharedPermit> {
         let PermitRequest { cost, priority, others_wait } = request;
         let mut state = self.state();

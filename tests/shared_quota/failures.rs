@@ -171,6 +171,9 @@ fn what_was_spent_of_a_day_is_known_after_a_restart() {
     }
     let refused = second.call_within(SHORT).unwrap_err();
     assert!(matches!(refused.0, LaneErrorKind::DeadlinePassed { .. }), "{refused:?}");
+    // From then on it is known that nothing is left until midnight.
+    let refused = second.call_within(SHORT).unwrap_err();
+    assert!(matches!(refused.0, LaneErrorKind::TooLate { .. }), "{refused:?}");
 }
 
 #[test]
