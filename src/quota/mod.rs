@@ -69,7 +69,7 @@ pub use permit::{BlockedBy, NoCapacity, NotYet, Permit, WindowUse};
 pub use prior_usage::PriorUsage;
 pub use quota::Quota;
 pub use round_trip::{RoundTrip, RttCredit};
-#[cfg(feature = "redis")]
-pub(crate) use share::{Share, ShareRoom};
+#[cfg_attr(not(feature = "redis"), allow(unused_imports))]
+pub(crate) use share::{Restriction, Share};
 pub use wall_clock::WallClockSample;
 pub use window::{Window, WindowKind};

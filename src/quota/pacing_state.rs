@@ -35,7 +35,7 @@ use super::quota::Quota;
 use super::quota_state::{QuotaState, SlotRequest};
 use super::reported_room::ReportedRoom;
 use super::round_trip::{RoundTrip, RttCredit};
-use super::share::{Share, ShareRoom};
+use super::share::Restriction;
 use super::wall_clock::WallClockSample;
 use super::warm_connections::WarmConnections;
 use super::window::DEFAULT_CLOCK_GUARD;
@@ -286,15 +286,14 @@ impl PacingState {
             .for_each(|quota| quota.block_until_forgotten(unknown_before, nanos(up_to)));
     }
 
-    /// Restricts all quotas to a share of each window, because other processes use them too and cannot be asked. `rooms` has for
-    /// each quota, lanes first, how many slots may be taken until when. `None` lifts it.
+    /// Restricts all quotas to a share of each window, because other processes use them too and cannot be asked. `None` lifts it.
     #[cfg_attr(not(feature = "redis"), allow(dead_code))]
-    pub(crate) fn set_share(&mut self, share: Option<(Share, &[Option<ShareRoom>])>) {
+    pub(crate) fn set_share(&mut self, to: Option<Restriction<'_>>) {
         let lanes = self.lanes.iter_mut().map(|lane| &mut lane.quota);
         let budgets = self.budgets.iter_mut().map(|budget| &mut budget.quota);
         for (index, quota) in lanes.chain(budgets).enumerate() {
-            let part = share.map(|(share, rooms)| (share, rooms.get(index).copied().flatten()));
-            quota.set_share(part);
+            let room = to.and_then(|to| to.rooms.get(index).copied().flatten());
+            quota.set_share(to, room);
         }
     }
 

@@ -26,10 +26,11 @@ use super::moment::{Moment, nanos};
 use super::pace_snapshot::{CallUsage, MAX_TRANSIT, RestoredCall};
 use super::permit::{NotYet, WindowUse};
 use super::query::{EstimateQuery, QueueAhead, WindowQuery};
-use super::share::{Share, ShareRoom, SharedPart};
+use super::share::{Restriction, SharedPart};
+use super::sliding_log::SlidingLog;
 use super::spacing::Spacing;
 use super::wall_clock::WallClockSample;
-use super::window::Window;
+use super::window::{Window, WindowKind};
 use super::window_state::WindowState;
 
 /// The windows of one quota. A call takes its slots in all of them or in none.
@@ -95,19 +96,29 @@ impl QuotaState {
     }
 
     /// Restricts the quota to a share of each window, and to `room` slots until then. `None` lifts it.
-    pub(super) fn set_share(&mut self, part: Option<(Share, Option<ShareRoom>)>) {
-        self.shared_part = part.map(|(share, room)| SharedPart { share, room });
+    pub(super) fn set_share(&mut self, part: Option<Restriction<'_>>, room: Option<(u64, Moment)>) {
+        self.shared_part = part.map(|Restriction { share, unknown, .. }| {
+            let silent =
+                unknown.and_then(|(before, up_to)| self.forgotten_at(before, nanos(up_to)));
+            let silent_until = silent.unwrap_or(Moment::ORIGIN);
+            SharedPart { share, room, silent_until }.after(self.shared_part)
+        });
     }
 
     /// Treats windows that remember calls for at most `up_to` nanoseconds as full, until they have forgotten
     /// everything that was sent before `unknown_before`.
     pub(super) fn block_until_forgotten(&mut self, unknown_before: Moment, up_to: u64) {
-        let short = self.windows.iter().map(|(window, _)| window.retention());
-        if let Some(longest) = short.filter(|remembers| *remembers <= up_to).max() {
-            // The last of these calls may have been on its way.
-            let until = unknown_before + Duration::from_nanos(longest) + MAX_TRANSIT;
+        if let Some(until) = self.forgotten_at(unknown_before, up_to) {
             self.blocked_until = self.blocked_until.max(until);
         }
+    }
+
+    /// Returns when the windows that remember calls for at most `up_to` nanoseconds have forgotten what was sent before.
+    fn forgotten_at(&self, unknown_before: Moment, up_to: u64) -> Option<Moment> {
+        let short = self.windows.iter().map(|(window, _)| window.retention());
+        let longest = short.filter(|remembers| *remembers <= up_to).max()?;
+        // The last of these calls may have been on its way.
+        Some(unknown_before + Duration::from_nanos(longest) + MAX_TRANSIT)
     }
 
     /// Returns the end of the block, if the quota is blocked for such a call.
@@ -206,9 +217,9 @@ impl QuotaState {
         let (applicable, configured) =
             (self.windows_for(hung_after.is_some()), self.configured_windows);
         let part = self.shared_part;
-        if part.is_some_and(|part| !part.has_room(weight, now, hung_after.is_some())) {
-            // Until it is known what others have taken.
-            answer = NotYet::both(answer, Err(NotYet::InFlight));
+        let room = part.filter(|_| hung_after.is_none()).and_then(|it| it.next_room(weight, now));
+        if let Some(until) = room {
+            answer = NotYet::both(answer, Err(NotYet::Until(until)));
         }
         for (index, (window, state)) in self.windows.iter_mut().take(applicable).enumerate() {
             let kept = if index < configured { reserve.of(window.capacity()) } else { 0 };
@@ -218,7 +229,7 @@ impl QuotaState {
             }
             let withheld = match part {
                 Some(part) if index < configured => {
-                    part.withheld(window.capacity(), hung_after.is_some())
+                    part.withheld(window.capacity(), weight, hung_after.is_some())
                 }
                 _ => 0,
             };
@@ -228,13 +239,17 @@ impl QuotaState {
                 answer = NotYet::both(answer, Err(NotYet::InFlight));
                 continue;
             }
-            let mut room = state.check_room(&query, needed);
+            let shared = part.filter(|_| index < configured);
+            let mut share = shared.and_then(|_| log_of_bucket(window));
+            let mut check = |query: &WindowQuery<'_>| {
+                let room = state.check_room(query, needed);
+                let share = share.as_mut().map_or(Ok(()), |share| share.check_room(query, needed));
+                NotYet::both(room, share)
+            };
+            let mut room = check(&query);
             if let (Err(_), Some(hung_after)) = (room, hung_after) {
                 let hung_after = hung_after.max(nanos(window.length));
-                room =
-                    room_beside_hung_calls(room, &query, &self.open_calls, hung_after, |query| {
-                        state.check_room(query, needed)
-                    });
+                room = room_beside_hung_calls(room, &query, &self.open_calls, hung_after, check);
             }
             answer = NotYet::both(answer, room);
         }
@@ -397,8 +412,9 @@ impl QuotaState {
                 return None;
             }
             let withheld = self.shared_part.filter(|_| index < configured);
-            let withheld =
-                withheld.map_or(0, |part| part.withheld(window.capacity(), query_estimate.urgent));
+            let withheld = withheld.map_or(0, |part| {
+                part.withheld(window.capacity(), query_estimate.weight, query_estimate.urgent)
+            });
             let reserve = u64::from(kept).saturating_add(withheld);
             let reserve = reserve.min(capacity.saturating_sub(query_estimate.weight));
             let queue = QueueAhead {
@@ -437,6 +453,20 @@ fn room_beside_hung_calls(
         soonest = NotYet::either(soonest, room);
     }
     soonest
+}
+
+/// Returns a log that is no looser than a bucket, for a share of it. The bucket of each process fills at the whole rate, so the
+/// level alone would let each of them send at that. A log of `burst` calls in the time in which the bucket fills has the same
+/// rate, and the shares of it are the log together.
+fn log_of_bucket(window: &Window) -> Option<SlidingLog> {
+    let WindowKind::TokenBucket { burst } = window.kind else { return None };
+    let length = Duration::from_nanos(window.retention());
+    Some(SlidingLog::new(&Window {
+        limit: burst,
+        length,
+        kind: WindowKind::SlidingLog,
+        spaced: false,
+    }))
 }
 
 /// Returns the window state after every call in the log.

@@ -57,6 +57,8 @@ pub(super) struct Link {
     when_away: WhenAway,
     /// For how long others leave the share of this process alone.
     reserved_for: Duration,
+    /// Whether the share was left alone when that was looked at last.
+    had_share: bool,
 }
 
 impl Link {
@@ -75,6 +77,7 @@ impl Link {
             away_after,
             when_away,
             reserved_for,
+            had_share: false,
         }
     }
 
@@ -109,22 +112,35 @@ impl Link {
         let since = *self.failing_since.get_or_insert(now);
         match self.mode {
             SharedMode::Shared if now.since(since) < self.away_after => false,
-            SharedMode::Shared | SharedMode::Returning => self.set(self.away(), now),
+            SharedMode::Shared | SharedMode::Returning => {
+                self.had_share = self.has_share(now);
+                self.set(self.away(now), now)
+            }
             SharedMode::Share | SharedMode::Stopped => self.check_age(now),
         }
     }
 
-    fn away(&self) -> SharedMode {
-        match (self.when_away, self.answered) {
-            (WhenAway::Share, Some(_)) => SharedMode::Share,
-            (WhenAway::Stop, _) | (_, None) => SharedMode::Stopped,
+    fn away(&self, now: Moment) -> SharedMode {
+        match (self.when_away, self.has_share(now)) {
+            (WhenAway::Share, true) => SharedMode::Share,
+            (WhenAway::Stop, _) | (_, false) => SharedMode::Stopped,
         }
     }
 
-    /// After a while others do not leave the share of this process alone any more. Returns whether the mode has changed.
+    /// Returns whether the others still leave the share of this process alone.
+    pub(super) fn has_share(&self, now: Moment) -> bool {
+        self.answered.is_some_and(|at| now.since(at) < self.reserved_for)
+    }
+
+    /// After a while others do not leave the share of this process alone any more. Returns whether that has changed what may be
+    /// sent.
     fn check_age(&mut self, now: Moment) -> bool {
-        let is_over = self.answered.is_none_or(|at| now.since(at) >= self.reserved_for);
-        self.mode == SharedMode::Share && is_over && self.set(SharedMode::Stopped, now)
+        let is_over = self.had_share && !self.has_share(now);
+        if is_over {
+            self.had_share = false;
+            self.set(SharedMode::Stopped, now);
+        }
+        is_over
     }
 
     /// Redis answers again: everything is to be told. Returns whether the mode has changed.
@@ -138,13 +154,18 @@ impl Link {
     }
 }
 
+/// Returns whether a window is waited for when Redis is away.
+pub(super) fn is_short(window: &Window) -> bool {
+    u128::from(window.retention()) <= SHORT_WINDOW.as_nanos()
+}
+
 /// Returns how many more calls of a long window the process may send while it is away, until the window has passed. `left` is
 /// what was left of it at the last answer, and `windows` are all of the same quota.
 pub(super) fn allowance(left: u64, windows: &[Window], share: Share) -> u32 {
-    let short = windows.iter().filter(|window| window.length <= SHORT_WINDOW);
+    let short = windows.iter().filter(|window| is_short(window));
     // What others can have taken after the last answer, by the tightest short window.
     let taken = short.map(|window| {
-        let spans = LOST_AFTER.as_nanos().div_ceil(window.length.as_nanos().max(1)) + 1;
+        let spans = LOST_AFTER.as_nanos().div_ceil(u128::from(window.retention().max(1))) + 1;
         u128::from(window.capacity()).saturating_mul(spans)
     });
     let taken = taken.min().and_then(|taken| u64::try_from(taken).ok()).unwrap_or(u64::MAX);

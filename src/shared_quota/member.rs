@@ -338,6 +338,10 @@ impl Member {
     /// Makes the request that tells everything of a charge again.
     pub(super) fn retell(&mut self, charge: Charge, retelling: Retelling, time: Time<'_>) -> Trip {
         let now = time.now();
+        // Nothing was renewed while Redis was away.
+        for call in self.open.values_mut().filter(|call| call.charge == charge) {
+            call.lease_ends = call.lease_ends.max(now + self.lease);
+        }
         let token = format!("{}:{}", self.process, self.retellings);
         let mut words = vec![Told { kind: ToldKind::Counts, id: token, weight: 0, age: 0 }];
         let open =

@@ -12,7 +12,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::asks::LaneAsks;
-use super::link::{LOST_AFTER, Link, SHORT_WINDOW, allowance};
+use super::link::{LOST_AFTER, Link, SHORT_WINDOW, allowance, is_short};
 use super::member::{Ask, Member, Retelling, Say, Time, Trip};
 use super::place::Place;
 use super::protocol::{BEAT, BeatReply, MAX_WEIGHT, STEP, StepOutcome};
@@ -22,8 +22,8 @@ use crate::lane::{
     SharedQuotaEvent, SharedQuotaStatus,
 };
 use crate::quota::{
-    BlockedBy, Budget, Cost, Moment, NoCapacity, NotYet, QuotaError, Reserve, Share, ShareRoom,
-    Window,
+    BlockedBy, Budget, Cost, Moment, NoCapacity, NotYet, PacingState, QuotaError, Reserve,
+    Restriction, Share, Window,
 };
 use crate::redis::{RedisFailure, RedisPool, Script};
 
@@ -66,8 +66,6 @@ struct State {
     pauses: Vec<Duration>,
     /// Processes that ran on this machine and are no more.
     dead: Vec<String>,
-    /// The last answer before Redis went away, since when this process keeps to its share.
-    away_since: Option<Moment>,
     /// The mode that observers know.
     reported: Option<SharedMode>,
     is_closing: bool,
@@ -113,7 +111,6 @@ impl SharedPermits {
                 known_for: None,
                 pauses: vec![Duration::ZERO; lanes],
                 dead: Vec::new(),
-                away_since: None,
                 reported: None,
                 is_closing: false,
             }),
@@ -167,7 +164,7 @@ impl SharedPermits {
 
     /// Tries to reach Redis, once. Until it answers, only urgent calls are sent.
     pub(super) fn begin(&self) {
-        self.go_away(SharedMode::Stopped, self.clock.now());
+        self.change_mode(|_, _| true);
         if !self.come_back() {
             self.report_mode(SharedMode::Stopped, "Redis has not answered yet");
         }
@@ -213,48 +210,38 @@ impl SharedPermits {
 
     /// Notes that Redis gave no answer, and goes away from it after a while.
     fn on_failure(&self, why: &str) {
-        let now = self.clock.now();
-        let mode = {
-            let mut state = self.state();
-            state.link.on_failure(now).then(|| {
+        let mode = self.change_mode(|state, now| {
+            let is_changed = state.link.on_failure(now);
+            if is_changed {
                 state.clear_asks(now);
-                state.link.mode()
-            })
-        };
+            }
+            is_changed
+        });
         if let Some(mode) = mode {
-            self.go_away(mode, now);
             self.report_mode(mode, why);
         }
     }
 
-    /// Keeps to the share of this process from now on.
-    fn go_away(&self, mode: SharedMode, now: Moment) {
-        let Some(pacing) = self.pacing() else { return };
-        let (share, rooms, answered) = {
+    /// Changes the mode, and what the lanes may send in it. That is one change: no call is sent in between. Returns the mode
+    /// if it has changed.
+    fn change_mode(&self, change: impl FnOnce(&mut State, Moment) -> bool) -> Option<SharedMode> {
+        let pacing = self.pacing();
+        let mode = {
+            let mut pacing_state = pacing.as_ref().map(|pacing| pacing.lock().0);
             let mut state = self.state();
-            let answered = state.link.answered();
-            if mode == SharedMode::Share && state.away_since == answered && answered.is_some() {
-                // Redis came back, and gave no answer after all. What was allowed since its last answer is being used up.
-                return;
+            let now = self.clock.now();
+            if !change(&mut state, now) {
+                return None;
             }
-            state.away_since = if mode == SharedMode::Share { answered } else { None };
-            let share = match (mode, state.share) {
-                (SharedMode::Share, Some((processes, rank))) => {
-                    Share::new(processes.max(self.settings.processes), rank)
-                }
-                _ => Share::NONE,
-            };
-            let scopes = 0..state.member.scope_count();
-            let rooms: Vec<_> = scopes.map(|scope| state.room_away(scope, share, now)).collect();
-            (share, rooms, answered)
+            if let Some(pacing_state) = &mut pacing_state {
+                state.restrict(pacing_state, self.settings.processes, now);
+            }
+            state.link.mode()
         };
-        let (mut pacing_state, _) = pacing.lock();
-        pacing_state.set_share(Some((share, &rooms)));
-        if let Some(answered) = answered {
-            pacing_state.block_until_forgotten(answered + LOST_AFTER, SHORT_WINDOW);
+        if let Some(pacing) = pacing {
+            pacing.wake_all();
         }
-        drop(pacing_state);
-        pacing.wake_all();
+        Some(mode)
     }
 
     /// Reports a mode that was not reported before.
@@ -438,12 +425,7 @@ impl SharedPermits {
             self.on_failure("it went away again");
             return false;
         }
-        let has_joined = self.state().link.join(self.clock.now());
-        if has_joined {
-            if let Some(pacing) = self.pacing() {
-                pacing.lock().0.set_share(None);
-                pacing.wake_all();
-            }
+        if self.change_mode(|state, now| state.link.join(now)).is_some() {
             self.report_mode(SharedMode::Shared, "Redis answers");
             self.check_policy();
         }
@@ -519,14 +501,35 @@ impl State {
         }
     }
 
+    /// Restricts the lanes to what they may send in the present mode.
+    fn restrict(&self, pacing: &mut PacingState, processes: u32, now: Moment) {
+        if self.link.mode() == SharedMode::Shared {
+            return pacing.set_share(None);
+        }
+        let share = match self.share.filter(|_| self.link.has_share(now)) {
+            Some((known, rank)) => Share::new(known.max(processes), rank),
+            None => Share::NONE,
+        };
+        let lost_at = self.link.answered().map(|answered| answered + LOST_AFTER);
+        let scopes = 0..self.member.scope_count();
+        let rooms: Vec<_> = scopes.map(|scope| self.room_away(scope, share, lost_at)).collect();
+        let unknown = lost_at.map(|lost_at| (lost_at, SHORT_WINDOW));
+        pacing.set_share(Some(Restriction { share, rooms: &rooms, unknown }));
+    }
+
     /// Returns how many slots of a quota may be taken until when, while its long windows have others' calls that are unknown.
-    fn room_away(&self, scope: usize, share: Share, now: Moment) -> Option<ShareRoom> {
+    fn room_away(
+        &self,
+        scope: usize,
+        share: Share,
+        lost_at: Option<Moment>,
+    ) -> Option<(u64, Moment)> {
         let windows: Vec<_> = self.member.left(scope).map(|(window, _)| window.clone()).collect();
-        let long = || self.member.left(scope).filter(|(window, _)| window.length > SHORT_WINDOW);
-        let longest = long().map(|(window, _)| window.length).max()?;
+        let long = || self.member.left(scope).filter(|(window, _)| !is_short(window));
+        let longest = long().map(|(window, _)| window.retention()).max()?;
         let left = long().map(|(_, left)| left).min()?;
-        let slots = u64::from(allowance(left, &windows, share));
-        Some(ShareRoom { slots, until: now + LOST_AFTER + longest })
+        let room = u64::from(allowance(left, &windows, share));
+        Some((room, lost_at? + Duration::from_nanos(longest)))
     }
 }
 
@@ -542,7 +545,9 @@ impl SharedPermits {
             SharedMode::Shared => {
                 state.lanes.get(cost.lane).map_or(Ok(()), |lane| lane.check(cost, now))
             }
-            SharedMode::Share => Ok(()),
+            SharedMode::Share if cost.urgent || state.link.has_share(now) => Ok(()),
+            // The keeper has not noticed yet.
+            SharedMode::Share => refuse(NotYet::InFlight),
             SharedMode::Stopped if cost.urgent => Ok(()),
             SharedMode::Stopped => refuse(NotYet::InFlight),
             SharedMode::Returning => refuse(NotYet::Until(now + AGAIN_AFTER)),

@@ -124,7 +124,8 @@ local function hear(scope, kind, of, slots, age)
   if kind == 'U' then
     redis.call('ZREM', scope.log, unpack(members(of, slots, nil, {})))
   elseif kind == 'R' then
-    redis.call('ZADD', scope.log, 'NX', unpack(members(of, slots, text(score), {})))
+    -- A call that is known may have been in flight for longer than Redis knew.
+    redis.call('ZADD', scope.log, 'GT', unpack(members(of, slots, text(score), {})))
   else
     local had = tonumber(redis.call('ZSCORE', scope.log, of) or 0)
     redis.call('ZADD', scope.log, 'XX', unpack(members(of, slots, text(score), {})))
@@ -284,7 +285,8 @@ local function bound(window, is_lane)
     if is_lane and cut < 100 then kept = math.max(kept, limit - math.max(weight, math.floor(limit * cut / 100))) end
     kept = kept + window.reserve
   end
-  return limit - kept
+  -- An exit goes out, whatever the others may be doing.
+  return is_urgent and math.max(limit - kept, math.min(weight, limit)) or limit - kept
 end
 
 -- How many slots of a log are held by calls that hang: in flight for longer than the window and than two seconds. An id ends

@@ -5,5 +5,6 @@
 //! their times, so a run is repeatable by its seed.
 
 mod broker;
+mod members;
 mod runs;
 mod world;

@@ -9,7 +9,7 @@ use crate::quota::{Budget, BudgetSet, Cost, Quota, WindowKind};
 
 #[path = "../../../tests/support/redis.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tests of the limiter use more of it")]
-mod server;
+pub(super) mod server;
 
 use server::RedisServer;
 

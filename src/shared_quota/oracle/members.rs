@@ -1,0 +1,158 @@
+//! Single processes in the real scripts: what they tell after they were away, and what they get beside those that are.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use ::redis::{Client, Connection, Value, cmd};
+use jiff::Timestamp;
+
+use super::super::member::{Ask, Charge, Member, Retelling, Say, Time, Trip};
+use super::super::protocol::{BEAT, STEP, Scope, StepOutcome, StepReply};
+use super::runs::server::RedisServer;
+use super::world::BEGIN;
+use crate::quota::{BudgetSet, Cost, Moment, Quota, Reserve, WallClockSample, Window};
+
+pub(super) const CALL: Cost = Cost { lane: 0, budgets: BudgetSet::EMPTY, weight: 1, urgent: false };
+
+const CHARGE: Charge = Charge { lane: 0, budgets: BudgetSet::EMPTY };
+
+/// An account whose processes have one lane, and a clock for all of them.
+struct Account {
+    _server: RedisServer,
+    connection: Connection,
+    /// Microseconds since the begin.
+    now: u64,
+}
+
+impl Account {
+    fn start() -> Option<Self> {
+        let server = RedisServer::start()?;
+        let connection = Client::open(server.url()).unwrap().get_connection().unwrap();
+        Some(Self { _server: server, connection, now: 0 })
+    }
+
+    fn wait(&mut self, seconds: f64) {
+        self.now += (seconds * 1e6) as u64;
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::from_nanos(self.now * 1000)
+    }
+
+    fn time(&self) -> Time<'static> {
+        let raw = BEGIN + self.now;
+        let timestamp = Timestamp::from_microsecond(i64::try_from(raw).unwrap()).unwrap();
+        let wall = WallClockSample { moment: self.moment(), timestamp };
+        Time { moment: Some(raw), ..Time::for_tests(wall, "a", "run") }
+    }
+
+    fn run(&mut self, code: &str, trip: &Trip) -> Value {
+        let mut eval = cmd("EVAL");
+        eval.arg(code);
+        for word in &trip.words {
+            eval.arg(word);
+        }
+        eval.query(&mut self.connection).unwrap()
+    }
+
+    fn beat(&mut self, member: &mut Member) {
+        let say = Say {
+            place: "unknown",
+            is_leaving: false,
+            dead: &[],
+            reserved_for: Duration::from_secs(600),
+            lanes: &[],
+        };
+        let trip = member.beat(&say, self.time());
+        let value = self.run(BEAT, &trip);
+        member.on_beat(&trip, &value).unwrap();
+    }
+
+    fn step(&mut self, member: &mut Member, ask: Option<&Ask>) -> StepReply {
+        let trip = member.step(CHARGE, ask, self.time());
+        let value = self.run(STEP, &trip);
+        member.on_step(trip, ask, &value).unwrap()
+    }
+
+    fn ask(&mut self, member: &mut Member, cost: Cost) -> (StepOutcome, u64) {
+        let ask = member.ask(cost, if cost.urgent { 1 } else { 5 }, false, self.moment());
+        (self.step(member, Some(&ask)).outcome, ask.number)
+    }
+
+    fn return_to_redis(&mut self, member: &mut Member) {
+        let retelling = member.begin_retelling(Some(Retelling::Returned));
+        let trip = member.retell(CHARGE, retelling, self.time());
+        let value = self.run(STEP, &trip);
+        assert_ne!(member.on_step(trip, None, &value).unwrap().outcome, StepOutcome::Lost);
+        member.finish_retelling();
+        self.beat(member);
+    }
+}
+
+fn member(name: &str, windows: &[Window]) -> Member {
+    let scope = Scope::new("lane:l".to_owned(), windows, Reserve::NONE).unwrap();
+    Member::new(name.to_owned(), vec!["l".to_owned()], vec![scope], Duration::from_secs(3))
+}
+
+#[test]
+fn a_call_of_the_share_that_is_still_in_flight_counts_after_the_return_however_long_it_takes() {
+    let Some(mut account) = Account::start() else { return };
+    let quota = Quota::per_second(2);
+    let (mut one, mut other) = (member("one", quota.windows()), member("other", quota.windows()));
+    account.beat(&mut one);
+    account.beat(&mut other);
+    account.wait(2.0);
+    let hangs = one.take_share(CALL, account.moment());
+    // Longer than a lease.
+    account.wait(10.0);
+    account.return_to_redis(&mut one);
+    account.wait(0.1);
+    assert_eq!(account.ask(&mut other, CALL).0, StepOutcome::Granted);
+    assert_eq!(account.ask(&mut other, CALL).0, StepOutcome::Denied);
+    one.end(hangs, account.moment(), account.moment());
+    account.step(&mut one, None);
+    account.wait(0.9);
+    assert_eq!(account.ask(&mut other, CALL).0, StepOutcome::Denied);
+    account.wait(0.2);
+    assert_eq!(account.ask(&mut other, CALL).0, StepOutcome::Granted);
+}
+
+#[test]
+fn a_call_of_redis_that_is_still_in_flight_counts_after_its_process_was_away() {
+    let Some(mut account) = Account::start() else { return };
+    let quota = Quota::per_second(2);
+    let (mut one, mut other) = (member("one", quota.windows()), member("other", quota.windows()));
+    account.beat(&mut one);
+    account.beat(&mut other);
+    account.wait(2.0);
+    assert_eq!(account.ask(&mut one, CALL).0, StepOutcome::Granted);
+    account.wait(10.0);
+    account.return_to_redis(&mut one);
+    account.wait(0.1);
+    assert_eq!(account.ask(&mut other, CALL).0, StepOutcome::Granted);
+    assert_eq!(account.ask(&mut other, CALL).0, StepOutcome::Denied);
+}
+
+#[test]
+fn an_urgent_call_goes_out_although_the_shares_of_silent_processes_are_all_of_the_quota() {
+    let Some(mut account) = Account::start() else { return };
+    let quota = Quota::per_second(1);
+    let (mut first, mut second) =
+        (member("first", quota.windows()), member("second", quota.windows()));
+    account.beat(&mut first);
+    account.wait(1.0);
+    account.beat(&mut second);
+    account.wait(1.0);
+    account.beat(&mut first);
+    account.beat(&mut second);
+    for _ in 0..6 {
+        account.wait(1.0);
+        account.beat(&mut second);
+    }
+    // The whole share of a limit of one is that of the first.
+    assert_eq!(account.ask(&mut second, CALL).0, StepOutcome::Denied);
+    let urgent = Cost { urgent: true, ..CALL };
+    assert_eq!(account.ask(&mut second, urgent).0, StepOutcome::Granted);
+    assert_eq!(account.ask(&mut second, urgent).0, StepOutcome::Denied);
+}
