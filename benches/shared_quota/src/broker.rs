@@ -36,15 +36,17 @@ impl Observed {
         self.duration.checked_div(self.sent).unwrap_or_default()
     }
 
-    /// Returns how many calls were admitted in a second. Calls come in bursts of up to a limit, so it is measured from one of
-    /// them to another that came a multiple of the limit after it.
+    /// Returns how many calls were admitted in a second: the slope of the line that fits their number best. Calls come in bursts,
+    /// so a count depends on how many bursts there happen to be.
     pub fn admitted_per_second(&self) -> f64 {
-        let Some((first, rest)) = self.admitted.split_first() else { return 0.0 };
-        let calls = rest.len() / LIMIT as usize * LIMIT as usize;
-        if calls == 0 {
-            return 0.0;
-        }
-        calls as f64 / (rest[calls - 1] - *first).as_secs_f64()
+        let Some(first) = self.admitted.first() else { return 0.0 };
+        let times: Vec<f64> = self.admitted.iter().map(|at| (*at - *first).as_secs_f64()).collect();
+        let half = (times.len() - 1) as f64 / 2.0;
+        let mean = times.iter().sum::<f64>() / times.len() as f64;
+        let numbers = times.iter().enumerate();
+        let together: f64 = numbers.map(|(index, at)| (at - mean) * (index as f64 - half)).sum();
+        let alone: f64 = times.iter().map(|at| (at - mean).powi(2)).sum();
+        if alone > 0.0 { together / alone } else { 0.0 }
     }
 }
 
