@@ -17,9 +17,9 @@ use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{LaneConfig, LaneError, Observer, SharedMode, SharedQuotaEvent};
 use lanekeeper::proxy::{Lanes, LanesBuilder};
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
-use lanekeeper::shared_quota::SharedQuota;
+use lanekeeper::shared_quota::{SharedQuota, WhenAway};
 use redis::RedisServer;
-use support::lanes::{READ, WRITE, hold, options, priority, submit, until, within_reason};
+use support::lanes::{Held, READ, WRITE, hold, options, priority, submit, until, within_reason};
 
 /// A process of the account `a` with one lane.
 fn process(url: &str, quota: Quota, change: impl FnOnce(&mut LanesBuilder)) -> Lanes {
@@ -124,4 +124,111 @@ fn a_proxy_can_be_dropped_by_its_observer() {
     *observer.0.lock().unwrap() = Some(lanes);
     server.crash();
     within_reason(move || is_dropped.recv().unwrap());
+}
+
+#[test]
+fn an_exit_that_was_sent_before_redis_was_there_counts_once_it_is() {
+    let Some(mut server) = RedisServer::start() else { return };
+    server.crash();
+    let quota = || Quota::per_second(1);
+    let first = process(&server.url(), quota(), |_| {});
+    within_reason(move || {
+        let exit = hold_urgent(&first);
+        server.start_again();
+        until(|| mode(&first) == SharedMode::Shared);
+        let second = process(&server.url(), quota(), |_| {});
+        let mut call = submit(&second, WRITE, &options(), || ());
+        let from = Instant::now();
+        while from.elapsed() < Duration::from_secs(4) {
+            assert!(call.try_wait().is_none(), "sent after {:?}", from.elapsed());
+            thread::sleep(Duration::from_millis(20));
+        }
+        exit.let_go().wait().unwrap();
+        call.wait().unwrap();
+    });
+}
+
+/// Makes an urgent call that is in flight until it is told to end.
+fn hold_urgent(lanes: &Lanes) -> Held {
+    let (go, held) = mpsc::channel::<()>();
+    let (begun, began) = mpsc::channel();
+    let ticket = submit(lanes, WRITE, &priority(1), move || {
+        begun.send(()).unwrap();
+        let _ = held.recv();
+    });
+    began.recv().unwrap();
+    Held { go, ticket }
+}
+
+#[test]
+fn a_process_goes_on_at_once_when_redis_is_back() {
+    let Some(server) = RedisServer::start() else { return };
+    let lanes = process(&server.url(), Quota::per_second(20), |_| {});
+    within_reason(move || {
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        server.signal("-STOP");
+        let mut call = submit(&lanes, WRITE, &options(), || ());
+        until(|| mode(&lanes) == SharedMode::Share);
+        server.signal("-CONT");
+        until(|| mode(&lanes) == SharedMode::Shared);
+        let from = Instant::now();
+        while call.try_wait().is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // The silence is six seconds. A machine would have to be that slow.
+        assert!(from.elapsed() < Duration::from_secs(3), "{:?}", from.elapsed());
+    });
+}
+
+#[test]
+fn exits_have_the_share_of_a_process_that_stops_without_redis() {
+    let Some(server) = RedisServer::start() else { return };
+    let shared = SharedQuota::redis(&server.url(), "a").unwrap().when_away(WhenAway::Stop);
+    let minute = Quota::new(10, Duration::from_secs(60));
+    let lanes = with_shared(shared, minute, |_| {});
+    within_reason(move || {
+        until(|| mode(&lanes) == SharedMode::Shared);
+        server.crash();
+        until(|| mode(&lanes) == SharedMode::Stopped);
+        let exits: Vec<_> = (0..10).map(|_| submit(&lanes, WRITE, &priority(1), || ())).collect();
+        exits.into_iter().for_each(|exit| exit.wait().unwrap());
+    });
+}
+
+#[test]
+fn a_redis_that_answers_pings_and_runs_no_scripts_leaves_the_share() {
+    let Some(server) = RedisServer::start() else { return };
+    let lanes = process(&server.url(), Quota::per_second(20), |_| {});
+    within_reason(move || {
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        server.send("ACL SETUSER default -evalsha -eval");
+        // After the silence.
+        for _ in 0..40 {
+            submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        }
+        assert_ne!(mode(&lanes), SharedMode::Shared);
+        submit(&lanes, WRITE, &priority(1), || ()).wait().unwrap();
+        server.send("ACL SETUSER default +@all");
+        until(|| mode(&lanes) == SharedMode::Shared);
+        submit(&lanes, READ, &options(), || ()).wait().unwrap();
+    });
+}
+#[test]
+fn a_key_of_a_foreign_type_is_survived_and_forgotten_once_it_is_gone() {
+    let Some(server) = RedisServer::start() else { return };
+    let lanes = process(&server.url(), Quota::per_second(20), |_| {});
+    within_reason(move || {
+        for key in ["meta", "procs", "turn:test", "log:lane:test", "counts:lane:test"] {
+            until(|| mode(&lanes) == SharedMode::Shared);
+            submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+            let key = format!("lanekeeper:{{a}}:{key}");
+            server.send(&format!("SET {key} x"));
+            // By the share, or by Redis if the key was written over.
+            submit(&lanes, WRITE, &priority(1), || ()).wait().unwrap();
+            submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+            server.send(&format!("DEL {key}"));
+        }
+        until(|| mode(&lanes) == SharedMode::Shared);
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+    });
 }

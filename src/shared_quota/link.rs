@@ -49,7 +49,7 @@ pub enum WhenAway {
 pub(super) struct Link {
     mode: SharedMode,
     since: Moment,
-    /// When the last request left that was answered.
+    /// When the last sign of life left that was answered: from then on the others hear no more of this process.
     answered: Option<Moment>,
     /// Since when there is no answer.
     failing_since: Option<Moment>,
@@ -101,9 +101,14 @@ impl Link {
         is_new
     }
 
-    /// A request that left at this moment was answered.
-    pub(super) fn on_answer(&mut self, sent_at: Moment) {
+    /// A request was answered.
+    pub(super) fn on_answer(&mut self) {
         self.failing_since = None;
+    }
+
+    /// A sign of life that left at this moment was answered.
+    pub(super) fn on_beat(&mut self, sent_at: Moment) {
+        self.on_answer();
         self.answered = self.answered.max(Some(sent_at));
     }
 

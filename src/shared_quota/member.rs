@@ -287,6 +287,11 @@ impl Member {
         }
     }
 
+    /// Returns whether a call is in flight, or has ended and may still count.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.open.is_empty() || !self.ended.is_empty()
+    }
+
     /// Returns a charge of which something is to be told now.
     pub(super) fn charge_to_tell(&self) -> Option<Charge> {
         self.untold.front().map(|untold| untold.charge)

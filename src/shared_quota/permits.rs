@@ -62,8 +62,8 @@ struct State {
     processes: u32,
     /// For how long Redis has known all calls, as of the last answer.
     known_for: Option<Duration>,
-    /// How long each lane is to pause, until that was told.
-    pauses: Vec<Duration>,
+    /// Until when each lane is to pause, until that was told.
+    pauses: Vec<Moment>,
     /// Processes that ran on this machine and are no more.
     dead: Vec<String>,
     /// The mode that observers know.
@@ -109,7 +109,7 @@ impl SharedPermits {
                 share: None,
                 processes: 0,
                 known_for: None,
-                pauses: vec![Duration::ZERO; lanes],
+                pauses: vec![Moment::ORIGIN; lanes],
                 dead: Vec::new(),
                 reported: None,
                 is_closing: false,
@@ -148,7 +148,8 @@ impl SharedPermits {
 
     /// Returns whether the others are to hear of a pause.
     pub(super) fn has_pause(&self) -> bool {
-        self.state().pauses.iter().any(|pause| !pause.is_zero())
+        let now = self.clock.now();
+        self.state().pauses.iter().any(|until| *until > now)
     }
 
     pub(super) fn mode(&self) -> SharedMode {
@@ -267,7 +268,9 @@ impl SharedPermits {
             told_pauses.clone_from(&state.pauses);
             let percent = |lane: usize| rates.get(lane).copied().unwrap_or(100);
             let lanes = state.pauses.iter().enumerate();
-            let lanes: Vec<_> = lanes.map(|(lane, pause)| (*pause, percent(lane))).collect();
+            let now = time.wall.moment;
+            let lanes: Vec<_> =
+                lanes.map(|(lane, until)| (until.since(now), percent(lane))).collect();
             let say = Say {
                 place: self.place.as_str(),
                 is_leaving,
@@ -346,7 +349,7 @@ impl SharedPermits {
                 let sent_at = trip.sent_at();
                 match state.member.on_step(trip, ask, &value) {
                     Ok(reply) => {
-                        state.link.on_answer(sent_at);
+                        state.link.on_answer();
                         if let Some(ask) = ask {
                             state.on_asked(ask, &reply, sent_at, now);
                         }
@@ -414,13 +417,13 @@ impl SharedPermits {
             return false;
         }
         let now = self.clock.now();
-        let is_first = {
+        let has_nothing = {
             let mut state = self.state();
             state.link.begin_return(now);
-            state.link.answered().is_none()
+            state.link.answered().is_none() && !state.member.has_calls()
         };
         // First what was sent meanwhile, then that this process is alive: until then its share is left alone.
-        let is_told = is_first || self.retell(Some(Retelling::Returned)).is_ok();
+        let is_told = has_nothing || self.retell(Some(Retelling::Returned)).is_ok();
         if !is_told || !self.say_alive(false) || self.retell_if_lost().is_err() {
             self.on_failure("it went away again");
             return false;
@@ -475,16 +478,15 @@ impl State {
         }
     }
 
-    fn on_beat(&mut self, trip: &Trip, reply: &BeatReply, told: &[Duration], place: &Place) {
-        self.link.on_answer(trip.sent_at());
+    fn on_beat(&mut self, trip: &Trip, reply: &BeatReply, told: &[Moment], place: &Place) {
+        self.link.on_beat(trip.sent_at());
         self.processes = reply.processes;
         self.known_for = reply.known_for();
-        if reply.is_settled {
-            self.share = Some((reply.processes, reply.rank));
-        }
-        for (pause, told) in self.pauses.iter_mut().zip(told) {
-            if pause == told {
-                *pause = Duration::ZERO;
+        // A process that was forgotten has joined anew, and its old share is that of another one.
+        self.share = reply.is_settled.then_some((reply.processes, reply.rank));
+        for (until, told) in self.pauses.iter_mut().zip(told) {
+            if until == told {
+                *until = Moment::ORIGIN;
             }
         }
         let silent = reply.others.iter().filter(|other| other.silent_for >= Duration::from_secs(2));
@@ -636,8 +638,9 @@ impl SharedPermits {
     }
 
     pub(super) fn pause(&self, lane: usize, pause: Duration) {
+        let until = self.clock.now() + pause;
         if let Some(known) = self.state().pauses.get_mut(lane) {
-            *known = pause.max(*known);
+            *known = until.max(*known);
         }
         self.keeper.unpark();
     }
