@@ -19,8 +19,8 @@ pub(crate) struct PermitRequest {
     pub(crate) cost: Cost,
     /// From 1, the most urgent, to 10.
     pub(crate) priority: u8,
-    /// Whether other calls of this lane wait too.
-    pub(crate) others_wait: bool,
+    /// How many calls of this lane wait, with this one.
+    pub(crate) waiting: usize,
 }
 
 /// How the use of a permit ended.

@@ -63,15 +63,15 @@ impl LaneAsks {
         Some(self.held.remove(index))
     }
 
-    /// Returns whether one more permit is to be asked for.
-    pub(super) fn has_room(&self, priority: u8) -> bool {
+    /// Returns whether one more permit is to be asked for, by a call of this priority, if so many calls wait.
+    pub(super) fn has_room(&self, priority: u8, calls: usize) -> bool {
         let waiting = self.waiting.iter().map(|ask| ask.priority);
         let (mut count, mut is_first) = (0, true);
         for other in waiting.chain(self.under_way.iter().copied()) {
             count += 1;
             is_first &= priority < other;
         }
-        count <= self.more_under_way || is_first
+        count < calls.min(1 + self.more_under_way) || is_first
     }
 
     /// A worker is to ask for this.

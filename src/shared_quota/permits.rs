@@ -561,7 +561,7 @@ impl SharedPermits {
     }
 
     pub(super) fn take(&self, request: PermitRequest, now: Moment) -> Option<SharedPermit> {
-        let PermitRequest { cost, priority, others_wait } = request;
+        let PermitRequest { cost, priority, waiting } = request;
         let mut state = self.state();
         let State { member, lanes, link, .. } = &mut *state;
         match link.mode() {
@@ -578,8 +578,8 @@ impl SharedPermits {
             }
             member.give_back(ask.number, now);
         }
-        if lane.has_room(priority) {
-            let ask = member.ask(cost, priority, others_wait, now);
+        if lane.has_room(priority, waiting) {
+            let ask = member.ask(cost, priority, waiting > 1, now);
             lane.push(ask);
         }
         None

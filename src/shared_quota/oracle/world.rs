@@ -392,9 +392,9 @@ impl World {
                     break;
                 }
                 let of = &mut self.processes[process];
-                if of.asks[lane].has_room(priority) {
-                    let others_wait = of.queues[lane].len() > 1 || !supply.is_empty();
-                    let ask = of.member.ask(cost, priority, others_wait, now);
+                let waiting = of.queues[lane].len() + if supply.is_empty() { 0 } else { 100 };
+                if of.asks[lane].has_room(priority, waiting) {
+                    let ask = of.member.ask(cost, priority, waiting > 1, now);
                     of.asks[lane].push(ask);
                     if let Some(ask) = of.asks[lane].next() {
                         self.send_step(process, ask);
