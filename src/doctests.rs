@@ -21,6 +21,8 @@ struct Quotes;
 struct ResponseCache;
 #[doc = include_str!("../docs/scan.md")]
 struct Scans;
+#[doc = include_str!("../docs/several-processes.md")]
+struct SeveralProcesses;
 #[doc = include_str!("../docs/limiter.md")]
 struct LimitsForCallers;
 #[doc = include_str!("../docs/trading-day.md")]

@@ -1,6 +1,6 @@
 //! The file in `docs/configuration.md` that has every key: both of its forms mean the same, each key takes effect,
 //! and any mistake in it is refused with the path and the line.
-#![cfg(all(feature = "config", feature = "journal"))]
+#![cfg(all(feature = "config", feature = "journal", feature = "redis"))]
 // The helpers stand outside of the test functions, where clippy does not look for them.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -112,7 +112,7 @@ fn toml_and_yaml_say_the_same() {
         paths
     };
     assert_eq!(paths(toml()), paths(yaml()));
-    assert_eq!(paths(toml()).len(), 60, "a new key belongs in the chapter");
+    assert_eq!(paths(toml()).len(), 70, "a new key belongs in the chapter");
 }
 
 /// Returns the rows of the chapter's table: the key, with `*` for names, and its default.
@@ -152,14 +152,19 @@ fn the_defaults_in_the_table_are_the_defaults() {
     let mut seen = 0;
     for (row, default) in rows().into_iter().filter(|(_, default)| !default.is_empty()) {
         let path = row.replace('*', "x");
-        let config = Config::from_toml(&format!("{path} = {default}")).expect(row);
+        // What a shared quota needs in any case.
+        let needed = match path.starts_with("shared.") {
+            true => "shared.url = 'redis://127.0.0.1'\nshared.account = 'a'\n",
+            false => "",
+        };
+        let config = Config::from_toml(&format!("{needed}{path} = {default}")).expect(row);
         seen += 1;
         if path.starts_with("lanes.") {
             let (_, settings) = config.settings().lanes().next().expect(row);
             assert_ne!(settings, &LaneConfig::default(), "{row}");
         }
     }
-    assert_eq!(seen, 42, "a default was added or taken away");
+    assert_eq!(seen, 48, "a default was added or taken away");
 }
 
 #[test]
@@ -176,6 +181,9 @@ fn every_key_takes_effect() {
         "as_is",
         "forced_open",
         "dhan",
+        "share",
+        "redis://other",
+        "OTHER",
         "x",
     ];
     for form in [toml(), yaml()] {
@@ -228,8 +236,9 @@ fn a_value_of_a_wrong_kind_is_refused() {
     ] {
         for line in form.lines() {
             for value in common.clone().chain(own) {
-                // A path can be any text. For a table that is off, a key in it is the wrong one.
-                if line.key == "journal" && value.starts_with('"') && value != "\"\"" {
+                // A path can be any text, and a name many. For a table that is off, a key in it is the wrong one.
+                let is_name = ["journal", "account", "process"].contains(&line.key.as_str());
+                if is_name && value.starts_with('"') && value != "\"\"" {
                     continue;
                 }
                 let text = form.with(&line, &line.key, Some(value));
@@ -255,6 +264,9 @@ fn what_is_not_refused_can_be_built() {
         for line in form.lines().iter().filter(|line| !line.path.starts_with("guard")) {
             for value in values.into_iter().chain(times) {
                 let text = form.with(line, &line.key, Some(value));
+                // Where no Redis is.
+                let text = text.replace("127.0.0.1:6379", "127.0.0.1:1");
+                let text = text.replace("LANEKEEPER_REDIS", "LANEKEEPER_UNSET");
                 let Ok(config) = (form.read)(&text) else { continue };
                 let proxy = BrokerProxy::builder(MockBroker::new()).config(&config);
                 let proxy = proxy.quote_cache(&config).build();

@@ -110,7 +110,7 @@ failures_in_a_row = 'off'
         "line 4: lanes.quote.retry.max_delay: 5s will not do: write no less than base_delay",
         "line 7: lanes.quote.breaker.slow.percent: write this too",
         "line 8: lanes.quote.breaker.failures: off will not do: write a share or a number, or `breaker",
-        "line 10: cahce: there is no such key; there are: preset, lanes, budgets, cache, guard, users",
+        "line 10: cahce: there is no such key; there are: preset, lanes, budgets, shared, cache, guard, users",
     ];
     assert_eq!(lines.len(), begin.len(), "{text}");
     for (line, begin) in lines.iter().zip(begin) {
@@ -156,6 +156,60 @@ fn a_secret_is_refused_wherever_it_stands_and_never_repeated() {
         let error = Config::from_yaml(&place.replace('S', secret)).unwrap_err();
         assert!(!format!("{error} {error:?}").contains(secret), "{error}");
     }
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn a_shared_quota_that_cannot_be_is_refused_with_what_would_do() {
+    let good = "[shared]\nurl = 'redis://127.0.0.1:6379'\naccount = 'a'\n";
+    assert!(Config::from_toml(good).is_ok());
+    for (line, begin) in [
+        ("lease = '1s'", "line 4: shared.lease: 1s will not do: write 2 s to 10 min"),
+        ("timeout = '11s'", "line 4: shared.timeout: 11s will not do: write 1 ms to 10 s"),
+        ("away_after = '11s'", "line 4: shared.away_after: 11s will not do: write 10 s at most"),
+        ("share_for = '1s'", "line 4: shared.share_for: 1s will not do: write 10 s to a day"),
+        ("when_away = 'go'", "line 4: shared.when_away: `go` will not do: write one of \"share\""),
+        ("processes = 0", "line 4: shared.processes: 0 will not do"),
+        ("process = 'a b'", "line 4: shared.process: write the name of a process: up to 64"),
+        ("url_env = 'redis'", "line 4: shared.url_env: write the name of an environment variable"),
+        ("acount = 'a'", "line 4: shared.acount: there is no such key; there are: account, url,"),
+    ] {
+        let text = refusal(&format!("{good}{line}"));
+        assert!(text.starts_with(begin), "{text}\n{begin}");
+    }
+    let text = refusal("[shared]\nlease = '8s'");
+    assert!(text.contains("line 1: shared: write `account` too"), "{text}");
+    assert!(text.contains("line 1: shared: write `url`, the address of Redis"), "{text}");
+    let text = refusal("[shared]\nurl = 'redis://h'\naccount = 'a b'");
+    assert!(text.starts_with("line 3: shared.account: write the name of an account"), "{text}");
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn the_password_of_a_redis_is_refused_and_never_repeated() {
+    let secret = "Zq8hunter2";
+    for url in [
+        format!("redis://:{secret}@127.0.0.1:6379"),
+        format!("rediss://user:{secret}@redis.internal:6379/1"),
+        format!("unix:///run/redis.sock?pass={secret}"),
+        format!("postgres://:{secret}@127.0.0.1"),
+        secret.to_owned(),
+    ] {
+        let error = Config::from_toml(&format!("[shared]\naccount = 'a'\nurl = '{url}'"));
+        let error = error.expect_err(&url);
+        assert_eq!(error.problems()[0].path, "shared.url");
+        assert_eq!(error.problems()[0].line, Some(3));
+        assert!(!format!("{error} {error:?}").contains(secret), "{error}");
+    }
+    let good = Config::from_toml("[shared]\naccount = 'a'\nurl = 'redis://user@h:6379'").unwrap();
+    assert!(!format!("{good:?}").contains("user@h"), "{good:?}");
+}
+
+#[cfg(not(feature = "redis"))]
+#[test]
+fn without_the_feature_a_shared_quota_is_refused_by_its_name() {
+    let text = refusal("[shared]\nurl = 'redis://127.0.0.1'\naccount = 'a'");
+    assert_eq!(text, "line 1: shared: this build shares no quota: switch on the feature `redis`");
 }
 
 #[test]

@@ -304,3 +304,25 @@ fn a_call_that_is_retried_is_on_the_list_exactly_while_it_is_queued() {
         assert_eq!(*list.lock(), call.is_queued());
     });
 }
+
+/// A call that was dispatched by a permit which is too old goes back, and is sent by the next one. A caller that abandons it
+/// meanwhile is told whether it was sent.
+#[test]
+fn a_call_that_is_recalled_is_sent_once_or_never() {
+    model(|call, counters| {
+        let lane = beside(&call, &counters, |call, counters| {
+            if call.dispatch() && call.recall() {
+                worker(call, counters);
+            }
+        });
+        let found = call.abandon().0;
+        lane.join().unwrap();
+        let counts = (counters.sent.load(SeqCst), counters.late.load(SeqCst));
+        match found {
+            Abandoned::NeverSent => assert_eq!(counts, (0, 0)),
+            Abandoned::InFlight => assert_eq!(counts, (1, 1)),
+            Abandoned::Completed(answer) => assert_eq!((answer, counts), (DONE, (1, 0))),
+            Abandoned::Closed => panic!("no other thread takes the answer"),
+        }
+    });
+}

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
-use lanekeeper::lane::LaneConfig;
+use lanekeeper::lane::{LaneConfig, SharedMode, SharedQuotaStatus};
 use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
 use lanekeeper::quota::{Budget, Limits, Quota};
 use lanekeeper::{ErrorClass, Session};
@@ -119,4 +119,23 @@ fn a_quota_that_is_held_at_the_start_is_shown_as_held() {
     };
     let text = lanes.status().to_string();
     assert!(text.ends_with("left 10 of 10/s, 400 of 400/min  held for 1m 1s"), "{text}");
+}
+
+#[test]
+fn a_shared_quota_has_a_line_that_says_how_it_is_shared() {
+    let mut status = lanes(&ManualClock::new()).status();
+    let mut shared = SharedQuotaStatus::default();
+    shared.account = "account-1".to_owned();
+    (shared.processes, shared.mode_for) = (3, Duration::from_secs(90));
+    for (mode, line) in [
+        (SharedMode::Shared, "account-1, 3 processes"),
+        (SharedMode::Share, "account-1, Redis is away: this process keeps to its share for 1m 30s"),
+        (SharedMode::Stopped, "account-1, Redis is away: only urgent calls are sent for 1m 30s"),
+        (SharedMode::Returning, "account-1, Redis is back and is told what was sent, for 1m 30s"),
+    ] {
+        shared.mode = mode;
+        status.shared = Some(shared.clone());
+        let text = status.to_string();
+        assert_eq!(text.lines().last().unwrap(), format!("shared quota   {line}"));
+    }
 }

@@ -14,7 +14,8 @@ use std::time::Duration;
 use lanekeeper::cache::{BatchCache, BatchConfig, CacheStats};
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::lane::{
-    LaneConfig, LaneErrorKind, Observer, OpenBreakerPolicy, ResponseStats, Shutdown,
+    LaneConfig, LaneErrorKind, Observer, OpenBreakerPolicy, ResponseStats, SharedMode,
+    SharedQuotaEvent, SharedQuotaStatus, Shutdown,
 };
 use lanekeeper::order_guard::GuardStats;
 use lanekeeper::proxy::{Lanes, LanesBuilder};
@@ -627,6 +628,7 @@ fn what_is_recorded_is_what_the_table_lists_with_its_labels() {
         let budgeted = budgeted(metrics.clone(), ManualClock::new());
         let mut status = budgeted.status();
         status.responses = Some(ResponseStats::default());
+        status.shared = Some(SharedQuotaStatus::default());
         metrics.sample(&status);
         recorded.read();
         let mut seen = BTreeMap::new();
@@ -651,4 +653,33 @@ fn what_is_recorded_is_what_the_table_lists_with_its_labels() {
         let described: BTreeSet<_> = METRICS.iter().map(|metric| metric.help.to_owned()).collect();
         assert_eq!(recorded.descriptions, described);
     });
+}
+
+#[test]
+fn the_mode_of_a_shared_quota_is_one_of_four_and_its_changes_are_counted() {
+    let (metrics, mut recorded) = metrics();
+    let mut lanes = LanesBuilder::new("Test", &["quote"], &[]);
+    lanes.lane(0, LaneConfig::new(Quota::unlimited()));
+    let mut status = lanes.build(Limits::new()).unwrap().status();
+    metrics.sample(&status);
+    let is_shared = |series: &Series| series.contains("shared_quota");
+    assert!(!recorded.read().gauges.keys().any(is_shared), "no quota is shared");
+
+    let mut shared = SharedQuotaStatus::default();
+    (shared.mode, shared.processes) = (SharedMode::Share, 3);
+    status.shared = Some(shared);
+    metrics.sample(&status);
+    let event = |mode| SharedQuotaEvent::Mode { account: "a", mode, why: "Redis gave no answer" };
+    metrics.shared_quota(&event(SharedMode::Share));
+    metrics.shared_quota(&event(SharedMode::Share));
+    metrics.shared_quota(&SharedQuotaEvent::Warning { account: "a", warning: "may evict" });
+    recorded.read();
+    let of = |mode: &str| {
+        let of = |name| format!("lanekeeper_shared_quota_{name}{{mode={mode:?}}}");
+        (recorded.gauges[&of("mode")], recorded.counters[&of("changes_total")])
+    };
+    assert_eq!(of("shared"), (0.0, 0));
+    assert_eq!(of("share"), (1.0, 2));
+    assert_eq!((of("stopped"), of("returning")), ((0.0, 0), (0.0, 0)));
+    assert_eq!(recorded.gauges["lanekeeper_shared_quota_processes{}"], 3.0);
 }

@@ -445,3 +445,25 @@ fn nothing_of_an_order_an_answer_or_an_error_is_recorded() {
         }
     });
 }
+
+#[cfg(all(unix, feature = "redis"))]
+#[test]
+fn a_shared_quota_whose_redis_is_away_is_a_warning_with_its_reason_and_without_its_address() {
+    use lanekeeper::proxy::LanesBuilder;
+    use lanekeeper::quota::{Limits, Quota};
+    use lanekeeper::shared_quota::SharedQuota;
+
+    subscribe();
+    let mut lanes = LanesBuilder::new("Test", &["quote"], &[]);
+    lanes.lane(0, LaneConfig::new(Quota::per_second(10)));
+    // No Redis is there, and the account is of this test alone.
+    let url = "unix:///nowhere/hunter2.sock?pass=hunter2";
+    lanes.shared(SharedQuota::redis(url, "away-at-first").unwrap());
+    drop(lanes.build(Limits::new()).unwrap());
+    let all = RECORDS.lock().unwrap().clone();
+    let event = all.iter().find(|event| event.field("account") == "away-at-first").unwrap();
+    assert_eq!((event.level, event.field("mode")), (Level::WARN, "stopped"));
+    assert_eq!(event.field("message"), "shared quota");
+    assert!(event.field("why").contains("has not answered"), "{event:?}");
+    assert!(!format!("{all:?}").contains("hunter2"));
+}

@@ -137,6 +137,9 @@ fn check_gateway(args: &CheckArgs) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(print(format!("{json}\n").as_bytes())?);
     }
     let mut text = format!("{file}: good\nlisten: {}\n", config.listen);
+    if config.shared.is_some() {
+        text.push_str("quotas: shared with other processes\n");
+    }
     for (name, account) in &config.accounts {
         let preset = account.preset.map_or("no preset", preset_name);
         // Writing to a string does not fail.

@@ -13,6 +13,7 @@ use crate::gateway::{self, GatewayArgs};
 use crate::init::{self, InitArgs};
 use crate::key::{self, KeyArgs};
 use crate::limit::{self, LimitArgs};
+use crate::shared::{self, SharedArgs};
 use crate::shell::{self, CompletionsArgs, ManArgs};
 use crate::top::{self, TopArgs};
 
@@ -75,6 +76,8 @@ enum Command {
     /// lane needs the admin key in LANEKEEPER_ADMIN_KEY. Keys are not flags, because a list of processes shows flags.
     /// NO_COLOR switches colours off.
     Top(TopArgs),
+    /// Show what Redis knows of the quotas that several processes share
+    Shared(SharedArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page, in the format of man
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         // As above, and the errors that are not about a file begin with `error`.
         Command::Limit(args) => limit::run(&args).map_err(|error| error.to_string()),
         Command::Top(args) => top::run(&args).map_err(|error| format!("error: {error}")),
+        Command::Shared(args) => shared::run(&args).map_err(|error| format!("error: {error}")),
         Command::Completions(args) => {
             shell::print_completions(&args).map_err(|error| format!("error: {error}"))
         }

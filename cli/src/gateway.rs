@@ -12,6 +12,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::exchange::duration;
 use crate::log::Log;
+use crate::shared;
 use crate::signal::{self, Signal};
 
 #[derive(Args)]
@@ -34,6 +35,10 @@ pub struct GatewayArgs {
     /// Record every call in this file, so that this gateway and the next one together stay within the quota
     #[arg(long, value_name = "FILE")]
     pace: Option<PathBuf>,
+    /// Share the quotas with the other gateways and bots that use this Redis, each account under its name. Without an address,
+    /// that is in LANEKEEPER_REDIS in the environment, which a list of processes does not show
+    #[arg(long, value_name = "URL", num_args = 0..=1)]
+    shared: Option<Option<String>>,
     /// Read the access token from this file, now and whenever it changes
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
@@ -136,6 +141,9 @@ impl GatewayArgs {
         };
         config.listen = self.listen.unwrap_or(config.listen);
         config.door.drain = self.drain.unwrap_or(config.door.drain);
+        if let Some(url) = &self.shared {
+            config.shared = Some(shared::settings(url.as_deref())?);
+        }
         let for_account = [
             ("--upstream", self.upstream.is_some()),
             ("--journal", self.journal.is_some()),

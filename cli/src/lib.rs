@@ -22,6 +22,7 @@ mod init;
 mod key;
 mod limit;
 mod log;
+mod shared;
 mod shell;
 mod signal;
 mod top;

@@ -9,6 +9,7 @@
 //! - `lanekeeper init` writes a commented configuration file for the documented limits of a broker.
 //! - `lanekeeper limit` judges recorded requests by the rules of a limiter, in virtual time, or checks the rules.
 //! - `lanekeeper top` shows the state of a running gateway in the terminal, or prints it once.
+//! - `lanekeeper shared status` shows what Redis knows of the quotas that several processes share.
 //! - `lanekeeper completions SHELL` and `lanekeeper man` print what a package installs beside the command.
 //!
 //! Errors go to standard error: one line, or one line for each problem of a configuration file. The exit code is 2 for

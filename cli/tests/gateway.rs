@@ -13,6 +13,11 @@ use std::time::{Duration, Instant};
 use lanekeeper_simulator::SimulatedExchange;
 use serde_json::Value;
 
+#[cfg(unix)]
+#[path = "../../tests/support/redis.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tests of the limiter use more of it")]
+mod redis;
+
 const TOKEN: &str = "the-access-token-of-the-day";
 
 /// Returns the command, with the secrets of Kite and without those of this machine.
@@ -506,4 +511,29 @@ fn a_log_that_cannot_be_written_costs_no_answer_and_ends_in_order() {
         assert_eq!(gateway.wait(), Some(0));
         drop((stderr, stdout));
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_gateway_shares_the_quotas_of_its_accounts_through_the_redis_of_a_flag_or_of_the_environment() {
+    let Some(server) = redis::RedisServer::start() else { return };
+    let exchange = SimulatedExchange::builder().start().unwrap();
+    let (upstream, url) = (exchange.base_url(), server.url());
+    let first = Running::gateway(&upstream, &["--shared", &url]);
+    let args = ["gateway", "--listen", "127.0.0.1:0", "--upstream", &upstream, "--shared"];
+    let second = Running::start(lanekeeper(&args).env("LANEKEEPER_REDIS", &url));
+    let mode = || server.send("HLEN lanekeeper:{main}:procs");
+    for _ in 0..6000 {
+        if mode().starts_with(":2") {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(mode().starts_with(":2"), "{}{}", first.errors(), second.errors());
+    let (code, _, error) = run(lanekeeper(&args).env_remove("LANEKEEPER_REDIS"));
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("set LANEKEEPER_REDIS in the environment"), "{error}");
+    let (code, _, error) = run(&mut lanekeeper(&["gateway", "--shared", "hunter2"]));
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("no address of a Redis") && !error.contains("hunter2"), "{error}");
 }

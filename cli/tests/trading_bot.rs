@@ -6,6 +6,11 @@ mod example;
 #[path = "../src/bot/orders.rs"]
 mod orders;
 
+#[cfg(unix)]
+#[path = "../../tests/support/redis.rs"]
+#[allow(dead_code, reason = "the tests of the limiter use more of it")]
+mod redis;
+
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -567,4 +572,43 @@ fn tempfile(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("lanekeeper-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     folder.join(name)
+}
+
+#[cfg(unix)]
+#[test]
+fn two_bots_of_one_account_share_its_quota() {
+    let Some(server) = redis::RedisServer::start() else { return };
+    let exchange = SimulatedExchange::builder().start().unwrap();
+    let (url, redis) = (exchange.base_url(), server.url());
+    let start = || {
+        let mut bot = with_keys(bot());
+        bot.args(["--fresh", "--base-url", &url, "--seconds", "4", "--strategies", "4", "--json"]);
+        bot.args(["--shared", "--account", "main"]).env("LANEKEEPER_REDIS", &redis);
+        bot.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let bots = [start(), start()];
+    for bot in bots {
+        let output = bot.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{error}");
+        assert!(error.contains("shared quota of main: shared: Redis answers"), "{error}");
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(report.is_object(), "{report}");
+    }
+    // Either alone would use all of the quota of the account.
+    assert_eq!(exchange.refused(), 0);
+    assert!(server.send("EXISTS lanekeeper:{main}:meta").starts_with(":1"));
+}
+
+#[test]
+fn a_shared_quota_needs_an_account_and_an_address() {
+    let line = refused(&bot().args(["--shared", "redis://127.0.0.1:1"]).output().unwrap());
+    assert!(line.contains("--account"), "{line}");
+    let mut command = bot();
+    command.args(["--shared", "--account", "main"]).env_remove("LANEKEEPER_REDIS");
+    let line = refused(&command.output().unwrap());
+    assert!(line.contains("set LANEKEEPER_REDIS in the environment"), "{line}");
+    let mut command = bot();
+    command.args(["--shared", "redis://:verysecret@h:x", "--account", "main"]);
+    assert!(refused(&command.output().unwrap()).contains("no address of a Redis"));
 }

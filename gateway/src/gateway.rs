@@ -170,6 +170,7 @@ impl GatewayBuilder {
                     name,
                     notices: &notices,
                     environment: &*environment,
+                    shared: config.shared.as_ref(),
                     runtime: runtime.handle().clone(),
                     order_threads: Arc::clone(&order_threads),
                     metrics: Arc::new(metrics.for_account(name)),

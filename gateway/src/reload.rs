@@ -64,10 +64,12 @@ fn changed_key(present: &GatewayConfig, new: &GatewayConfig) -> Option<&'static 
         hosts: _,
         trusted_proxies: _,
         limits: _,
+        shared,
         door,
     } = new;
     [
         ("listen", present.listen != *listen),
+        ("shared", present.shared != *shared),
         ("client_timeout", *client_timeout != door.client_timeout),
         ("max_body", *max_body != door.max_body),
         ("max_connections", *max_connections != door.max_connections),

@@ -174,6 +174,7 @@ fn the_tables_of_the_chapter_have_the_keys_of_the_reader() {
         ("routes: [{ zzz: 1 }]", "routes[]"),
         ("unmatched: { zzz: 1 }", "unmatched"),
         ("limits: { zzz: 1 }", "limits"),
+        ("shared: { zzz: 1 }", "shared"),
     ] {
         read.extend(keys_at(text, path));
     }
@@ -217,6 +218,8 @@ fn base(key: &str) -> String {
     );
     add(key == "clients.*.tier", "tiers.a = {}");
     add(key == "limits.headers", "limits.rules = 'x.yaml'");
+    add(key.starts_with("shared.") && key != "shared.url", "shared.url = 'redis://h'");
+    add(key == "shared.url", "shared.url_env = 'X'");
     text
 }
 
@@ -244,6 +247,8 @@ fn the_defaults_of_the_chapter_are_the_defaults() {
             let without = match key {
                 "tiers.*.max_priority" | "tiers.*.read_only" => base(key) + "tiers.a = {}",
                 "auth.header" | "auth.prefix" => base(key),
+                // What is not set is the library's default, whose test has these.
+                _ if key.starts_with("shared.") => continue,
                 "preset" => continue,
                 _ if key.starts_with("routes") => {
                     base(key) + "routes = [{ match = 'GET /x/*', lane = 'quote' }]"
@@ -267,6 +272,16 @@ fn every_key_of_the_chapter_takes_effect() {
         ("limits", "{ rules = 'x.yaml' }"),
         ("limits.rules", "'x.yaml'"),
         ("limits.headers", "true"),
+        ("shared", "{ url = 'redis://h' }"),
+        ("shared.url", "'redis://h'"),
+        ("shared.url_env", "'X'"),
+        ("shared.process", "'x'"),
+        ("shared.lease", "'7s'"),
+        ("shared.timeout", "'1s'"),
+        ("shared.away_after", "'1s'"),
+        ("shared.when_away", "'stop'"),
+        ("shared.share_for", "'1min'"),
+        ("shared.processes", "2"),
         ("admin_key", &hash),
         ("client_timeout", "'5s'"),
         ("max_body", "4096"),

@@ -41,7 +41,7 @@
 //!
 //! - `node` is a file as a tree of values with lines. `toml` and `yaml` parse it.
 //! - `table` reads one table of the tree and collects problems.
-//! - `lanes` and `layers` know the keys. `reader` offers all of this to the crate of the gateway. `apply` passes the settings to the builders.
+//! - `lanes`, `layers` and `shared` know the keys. `reader` offers all of this to the crate of the gateway. `apply` passes the settings to the builders.
 
 mod apply;
 mod error;
@@ -52,6 +52,8 @@ mod node;
 pub mod reader;
 mod reserve;
 mod secret;
+#[cfg(feature = "redis")]
+mod shared;
 mod table;
 mod toml;
 mod values;
@@ -194,6 +196,14 @@ impl Config {
         }
         if let Some(limits) = preset {
             settings = settings.override_documented(limits);
+        }
+        if let Some(table) = root.table("shared") {
+            #[cfg(feature = "redis")]
+            if let Some((account, shared)) = shared::shared_account(table) {
+                settings = settings.shared(account, shared);
+            }
+            #[cfg(not(feature = "redis"))]
+            table.report_misplaced("this build shares no quota: switch on the feature `redis`");
         }
         let cache = root.table("cache").map(CacheOverrides::read).unwrap_or_default();
         let guard = root.table("guard").map(GuardOverrides::read).unwrap_or_default();

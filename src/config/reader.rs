@@ -10,6 +10,8 @@ use std::path::Path;
 
 pub use super::lanes::{budget, lane};
 pub use super::node::ConfigNode;
+#[cfg(feature = "redis")]
+pub use super::shared::shared;
 pub use super::table::{Problems, Table, join_path};
 
 use super::error::{ConfigError, Problem};

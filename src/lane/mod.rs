@@ -76,5 +76,7 @@ pub use shutdown::{Shutdown, ShutdownSummary};
 pub use state::LaneState;
 pub use status::{BudgetStatus, LaneStatus, ResponseStats, Status, WindowStatus};
 pub(crate) use status_text::StatusText;
+#[cfg(feature = "redis")]
+pub(crate) use status_text::about;
 pub use ticket::Ticket;
 pub use turn::Turn;

@@ -19,8 +19,8 @@ pub(crate) struct PermitRequest {
     pub(crate) cost: Cost,
     /// From 1, the most urgent, to 10.
     pub(crate) priority: u8,
-    /// Whether other calls of this lane wait too.
-    pub(crate) others_wait: bool,
+    /// How many calls of this lane wait, with this one.
+    pub(crate) waiting: usize,
 }
 
 /// How the use of a permit ended.
@@ -37,6 +37,8 @@ pub(crate) enum PermitEnd {
 pub(crate) trait PermitSource: Send + Sync {
     /// Checks whether a call of this cost may be sent now, as far as that is known without asking.
     fn check(&self, cost: Cost, now: Moment) -> Result<(), NoCapacity>;
+    /// Returns when a permit for such a call is expected, if one was denied.
+    fn expected_at(&self, cost: Cost, now: Moment) -> Option<Moment>;
     /// Takes a permit that is here. Without one, notes that it is to be asked for.
     fn take(&self, request: PermitRequest, now: Moment) -> Option<SharedPermit>;
     /// Returns whether a worker of this lane is to ask.

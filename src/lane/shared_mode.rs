@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 /// How the processes of an account share their quota at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum SharedMode {
@@ -15,12 +15,16 @@ pub enum SharedMode {
     Share,
     /// Redis is away, and only urgent calls are sent: because that was set, because it has been away for too long, or because
     /// it never answered this process.
+    #[default]
     Stopped,
     /// Redis is back, and is told what was sent meanwhile.
     Returning,
 }
 
 impl SharedMode {
+    /// All modes.
+    pub const ALL: [Self; 4] = [Self::Shared, Self::Share, Self::Stopped, Self::Returning];
+
     /// Returns the word for it.
     ///
     /// ```
@@ -68,7 +72,7 @@ pub enum SharedQuotaEvent<'a> {
 }
 
 /// How a proxy shares its quota with other processes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SharedQuotaStatus {
     /// The account whose quota is shared.

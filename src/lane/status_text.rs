@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::error::round_up_to_millis;
+use super::shared_mode::{SharedMode, SharedQuotaStatus};
 use super::status::{BudgetStatus, LaneStatus, ResponseStats, Status, WindowStatus};
 
 /// Lines of text in aligned columns.
@@ -25,9 +26,18 @@ impl StatusText {
             let text = "expired: the broker does not accept the credentials";
             rows.push(vec!["session".to_owned(), text.to_owned()]);
         }
+        if let Some(shared) = &status.shared {
+            rows.push(vec!["shared quota".to_owned(), shared.to_string()]);
+        }
         if let Some(responses) = &status.responses {
             rows.push(vec!["response cache".to_owned(), responses.to_string()]);
         }
+        Self { rows }
+    }
+
+    /// Returns text of other rows, whose cells are aligned in columns.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of(rows: Vec<Vec<String>>) -> Self {
         Self { rows }
     }
 
@@ -120,7 +130,7 @@ fn quota_left(windows: &[WindowStatus]) -> String {
 }
 
 /// Returns a time as precise as a reader needs it. It is rounded up, so a wait is never shown as shorter than it is.
-fn about(time: Duration) -> String {
+pub(crate) fn about(time: Duration) -> String {
     match round_up_to_millis(time) {
         Duration::ZERO => "0s".to_owned(),
         time if time < Duration::from_secs(60) => format!("{time:?}"),
@@ -154,6 +164,27 @@ impl fmt::Display for WindowStatus {
         let reserve = (self.reserve > 0).then(|| format!("{} for urgent calls", self.reserve));
         let remarks: Vec<_> = [cut, reserve].into_iter().flatten().collect();
         if remarks.is_empty() { Ok(()) } else { write!(f, " ({})", remarks.join(", ")) }
+    }
+}
+
+/// One line: the account, how its quota is shared, and for how long it has been unless that is usual.
+impl fmt::Display for SharedQuotaStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { account, mode, mode_for, processes, .. } = self;
+        let time = about(*mode_for);
+        match mode {
+            SharedMode::Shared if *processes == 1 => write!(f, "{account}, no other process"),
+            SharedMode::Shared => write!(f, "{account}, {processes} processes"),
+            SharedMode::Share => {
+                write!(f, "{account}, Redis is away: this process keeps to its share for {time}")
+            }
+            SharedMode::Stopped => {
+                write!(f, "{account}, Redis is away: only urgent calls are sent for {time}")
+            }
+            SharedMode::Returning => {
+                write!(f, "{account}, Redis is back and is told what was sent, for {time}")
+            }
+        }
     }
 }
 

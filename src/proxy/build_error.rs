@@ -75,7 +75,7 @@ pub enum BuildError {
     #[error("the shared quota: {source}")]
     SharedQuota {
         /// The reason.
-        source: crate::shared_quota::SharedQuotaError,
+        source: crate::shared_quota::SharedSettingsError,
     },
     /// A budget cannot be kept.
     #[error("budget `{budget}`: {source}")]

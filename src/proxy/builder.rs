@@ -24,7 +24,7 @@ use crate::quota::{Budget, PaceSnapshot, PacingState, PriorUsage, RttCredit};
 use crate::reported_limits::{LimitListener, ReportedLimits};
 use crate::session::RenewalListener;
 #[cfg(feature = "redis")]
-use crate::shared_quota::{self, SharedQuota, SharedSource};
+use crate::shared_quota::{self, SharedQuota, SharedSettingsError, SharedSource};
 
 /// What [`BuildError::Unknown`] calls a method whose answers can be kept.
 #[cfg(feature = "responses")]
@@ -53,6 +53,9 @@ pub struct LanesBuilder {
     prior_usage: Option<PriorUsage>,
     #[cfg(feature = "redis")]
     shared_quota: Option<SharedQuota>,
+    /// Why the settings of a file make no shared quota.
+    #[cfg(feature = "redis")]
+    shared_settings_error: Option<SharedSettingsError>,
     /// The lanes of another proxy, to use in place of new ones.
     lanes_of: Option<Lanes>,
     /// The last setting that was made of the lanes.
@@ -86,6 +89,8 @@ impl LanesBuilder {
             prior_usage: None,
             #[cfg(feature = "redis")]
             shared_quota: None,
+            #[cfg(feature = "redis")]
+            shared_settings_error: None,
             lanes_of: None,
             last_setting: None,
             settings: ProxySettings::default(),
@@ -137,7 +142,16 @@ impl LanesBuilder {
     /// Changes lanes and budgets by name. A later setting replaces an earlier one.
     pub fn config(&mut self, config: ProxyConfig) {
         self.last_setting = Some("config");
-        let ProxyConfig { documented, lanes, budgets } = config;
+        #[cfg(feature = "redis")]
+        if let Some((account, settings)) = config.shared {
+            match settings.quota(&account, |name| std::env::var(name).ok()) {
+                Ok(shared) => {
+                    (self.shared_quota, self.shared_settings_error) = (Some(shared), None)
+                }
+                Err(error) => self.shared_settings_error = Some(error),
+            }
+        }
+        let ProxyConfig { documented, lanes, budgets, .. } = config;
         self.documented_override = documented.or(self.documented_override.take());
         for (name, config) in lanes {
             match self.names.iter().position(|known| *known == name) {
@@ -239,7 +253,7 @@ impl LanesBuilder {
     #[cfg(feature = "redis")]
     pub fn shared(&mut self, shared: SharedQuota) {
         self.last_setting = Some("shared");
-        self.shared_quota = Some(shared);
+        (self.shared_quota, self.shared_settings_error) = (Some(shared), None);
     }
 
     /// Sets where the broker's own count is reported.
@@ -268,6 +282,10 @@ impl LanesBuilder {
         }
         if let Some(lanes) = &self.lanes_of {
             return self.attach(lanes);
+        }
+        #[cfg(feature = "redis")]
+        if let Some(error) = self.shared_settings_error {
+            return Err(BuildError::SharedQuota { source: error });
         }
         let prior_usage = self.effective_prior_usage(&documented);
         let documented = self.documented_override.as_ref().unwrap_or(&documented);
@@ -331,7 +349,9 @@ impl LanesBuilder {
         }
         #[cfg(feature = "redis")]
         if let Some(source) = source {
-            source.start(&pacing).map_err(|source| BuildError::SharedQuota { source })?;
+            source
+                .start(&pacing)
+                .map_err(|source| BuildError::SharedQuota { source: source.into() })?;
             if let PriorUsage::Unknown(up_to) = prior_usage {
                 let (mut pacing, now) = pacing.lock();
                 let unknown_before = now - source.known_for().unwrap_or_default();
@@ -370,7 +390,7 @@ impl LanesBuilder {
             let scopes = lanes.iter().map(of_lane).chain(budgets).collect::<Result<_, _>>()?;
             shared.join(self.names, scopes, &self.clock, observer)
         };
-        let source = join().map_err(|source| BuildError::SharedQuota { source })?;
+        let source = join().map_err(|source| BuildError::SharedQuota { source: source.into() })?;
         Ok(Some(Arc::new(source)))
     }
 

@@ -2,6 +2,8 @@
 
 use crate::lane::LaneConfig;
 use crate::quota::{Budget, Limits, Quota, Reserve};
+#[cfg(feature = "redis")]
+use crate::shared_quota::SharedSettings;
 
 /// Changes to the lanes and budgets of a proxy, by name, for the method `config` of a proxy's builder.
 ///
@@ -24,6 +26,9 @@ pub struct ProxyConfig {
     pub(super) documented: Option<Limits>,
     pub(super) lanes: Vec<(String, LaneConfig)>,
     pub(super) budgets: Vec<(String, BudgetChange)>,
+    /// The account whose quota is shared with other processes, and how.
+    #[cfg(feature = "redis")]
+    pub(crate) shared: Option<(String, SharedSettings)>,
 }
 
 /// A change to a budget. What is `None` stays as it is.
@@ -65,6 +70,15 @@ impl ProxyConfig {
     #[must_use]
     pub fn reserve(self, name: impl Into<String>, reserve: Reserve) -> Self {
         self.change_budget(name, None, Some(reserve))
+    }
+
+    /// Shares the quotas with the other processes that name the same account. The environment variable of the settings is read
+    /// when the proxy is built.
+    #[cfg(feature = "redis")]
+    #[must_use]
+    pub fn shared(mut self, account: impl Into<String>, settings: SharedSettings) -> Self {
+        self.shared = Some((account.into(), settings));
+        self
     }
 
     /// Names the budget `name`, and changes what is given. The name must exist even if nothing is given.

@@ -22,6 +22,8 @@ const MAX_WAIT: Duration = Duration::from_secs(1);
 struct Denial {
     cost: Cost,
     until: Moment,
+    /// When a permit is expected. That may be long after it is asked for again.
+    expected_at: Moment,
     why: NoCapacity,
 }
 
@@ -49,21 +51,27 @@ impl LaneAsks {
         }
     }
 
+    /// Returns when a permit is expected, if one was denied and was not asked for since.
+    pub(super) fn expected_at(&self, cost: Cost, now: Moment) -> Option<Moment> {
+        let denial = self.denials.iter().find(|denial| denial.cost == cost)?;
+        Some(denial.expected_at).filter(|at| *at > now)
+    }
+
     /// Takes a permit that is here.
     pub(super) fn take(&mut self, cost: Cost) -> Option<Ask> {
         let index = self.held.iter().position(|held| serves(held, cost))?;
         Some(self.held.remove(index))
     }
 
-    /// Returns whether one more permit is to be asked for.
-    pub(super) fn has_room(&self, priority: u8) -> bool {
+    /// Returns whether one more permit is to be asked for, by a call of this priority, if so many calls wait.
+    pub(super) fn has_room(&self, priority: u8, calls: usize) -> bool {
         let waiting = self.waiting.iter().map(|ask| ask.priority);
         let (mut count, mut is_first) = (0, true);
         for other in waiting.chain(self.under_way.iter().copied()) {
             count += 1;
             is_first &= priority < other;
         }
-        count <= self.more_under_way || is_first
+        count < calls.min(1 + self.more_under_way) || is_first
     }
 
     /// A worker is to ask for this.
@@ -99,7 +107,8 @@ impl LaneAsks {
     pub(super) fn on_denied(&mut self, ask: &Ask, reply: &StepReply, sent_at: Moment, now: Moment) {
         self.is_done(ask);
         self.more_under_way = 0;
-        let until = (sent_at + reply.wait).max(now).min(now + MAX_WAIT);
+        let expected_at = (sent_at + reply.wait).max(now);
+        let until = expected_at.min(now + MAX_WAIT);
         let not_yet = NotYet::Until(until);
         let mut waits = reply.scopes.iter().map(|scope| scope.wait);
         let is_lane = waits.next().is_none_or(|wait| !wait.is_zero());
@@ -109,19 +118,19 @@ impl LaneAsks {
             true => BlockedBy::Lane,
             false => BlockedBy::Budgets(full),
         };
-        self.deny(ask.cost, until, NoCapacity { not_yet, by });
+        self.deny(ask.cost, until, expected_at, NoCapacity { not_yet, by });
     }
 
-    fn deny(&mut self, cost: Cost, until: Moment, why: NoCapacity) {
+    fn deny(&mut self, cost: Cost, until: Moment, expected_at: Moment, why: NoCapacity) {
         self.denials.retain(|denial| denial.cost != cost);
-        self.denials.push(Denial { cost, until, why });
+        self.denials.push(Denial { cost, until, expected_at, why });
     }
 
     pub(super) fn on_failed(&mut self, ask: &Ask, again_at: Moment) {
         self.is_done(ask);
         self.more_under_way = 0;
         let why = NoCapacity { not_yet: NotYet::Until(again_at), by: BlockedBy::Lane };
-        self.deny(ask.cost, again_at, why);
+        self.deny(ask.cost, again_at, again_at, why);
     }
 
     /// Removes the permits that are here, and forgets what was denied because of them.

@@ -56,6 +56,7 @@ impl Drop for Keeper {
 
 fn keep(permits: &SharedPermits) {
     let mut next_beat = permits.clock.now();
+    let mut tell_at = None;
     while !permits.is_closing() {
         let now = permits.clock.now();
         if permits.mode() != SharedMode::Shared {
@@ -69,17 +70,17 @@ fn keep(permits: &SharedPermits) {
             if permits.say_alive(false) {
                 permits.look();
             }
-        } else {
-            permits.tell();
-        }
-        permits.keeper.park_until(Some(next_beat));
-        if permits.clock.now() < next_beat && !permits.is_closing() {
-            // Woken to tell something. An ask may take it along meanwhile.
-            let tell_at = permits.clock.now() + TELL_AFTER;
-            while permits.clock.now() < tell_at && !permits.is_closing() {
-                permits.keeper.park_until(Some(tell_at));
+        } else if permits.has_untold() {
+            // An ask may take it along meanwhile.
+            let at = *tell_at.get_or_insert(now + TELL_AFTER);
+            if now >= at {
+                permits.tell();
+                tell_at = None;
             }
+        } else {
+            tell_at = None;
         }
+        permits.keeper.park_until(tell_at.into_iter().chain([next_beat]).min());
     }
 }
 

@@ -146,6 +146,8 @@ pub(crate) struct Member {
     /// For each scope, for each window, what was heard last.
     known: Vec<Vec<Used>>,
     in_flight: Vec<u64>,
+    /// For each scope, the time of the account as of which that is known.
+    known_at: Vec<u64>,
     charges: Vec<Charge>,
     retelling: Option<Retelling>,
     retellings: u64,
@@ -162,7 +164,7 @@ impl Member {
         lease: Duration,
     ) -> Self {
         let known = scopes.iter().map(|scope| vec![Used::default(); scope.windows.len()]).collect();
-        let in_flight = vec![0; scopes.len()];
+        let (in_flight, known_at) = (vec![0; scopes.len()], vec![0; scopes.len()]);
         let charges = (0..lanes.len()).map(|lane| Charge { lane, budgets: BudgetSet::EMPTY });
         let charges = charges.collect();
         Self {
@@ -180,6 +182,7 @@ impl Member {
             doubtful: Vec::new(),
             known,
             in_flight,
+            known_at,
             charges,
             retelling: None,
             retellings: 0,
@@ -487,14 +490,21 @@ impl Member {
             return Ok(reply);
         }
         if trip.retelling.is_some() || self.generation.is_empty() {
+            if self.generation != reply.generation {
+                self.known_at.fill(0);
+            }
             self.generation.clone_from(&reply.generation);
         }
         if reply.generation == self.generation {
             self.heard = Some((reply.now, trip.sent_at));
         }
         for (&scope, heard) in indices.iter().zip(&reply.scopes) {
-            self.known[scope].clone_from(&heard.used);
-            self.in_flight[scope] = heard.in_flight;
+            // An answer may be read after one that was given later. What it says is less than what was told since.
+            if self.known_at[scope] <= reply.now {
+                self.known[scope].clone_from(&heard.used);
+                self.in_flight[scope] = heard.in_flight;
+                self.known_at[scope] = reply.now;
+            }
         }
         if let Some(ask) = ask.filter(|_| reply.outcome == StepOutcome::Granted) {
             self.open_call(ask, GrantedBy::Redis);

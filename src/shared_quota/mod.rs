@@ -9,9 +9,13 @@
 //! - `member.rs` is what one process knows: its calls, and what it has to tell. `asks.rs` has the permits of one lane. `link.rs`
 //!   decides whether Redis is away, and what is sent then. All of them are told the time, and do no I/O.
 //! - `permits.rs` carries requests to Redis and answers to the lanes. `keeper.rs` is a thread that keeps the process in its account.
+//! - `status.rs` is what Redis knows of an account, for a person. `status_read.rs` reads it, and `status_text.rs` prints it.
+//! - `settings.rs` is what a file says of it.
 //! - `place.rs` finds out whether a silent process on the same machine is dead.
 
 mod asks;
+#[doc(hidden)]
+pub mod bench;
 mod keeper;
 mod link;
 mod member;
@@ -20,6 +24,10 @@ mod oracle;
 mod permits;
 mod place;
 mod protocol;
+mod settings;
+mod status;
+mod status_read;
+mod status_text;
 
 use std::fmt;
 use std::sync::Arc;
@@ -32,6 +40,12 @@ use self::member::Member;
 use self::permits::{PartSettings, SharedPermits};
 use self::protocol::NotShareable;
 pub(crate) use self::protocol::Scope;
+#[cfg(feature = "config")]
+pub(crate) use self::settings::has_password;
+pub use self::settings::{SharedSettings, SharedSettingsError};
+pub use self::status::{
+    AccountStatus, AccountStatusError, ProcessState, ProcessStatus, ScopeStatus, SharedWindowStatus,
+};
 use crate::clock::Clock;
 use crate::lane::{
     ObserverHandle, PermitEnd, PermitRequest, PermitSource, SharedPacing, SharedPermit,
@@ -51,17 +65,16 @@ use crate::redis::{RedisPool, RedisSettings};
 /// broker.
 ///
 /// ```no_run
-/// use lanekeeper::shared_quota::SharedQuota;
-/// use lanekeeper::{Broker, Quota};
+/// use lanekeeper::{LaneError, Quota, SharedQuota};
 ///
 /// #[lanekeeper::proxy]
-/// trait Weather {
-///     #[lane(reports)]
-///     fn report(&self, city: String) -> String;
+/// trait Weather: Send + Sync {
+///     #[lane(reports, read)]
+///     fn report(&self, city: String) -> Result<String, LaneError>;
 /// }
 ///
 /// # struct Station;
-/// # impl Weather for Station { fn report(&self, city: String) -> String { city } }
+/// # impl Weather for Station { fn report(&self, city: String) -> Result<String, LaneError> { Ok(city) } }
 /// let shared = SharedQuota::redis("redis://127.0.0.1:6379", "account-1")?;
 /// let weather = WeatherProxy::builder(Station)
 ///     .reports(Quota::per_second(10))
@@ -248,7 +261,7 @@ impl SharedQuota {
     }
 }
 
-fn check_name(what: &'static str, name: &str) -> Result<(), SharedQuotaError> {
+pub(crate) fn check_name(what: &'static str, name: &str) -> Result<(), SharedQuotaError> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     match (1..=64).contains(&name.len()) && name.chars().all(is_allowed) {
         true => Ok(()),
@@ -303,6 +316,10 @@ impl SharedSource {
 impl PermitSource for SharedSource {
     fn check(&self, cost: Cost, now: Moment) -> Result<(), NoCapacity> {
         self.permits.check(cost, now)
+    }
+
+    fn expected_at(&self, cost: Cost, now: Moment) -> Option<Moment> {
+        self.permits.expected_at(cost, now)
     }
 
     fn take(&self, request: PermitRequest, now: Moment) -> Option<SharedPermit> {

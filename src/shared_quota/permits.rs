@@ -66,7 +66,15 @@ struct State {
     pauses: Vec<Moment>,
     /// Processes that ran on this machine and are no more.
     dead: Vec<String>,
+    /// The mode that observers know.
+    reported: Option<SharedMode>,
     is_closing: bool,
+}
+
+/// A request, and what came of it. Without a connection there was none.
+struct Answered {
+    trip: Option<Trip>,
+    reply: Result<::redis::Value, RedisFailure>,
 }
 
 /// After a request without an answer, a lane does not ask again for this long.
@@ -103,6 +111,7 @@ impl SharedPermits {
                 known_for: None,
                 pauses: vec![Moment::ORIGIN; lanes],
                 dead: Vec::new(),
+                reported: None,
                 is_closing: false,
             }),
             retelling: Mutex::new(()),
@@ -130,6 +139,11 @@ impl SharedPermits {
 
     pub(super) fn is_closing(&self) -> bool {
         self.state().is_closing
+    }
+
+    /// Returns whether something of a call is to be told.
+    pub(super) fn has_untold(&self) -> bool {
+        self.state().member.charge_to_tell().is_some()
     }
 
     /// Returns whether the others are to hear of a pause.
@@ -180,11 +194,7 @@ impl SharedPermits {
     }
 
     /// Makes a request with the words that `make` returns for a run of Redis.
-    fn send(
-        &self,
-        script: &Script,
-        make: impl FnOnce(&mut State, Time<'_>) -> Trip,
-    ) -> Result<(Trip, ::redis::Value), (Option<Trip>, RedisFailure)> {
+    fn send(&self, script: &Script, make: impl FnOnce(&mut State, Time<'_>) -> Trip) -> Answered {
         let mut made = None;
         let reply = self.pool.with_run(|connection, run| {
             let wall = self.clock.wall_clock();
@@ -196,11 +206,7 @@ impl SharedPermits {
                 }
             })
         });
-        match (reply, made) {
-            (Ok(reply), Some(trip)) => Ok((trip, reply)),
-            (Ok(_), None) => Err((None, RedisFailure::Missing)),
-            (Err(failure), made) => Err((made, failure)),
-        }
+        Answered { trip: made, reply }
     }
 
     /// Notes that Redis gave no answer, and goes away from it after a while.
@@ -239,7 +245,11 @@ impl SharedPermits {
         Some(mode)
     }
 
+    /// Reports a mode that was not reported before.
     fn report_mode(&self, mode: SharedMode, why: &str) {
+        if self.state().reported.replace(mode) == Some(mode) {
+            return;
+        }
         let account = &self.settings.account;
         let event = SharedQuotaEvent::Mode { account, mode, why };
         self.observer.notify(|observer| observer.shared_quota(&event));
@@ -270,8 +280,8 @@ impl SharedPermits {
             };
             state.member.beat(&say, time)
         });
-        match sent {
-            Ok((trip, value)) => {
+        match (sent.reply, sent.trip) {
+            (Ok(value), Some(trip)) => {
                 let reply = {
                     let mut state = self.state();
                     let reply = state.member.on_beat(&trip, &value);
@@ -285,10 +295,11 @@ impl SharedPermits {
                 }
                 reply.is_ok()
             }
-            Err((_, failure)) => {
+            (Err(failure), _) => {
                 self.on_failure(&failure.to_string());
                 false
             }
+            (Ok(_), None) => false,
         }
     }
 
@@ -330,14 +341,10 @@ impl SharedPermits {
     }
 
     /// Takes the answer to a step. Returns its outcome, and how many of the lines of others are before this one.
-    fn on_step(
-        &self,
-        ask: Option<&Ask>,
-        sent: Result<(Trip, ::redis::Value), (Option<Trip>, RedisFailure)>,
-    ) -> Option<StepOutcome> {
+    fn on_step(&self, ask: Option<&Ask>, sent: Answered) -> Option<StepOutcome> {
         let now = self.clock.now();
-        let failure = match sent {
-            Ok((trip, value)) => {
+        let failure = match (sent.reply, sent.trip) {
+            (Ok(value), Some(trip)) => {
                 let mut state = self.state();
                 let sent_at = trip.sent_at();
                 match state.member.on_step(trip, ask, &value) {
@@ -351,12 +358,13 @@ impl SharedPermits {
                     Err(_) => UNUSABLE.to_owned(),
                 }
             }
-            Err((trip, failure)) => {
+            (Err(failure), trip) => {
                 if let Some(trip) = trip {
                     self.state().member.on_no_answer(trip, ask);
                 }
                 failure.to_string()
             }
+            (Ok(_), None) => UNUSABLE.to_owned(),
         };
         if let Some(ask) = ask {
             let mut state = self.state();
@@ -435,18 +443,15 @@ impl SharedPermits {
             };
             Ok((get(connection, "maxmemory-policy")?, get(connection, "maxmemory")?))
         });
-        match policy {
-            Ok((policy, memory)) => {
-                let second = |words: Vec<String>| words.into_iter().nth(1).unwrap_or_default();
-                let (policy, memory) = (second(policy), second(memory));
-                if policy != "noeviction" && memory != "0" {
-                    self.warn(&format!(
-                        "Redis may evict what it knows of the quota (maxmemory-policy {policy}): set it to noeviction"
-                    ));
-                }
+        // A user of Redis may not be allowed to read its configuration.
+        if let Ok((policy, memory)) = policy {
+            let second = |words: Vec<String>| words.into_iter().nth(1).unwrap_or_default();
+            let (policy, memory) = (second(policy), second(memory));
+            if policy != "noeviction" && memory != "0" {
+                self.warn(&format!(
+                    "Redis may evict what it knows of the quota (maxmemory-policy {policy}): set it to noeviction"
+                ));
             }
-            // A user of Redis may not be allowed to read its configuration.
-            Err(_) => {}
         }
     }
 }
@@ -551,8 +556,12 @@ impl SharedPermits {
         }
     }
 
+    pub(super) fn expected_at(&self, cost: Cost, now: Moment) -> Option<Moment> {
+        self.state().lanes.get(cost.lane)?.expected_at(cost, now)
+    }
+
     pub(super) fn take(&self, request: PermitRequest, now: Moment) -> Option<SharedPermit> {
-        let PermitRequest { cost, priority, others_wait } = request;
+        let PermitRequest { cost, priority, waiting } = request;
         let mut state = self.state();
         let State { member, lanes, link, .. } = &mut *state;
         match link.mode() {
@@ -569,8 +578,8 @@ impl SharedPermits {
             }
             member.give_back(ask.number, now);
         }
-        if lane.has_room(priority) {
-            let ask = member.ask(cost, priority, others_wait, now);
+        if lane.has_room(priority, waiting) {
+            let ask = member.ask(cost, priority, waiting > 1, now);
             lane.push(ask);
         }
         None

@@ -30,7 +30,7 @@ impl Place {
             return false;
         };
         let Ok(id) = id.parse() else { return false };
-        // If this process cannot look itself up, it can look up nobody.
+        // Where this process cannot look itself up, it can look up no other one.
         let can_look =
             machine().as_deref() == Some(other_machine) && start_of(std::process::id()).is_some();
         can_look && start_of(id).as_deref() != Some(start)

@@ -26,6 +26,8 @@ pub(crate) struct Scope {
     /// `lane:NAME` or `budget:NAME`.
     pub(super) name: String,
     pub(super) windows: Vec<Window>,
+    /// The windows as text, for the status.
+    quota: String,
     pub(super) reserve: Reserve,
 }
 
@@ -41,7 +43,12 @@ impl Scope {
     ) -> Result<Self, NotShareable> {
         match windows.iter().find(|window| window.kind == WindowKind::SlidingCounter) {
             Some(window) => Err(NotShareable(window.clone())),
-            None => Ok(Self { name, windows: windows.to_vec(), reserve }),
+            None => {
+                let texts: Vec<_> = windows.iter().map(Window::to_string).collect();
+                let quota =
+                    if texts.is_empty() { "unlimited".to_owned() } else { texts.join(", ") };
+                Ok(Self { name, windows: windows.to_vec(), quota, reserve })
+            }
         }
     }
 
@@ -200,7 +207,7 @@ impl Step<'_> {
         command.arg(names.join(" "));
         for scope in &self.scopes {
             let gap = scope.windows.iter().filter_map(Window::gap).max().unwrap_or(0);
-            command.arg(gap.div_ceil(1000)).arg(scope.windows.len());
+            command.arg(&scope.quota).arg(gap.div_ceil(1000)).arg(scope.windows.len());
             for window in &scope.windows {
                 add_window(command, window, scope.reserve, self.wall);
             }

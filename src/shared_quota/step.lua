@@ -2,9 +2,9 @@
 -- again. All windows of the lane and its budgets, or none.
 -- KEYS   2 who waits for the lane, its pause and its cut; then two for the lane and for each budget: its log, its counts
 -- ARGV   from 7: the permit's id ('' hears only), its priority, its lease, the grace of a line, 1 if the call is urgent, its
---        weight, 1 if other calls of this process wait, the names of the scopes; then for each scope: the gap between calls,
---        the number of windows, and seven for each window, see `read_scope`; then what is told: how many, and four for each: its
---        kind, its id, its weight, its age; see `hear`
+--        weight, 1 if other calls of this process wait, the names of the scopes; then for each scope: its windows as text,
+--        the gap between calls, the number of windows, and seven for each window, see `read_scope`; then what is told: how
+--        many, and four for each: its kind, its id, its weight, its age; see `hear`
 -- Gives  the outcome; how long to wait; how many lines are before this one; now; the wall clock; the generation; then for each
 --        scope how long it makes the call wait, and how many slots are in flight; then for each window what is used of it: of a
 --        log in flight or not, of others without those in flight; of a day when it ends, what is used, and what of the next
@@ -38,7 +38,8 @@ end
 --   B  a token bucket     the tokens gained in a length, -, -
 --   D  a day              three midnights; the length is the guard
 local function read_scope(key, name)
-  local scope = { log = KEYS[key], counts = KEYS[key + 1], name = name, gap = tonumber(next_arg()), windows = {}, kept = 0 }
+  local scope = { log = KEYS[key], counts = KEYS[key + 1], name = name, quota = next_arg(), windows = {}, kept = 0 }
+  scope.gap = tonumber(next_arg())
   for index = 1, tonumber(next_arg()) do
     local window = { kind = next_arg(), limit = tonumber(next_arg()), reserve = tonumber(next_arg()), len = tonumber(next_arg()),
       a = tonumber(next_arg()), b = tonumber(next_arg()), c = tonumber(next_arg()) }
@@ -92,8 +93,10 @@ end
 
 -- Whether Redis has lost something of a scope, such as by eviction.
 local function check_scope(scope)
-  local noted = redis.call('HMGET', META, 'n:' .. scope.name, 'top:' .. scope.name, 'kept:' .. scope.name)
+  local noted = redis.call('HMGET', META, 'n:' .. scope.name, 'top:' .. scope.name, 'kept:' .. scope.name,
+    'quota:' .. scope.name)
   scope.kept = math.max(scope.kept, tonumber(noted[3] or 0))
+  scope.noted = noted[4]
   local seen = redis.call('HGET', scope.counts, 'seen')
   if not noted[1] then
     if seen then redis.call('DEL', scope.log, scope.counts) end
@@ -169,6 +172,11 @@ local function save_scope(scope)
   end
   redis.call('HSET', META, 'n:' .. scope.name, redis.call('ZCARD', scope.log), 'top:' .. scope.name, text(top),
     'kept:' .. scope.name, text(scope.kept))
+  if scope.noted ~= scope.quota then
+    -- For the status. It warns of processes that have different windows, since each notes those of the other.
+    redis.call('HSET', META, 'quota:' .. scope.name, scope.quota)
+    if scope.noted then redis.call('HSET', META, 'other:' .. scope.name, text(now) .. ' ' .. scope.noted) end
+  end
   redis.call('PEXPIRE', scope.log, keep)
   redis.call('PEXPIRE', scope.counts, keep)
 end

@@ -71,6 +71,8 @@ catalogue! {
         "Answers that came after their caller had left.";
     BREAKER_CHANGES Counter "lanekeeper_breaker_changes_total" ["lane", "route", "state"]
         "How often the circuit breaker of a route class was seen to enter a state.";
+    SHARED_CHANGES Counter "lanekeeper_shared_quota_changes_total" ["mode"]
+        "How often a quota that several processes share entered a mode: `shared`, `share`, `stopped`, `returning`.";
     ESTIMATE_ERROR Histogram "lanekeeper_estimated_wait_error_seconds" ["lane", "turn"]
         "By how much a call had its turn `later` or `sooner` than was estimated as it came.";
     QUEUE_LENGTH Gauge "lanekeeper_queue_length" ["lane"]
@@ -113,6 +115,10 @@ catalogue! {
         "1 for the state that the circuit breaker of a route class is in, 0 for the others.";
     SESSION_EXPIRED Gauge "lanekeeper_session_expired" []
         "1 from the refusal of the credentials by the broker until there are new ones, else 0.";
+    SHARED_MODE Gauge "lanekeeper_shared_quota_mode" ["mode"]
+        "1 for the mode in which several processes share the quota, 0 for the others. Only of a shared quota.";
+    SHARED_PROCESSES Gauge "lanekeeper_shared_quota_processes" []
+        "How many processes shared the quota when Redis answered last. Only of a shared quota.";
     BUILD_INFO Gauge "lanekeeper_build_info" ["version"]
         "Always 1. The label is the version of lanekeeper.";
     ORDERS Counter "lanekeeper_orders_total" ["outcome"]

@@ -10,11 +10,13 @@ use super::catalogue::{
     CACHE_TIMEOUTS, CONFIGURED_RATE, CREDIT, EFFECTIVE_RATE, ESTIMATED_WAIT, IN_FLIGHT,
     IN_FLIGHT_LIMIT, LANE_STATE, OLDEST_WAIT, ORDERS, ORDERS_PENDING, ORDERS_TURNED_UP, PAUSED,
     QUEUE_CAPACITY, QUEUE_LENGTH, RETRYING, ROUND_TRIP_MEAN, ROUND_TRIP_MIN, SESSION_EXPIRED,
-    THROTTLED, WINDOW_LEFT, WINDOW_LIMIT,
+    SHARED_CHANGES, SHARED_MODE, SHARED_PROCESSES, THROTTLED, WINDOW_LEFT, WINDOW_LIMIT,
 };
-use super::metrics::{Metrics, lane_label, route_label};
+use super::metrics::{Metrics, lane_label, mode_label, route_label};
 use crate::cache::CacheStats;
-use crate::lane::{LaneState, LaneStatus, ResponseStats, Status, WindowStatus};
+use crate::lane::{
+    LaneState, LaneStatus, ResponseStats, SharedMode, SharedQuotaStatus, Status, WindowStatus,
+};
 use crate::order_guard::GuardStats;
 use crate::resilience::BreakerState;
 
@@ -28,6 +30,9 @@ impl Metrics {
         self.gauge(BUILD_INFO, [version]).set(1.0);
         if let Some(responses) = &status.responses {
             self.sample_responses(responses);
+        }
+        if let Some(shared) = &status.shared {
+            self.sample_shared_quota(shared);
         }
         let mut windows = Vec::new();
         for lane in &status.lanes {
@@ -45,6 +50,16 @@ impl Metrics {
         for (name, labels) in previous.into_iter().filter(|window| !windows.contains(window)) {
             self.gauge(name, labels).set(f64::NAN);
         }
+    }
+
+    fn sample_shared_quota(&self, shared: &SharedQuotaStatus) {
+        for mode in SharedMode::ALL {
+            let is_current = f64::from(u8::from(mode == shared.mode));
+            self.gauge(SHARED_MODE, [mode_label(mode)]).set(is_current);
+            // Registered as 0, since a first value of 1 would not show up as an increase.
+            self.counter(SHARED_CHANGES, [mode_label(mode)]).increment(0);
+        }
+        self.gauge(SHARED_PROCESSES, []).set(f64::from(shared.processes));
     }
 
     /// Records a response cache under the names of the quote cache, as the cache `responses`.

@@ -16,10 +16,10 @@ use parking_lot::{Mutex, RwLock};
 
 use super::catalogue::{
     BREAKER_CHANGES, CALL_DURATION, CALLS, ESTIMATE_ERROR, LATE, QUEUE_WAIT, REFUSED, RETRIES,
-    THROTTLED, UNANSWERED, UNKNOWN, describe,
+    SHARED_CHANGES, THROTTLED, UNANSWERED, UNKNOWN, describe,
 };
 use super::user_labels::{UserLabel, UserLabels};
-use crate::lane::{CallInfo, FinishedCall, LaneErrorKind, Observer};
+use crate::lane::{CallInfo, FinishedCall, LaneErrorKind, Observer, SharedMode, SharedQuotaEvent};
 use crate::resilience::BreakerState;
 use crate::{Effect, ErrorClass};
 
@@ -285,6 +285,10 @@ pub(super) fn route_label(route: &'static str) -> Label {
     Label::from_static_parts("route", route)
 }
 
+pub(super) fn mode_label(mode: SharedMode) -> Label {
+    Label::from_static_parts("mode", mode.as_str())
+}
+
 fn method_labels(call: &CallInfo<'_>) -> [Label; 2] {
     [lane_label(call.lane), Label::from_static_parts("method", call.method)]
 }
@@ -340,6 +344,12 @@ impl Observer for Metrics {
     fn breaker(&self, lane: &'static str, route: &'static str, state: BreakerState) {
         let state = Label::from_static_parts("state", state.as_str());
         self.counter(BREAKER_CHANGES, [lane_label(lane), route_label(route), state]).increment(1);
+    }
+
+    fn shared_quota(&self, event: &SharedQuotaEvent<'_>) {
+        if let SharedQuotaEvent::Mode { mode, .. } = event {
+            self.counter(SHARED_CHANGES, [mode_label(*mode)]).increment(1);
+        }
     }
 
     fn wants_estimates(&self) -> bool {

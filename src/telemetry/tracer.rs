@@ -10,7 +10,10 @@ use tracing::level_filters::LevelFilter;
 use tracing::span::{Entered, Id};
 use tracing::{Dispatch, Level, Span, dispatcher, field, info_span, span_enabled};
 
-use crate::lane::{CallInfo, CallMeta, FinishedCall, LaneErrorKind, LaneState, LongWait, Observer};
+use crate::lane::{
+    CallInfo, CallMeta, FinishedCall, LaneErrorKind, LaneState, LongWait, Observer, SharedMode,
+    SharedQuotaEvent,
+};
 use crate::panic::catch_panic;
 use crate::resilience::BreakerState;
 use crate::{Effect, ErrorClass, Failure};
@@ -242,6 +245,22 @@ impl Observer for Tracer {
             }
             BreakerState::Closed | BreakerState::HalfOpen => {
                 tracing::info!(target: TARGET, lane, route, state = name, "breaker");
+            }
+        }
+    }
+
+    fn shared_quota(&self, event: &SharedQuotaEvent<'_>) {
+        match *event {
+            SharedQuotaEvent::Mode { account, mode, why } => match mode {
+                SharedMode::Shared | SharedMode::Returning => {
+                    tracing::info!(target: TARGET, account, mode = mode.as_str(), why, "shared quota");
+                }
+                SharedMode::Share | SharedMode::Stopped => {
+                    tracing::warn!(target: TARGET, account, mode = mode.as_str(), why, "shared quota");
+                }
+            },
+            SharedQuotaEvent::Warning { account, warning } => {
+                tracing::warn!(target: TARGET, account, "shared quota: {warning}");
             }
         }
     }

@@ -7,10 +7,12 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 #[path = "../support/redis.rs"]
+#[allow(dead_code, reason = "the tests of the limiter use more of it")]
 mod redis;
 
 mod account;
 mod bot;
+mod failures;
 mod path;
 
 use std::time::Duration;

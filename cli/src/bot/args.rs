@@ -6,10 +6,12 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::error::ErrorKind;
 use clap::{Parser, ValueEnum, value_parser};
+use lanekeeper::SharedQuota;
 use lanekeeper::broker::Instrument;
 
 use super::failure::Failure;
 use crate::command::one_line;
+use crate::shared;
 
 /// A crowd of strategies on one broker account, behind lanekeeper.
 #[derive(Debug, Parser)]
@@ -48,6 +50,15 @@ pub struct BotArgs {
     /// Record every call in this file, so that this run and the next one together stay within the quota
     #[arg(long, value_name = "FILE")]
     pub pace: Option<PathBuf>,
+
+    /// Share the quota with the other processes that use this Redis and --account. Without an address, that is in
+    /// LANEKEEPER_REDIS in the environment, which a list of processes does not show
+    #[arg(long, value_name = "URL", num_args = 0..=1, requires = "account")]
+    pub shared: Option<Option<String>>,
+
+    /// The account whose quota is shared
+    #[arg(long, value_name = "NAME", requires = "shared")]
+    pub account: Option<String>,
 
     /// Begin at once, because the account was not used in the last minute. Otherwise orders wait for a minute with
     /// --base-url, unless the file of --pace reaches back that far
@@ -103,6 +114,15 @@ impl BotArgs {
             }
             Err(error) => Err(Failure::new(one_line(&error).trim_start_matches("error: "))),
         }
+    }
+
+    /// Returns the quota that is shared with other processes, if it is.
+    pub fn shared_quota(&self) -> Result<Option<SharedQuota>, Failure> {
+        let (Some(url), Some(account)) = (&self.shared, &self.account) else { return Ok(None) };
+        let failed = |error: &dyn std::fmt::Display| Failure::new(format!("--shared: {error}"));
+        let settings = shared::settings(url.as_deref()).map_err(|error| failed(&error))?;
+        let quota = settings.quota(account, |name| std::env::var(name).ok());
+        Ok(Some(quota.map_err(|error| failed(&error))?))
     }
 
     pub fn settle(&self) -> Duration {

@@ -49,6 +49,7 @@ use tap::Tap;
 use target::Target;
 
 use crate::command::print;
+use crate::shared::ModeLog;
 use crate::signal;
 
 /// How long the bare crowd runs: long enough to be refused a hundred times.
@@ -109,8 +110,9 @@ fn stack<B: Broker + 'static>(
     late: &Arc<LateOrders>,
 ) -> Result<Stack<B>, Failure> {
     let late = Arc::clone(late);
-    let queue: Arc<dyn lanekeeper::Observer> = Arc::<QueueMeter>::clone(queue);
-    let proxy = BrokerProxy::builder(broker).observer(queue);
+    let observers: Vec<Arc<dyn lanekeeper::Observer>> = vec![queue.clone(), Arc::new(ModeLog)];
+    let observers: Arc<dyn lanekeeper::Observer> = Arc::new(observers);
+    let proxy = BrokerProxy::builder(broker).observer(observers);
     // The own exchange has just started, so it has counted no calls.
     let proxy = if args.fresh || args.base_url.is_none() {
         proxy.prior_usage(PriorUsage::None)
@@ -119,6 +121,10 @@ fn stack<B: Broker + 'static>(
     };
     let proxy = match &args.pace {
         Some(pace) => proxy.pace_log(PaceFile::open(pace)?),
+        None => proxy,
+    };
+    let proxy = match args.shared_quota()? {
+        Some(shared) => proxy.shared(shared),
         None => proxy,
     };
     let stack = proxy.quote_ttl(QUOTE_TTL).order_guard(|guard| {

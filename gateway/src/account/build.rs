@@ -11,6 +11,7 @@ use lanekeeper::brokers::kite::SecretString;
 use lanekeeper::lane::{CallOptions, ExpiredSessionPolicy, Observer, Priority};
 use lanekeeper::order_guard::{GuardBuildError, RecoveredOutcome};
 use lanekeeper::proxy::{Lanes, LanesBuilder};
+use lanekeeper::shared_quota::{SharedQuota, SharedSettings, SharedSettingsError};
 use lanekeeper::telemetry::Metrics;
 use lanekeeper::{
     BrokerProxy, BuildError, LaneConfig, LaneError, Limits, OrderGuard, PaceFile, PaceFileError,
@@ -76,6 +77,9 @@ pub enum AccountError {
     /// The file of told placements cannot be used.
     #[error("the file beside the journal cannot be used: {0}")]
     Told(std::io::Error),
+    /// The quotas cannot be shared with other processes.
+    #[error("the shared quota: {0}")]
+    Shared(#[from] SharedSettingsError),
     /// The adapter cannot be built.
     #[error("{0}")]
     Kite(String),
@@ -87,6 +91,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) notices: &'a Arc<Notices>,
     /// Reads an environment variable.
     pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
+    /// How the quotas are shared with other processes.
+    pub(crate) shared: Option<&'a SharedSettings>,
     pub(crate) runtime: tokio::runtime::Handle,
     /// The threads for orders that are no exits, of all accounts.
     pub(crate) order_threads: Arc<Semaphore>,
@@ -118,13 +124,15 @@ pub(crate) fn build(
     let watch = Arc::new(watch);
     let observers: Vec<Arc<dyn Observer>> = vec![watch.clone(), with.metrics.clone()];
     let observer: Arc<dyn Observer> = Arc::new(observers);
+    let quota = |settings: &SharedSettings| settings.quota(with.name, with.environment);
+    let shared = with.shared.map(quota).transpose()?;
     let (lanes, credentials, protocol, parts) = match config.preset {
         Some(Preset::Kite) => {
-            let (parts, credentials, lanes) = build_kite(config, with, observer)?;
+            let (parts, credentials, lanes) = build_kite(config, with, observer, shared)?;
             (lanes, credentials, Protocol::Kite, Some(parts))
         }
         None => {
-            let lanes = build_lanes(config, &lane_names, observer)?;
+            let lanes = build_lanes(config, &lane_names, observer, shared)?;
             (lanes, rest_credentials(config, with)?, Protocol::Rest, None)
         }
     };
@@ -165,6 +173,7 @@ fn build_kite(
     config: &AccountConfig,
     with: &Surroundings<'_>,
     observer: Arc<dyn Observer>,
+    shared: Option<SharedQuota>,
 ) -> Result<BuiltKite, AccountError> {
     let secret = |variable: &str, what| {
         let value = (with.environment)(variable).filter(|value| !value.trim().is_empty());
@@ -212,6 +221,9 @@ fn build_kite(
         (None, true) => builder.prior_usage(PriorUsage::None),
         (None, false) => builder,
     };
+    if let Some(shared) = shared {
+        builder = builder.shared(shared);
+    }
     let proxy = builder.build()?;
     let known = PlacementsLink::default();
     let guard = config.guard.then(|| build_guard(config, with, &proxy, &known)).transpose()?;
@@ -281,6 +293,7 @@ fn build_lanes(
     config: &AccountConfig,
     names: &[&'static str],
     observer: Arc<dyn Observer>,
+    shared: Option<SharedQuota>,
 ) -> Result<Lanes, AccountError> {
     let budget_names: Vec<_> = config.budgets.iter().map(|(budget, _)| intern(budget)).collect();
     let mut builder =
@@ -292,6 +305,9 @@ fn build_lanes(
         builder.budget(index, budget.clone());
     }
     builder.observer(observer);
+    if let Some(shared) = shared {
+        builder.shared(shared);
+    }
     match (&config.pace, is_on_this_machine(&config.upstream)) {
         (Some(path), _) => builder.pace_log(Arc::new(PaceFile::open(path)?)),
         (None, true) => builder.prior_usage(PriorUsage::None),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lanekeeper::lane::{CallInfo, FinishedCall, LaneErrorKind, LaneState, Observer};
+use lanekeeper::lane::{
+    CallInfo, FinishedCall, LaneErrorKind, LaneState, Observer, SharedMode, SharedQuotaEvent,
+};
 use lanekeeper::resilience::BreakerState;
 use lanekeeper::{ErrorClass, Sent};
 
@@ -133,5 +135,24 @@ impl Observer for LaneWatch {
         };
         let text = format!("the circuit breaker of `{route}` is {}", state.as_str());
         self.notice("breaker", severity, lane, text);
+    }
+
+    fn shared_quota(&self, event: &SharedQuotaEvent<'_>) {
+        let (severity, text) = match *event {
+            SharedQuotaEvent::Mode { mode: SharedMode::Share, why, .. } => (
+                Severity::Warning,
+                format!("Redis is away, so the lanes keep to the share of this gateway: {why}"),
+            ),
+            SharedQuotaEvent::Mode { mode: SharedMode::Stopped, why, .. } => {
+                (Severity::Warning, format!("Redis is away, so only exits are sent: {why}"))
+            }
+            SharedQuotaEvent::Mode { why, .. } => {
+                (Severity::Info, format!("the quota is shared with other processes: {why}"))
+            }
+            SharedQuotaEvent::Warning { warning, .. } => (Severity::Warning, warning.to_owned()),
+            _ => return,
+        };
+        let account = Some(Arc::clone(&self.account));
+        self.notices.push(Notice { kind: "shared_quota", severity, account, lane: None, text });
     }
 }

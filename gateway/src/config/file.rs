@@ -150,6 +150,7 @@ fn gateway(mut root: Table<'_>) -> GatewayConfig {
     config.admin_key = root.has("admin_key").then_some(admin_key);
     config.door = door(&mut root);
     config.limits = root.table("limits").map(limits);
+    config.shared = root.table("shared").map(reader::shared);
     config.clients = named(&mut root, "clients", ClientConfig::new(""), client);
     config.tiers = named(&mut root, "tiers", TierConfig::default(), tier);
     config.accounts = accounts(&mut root);

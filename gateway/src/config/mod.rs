@@ -24,6 +24,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use lanekeeper::Quota;
 use lanekeeper::lane::Priority;
+use lanekeeper::shared_quota::SharedSettings;
 
 pub use account::{AccountConfig, Preset, UpstreamAuth};
 pub use limits::LimitsConfig;
@@ -50,6 +51,9 @@ pub struct GatewayConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// Limits of the requests of clients. `None` is that there are none beside those of tiers.
     pub limits: Option<LimitsConfig>,
+    /// How the quotas of the accounts are shared with other processes, each under the name of its account. `None` is that they
+    /// are not.
+    pub shared: Option<SharedSettings>,
     /// Limits and timeouts of connections and requests.
     pub door: DoorConfig,
 }
@@ -156,6 +160,7 @@ impl GatewayConfig {
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
             limits: None,
+            shared: None,
             door: DoorConfig::default(),
         }
     }

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lanekeeper::jiff::Timestamp;
-use lanekeeper::lane::{BudgetStatus, LaneState, LaneStatus, Priority, WindowStatus};
+use lanekeeper::lane::{
+    BudgetStatus, LaneState, LaneStatus, Priority, SharedMode, SharedQuotaStatus, WindowStatus,
+};
 use lanekeeper::resilience::BreakerState;
 use serde::Serialize;
 
@@ -58,6 +60,7 @@ struct AccountView<'a> {
     session_expired: bool,
     lanes: Vec<LaneView>,
     budgets: Vec<BudgetView>,
+    shared: Option<SharedView>,
     quotes: Option<QuotesView>,
     kept: KeptStats,
     orders: Option<OrdersView>,
@@ -106,6 +109,15 @@ struct WindowView {
 struct BudgetView {
     budget: &'static str,
     windows: Vec<WindowView>,
+}
+
+/// How the quota is shared with other processes.
+#[derive(Serialize)]
+struct SharedView {
+    mode: SharedMode,
+    mode_for: f64,
+    processes: u32,
+    process: String,
 }
 
 #[derive(Serialize)]
@@ -188,7 +200,7 @@ impl Sampler {
 
     fn account<'a>(&mut self, account: &'a Account, since: Duration) -> AccountView<'a> {
         let status = account.lanes.status();
-        let health = health(&status.lanes, status.session_expired);
+        let health = health(&status.lanes, status.session_expired, status.shared.as_ref());
         let kite = account.kite.as_ref();
         let lanes = status.lanes.into_iter().map(|lane| {
             let now = account.watch.counts(lane.lane);
@@ -204,6 +216,12 @@ impl Sampler {
             session_expired: status.session_expired,
             lanes: lanes.collect(),
             budgets: status.budgets.into_iter().map(budget_view).collect(),
+            shared: status.shared.map(|shared| SharedView {
+                mode: shared.mode,
+                mode_for: shared.mode_for.as_secs_f64(),
+                processes: shared.processes,
+                process: shared.process,
+            }),
             quotes: kite.and_then(|kite| kite.quotes.as_ref()).map(|quotes| {
                 let stats = quotes.stats();
                 QuotesView {
@@ -231,7 +249,11 @@ impl Sampler {
     }
 }
 
-fn health(lanes: &[LaneStatus], session_expired: bool) -> Health {
+fn health(
+    lanes: &[LaneStatus],
+    session_expired: bool,
+    shared: Option<&SharedQuotaStatus>,
+) -> Health {
     let of = |lane: &LaneStatus| {
         if lane.breaker == BreakerState::Open {
             Health::BrokerDown
@@ -244,7 +266,12 @@ fn health(lanes: &[LaneStatus], session_expired: bool) -> Health {
         }
     };
     let session = session_expired.then_some(Health::SessionExpired);
-    lanes.iter().map(of).chain(session).min().unwrap_or(Health::Ok)
+    let shared = shared.map(|shared| match shared.mode {
+        SharedMode::Shared => Health::Ok,
+        SharedMode::Stopped => Health::Paused,
+        _ => Health::Limited,
+    });
+    lanes.iter().map(of).chain(session).chain(shared).min().unwrap_or(Health::Ok)
 }
 
 /// Whether calls wait for long. Those of the lowest priority, such as scans, are meant to, so they do not count, and nor

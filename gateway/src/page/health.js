@@ -135,6 +135,33 @@ function laneBanner(lane) {
   return null;
 }
 
+/** How the quota is shared with other processes, in a few words. Empty if it is not. */
+export function sharedText(shared) {
+  if (!shared) return "";
+  if (shared.mode !== "shared") return `shared quota: ${words(shared.mode)}`;
+  return shared.processes > 1 ? `quota shared by ${plural(shared.processes, "process", "processes")}` : "shared quota";
+}
+
+/** @returns {Banner | null} */
+function sharedBanner(shared) {
+  const banner = (tone, title, text) => ({ about: " shared", cause: shared.mode, tone, title, text });
+  const since = duration(shared?.mode_for ?? 0);
+  switch (shared?.mode) {
+    case "share":
+      return banner(
+        "warn",
+        "Redis is away",
+        `The gateway keeps to its share of the quota, since ${since}. Calls wait for longer than usual.`,
+      );
+    case "stopped":
+      return banner("bad", "Redis is away", `Only exits are sent, since ${since}. Every other call waits.`);
+    case "returning":
+      return banner("quiet", "Redis is back", "It is told what was sent meanwhile. Then calls go on.");
+    default:
+      return null;
+  }
+}
+
 /**
  * What to tell about an account, the gravest first.
  * @returns {Banner[]}
@@ -151,6 +178,8 @@ export function banners(account) {
       text: "Log in again. Until then only exits are tried.",
     });
   }
+  const shared = sharedBanner(account.shared);
+  if (shared) found.unshift(shared);
   const { unknown = 0, pending = 0 } = account.orders ?? {};
   if (unknown > 0 && pending > 0) {
     found.unshift({

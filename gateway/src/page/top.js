@@ -1,7 +1,7 @@
 // The top of the page: health, connection, uptime, the switch of accounts, and the banners.
 
 import { count, duration, plural, timeOfDay } from "./format.js";
-import { BannerMemory, banners, healthOf } from "./health.js";
+import { BannerMemory, banners, healthOf, sharedText } from "./health.js";
 import { attr, byId, el, keyed, show, text } from "./dom.js";
 
 /** How long a banner stays after its cause has ended, in milliseconds. */
@@ -95,7 +95,7 @@ export class Top {
     show(byId("uptime-line"), true);
     text(byId("uptime"), duration(status.uptime));
     text(byId("version"), status.version ?? "");
-    text(byId("upstream"), [account.preset, account.upstream].filter(Boolean).join(", "));
+    text(byId("upstream"), [account.preset, account.upstream, sharedText(account.shared)].filter(Boolean).join(", "));
     const { connections = 0, requests = 0, in_progress: inProgress = 0 } = status.door ?? {};
     const answered = `${count(inProgress)} of ${plural(requests, "request")} in progress`;
     text(byId("door"), `${plural(connections, "connection")}, ${answered}`);

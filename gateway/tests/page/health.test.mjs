@@ -14,6 +14,7 @@ import {
   laneState,
   openBreakers,
   resetText,
+  sharedText,
   withShares,
 } from "../../src/page/health.js";
 
@@ -195,4 +196,25 @@ test("a chart has a text", () => {
     "Calls a second in transactional, the last 120 s: 9.7 now, 9.7 at most; the limit is 10.0. Calls were refused in 1 second.",
   );
   assert.match(chartText(lane(), { calls: [NaN], refused: [NaN] }, 120), /no data yet/);
+});
+
+test("a quota that is shared with other processes says how, and has a banner while Redis is away", () => {
+  const shared = (mode) => ({ mode, mode_for: 12, processes: 3, process: "1234-0badcafe" });
+  assert.equal(sharedText(null), "");
+  assert.equal(sharedText(shared("shared")), "quota shared by 3 processes");
+  assert.equal(sharedText({ ...shared("shared"), processes: 1 }), "shared quota");
+  assert.equal(sharedText(shared("share")), "shared quota: share");
+  assert.deepEqual(banners(account({}, { shared: null })), []);
+  assert.deepEqual(banners(account({}, { shared: shared("shared") })), []);
+  const only = (mode) => {
+    const all = banners(account({}, { shared: shared(mode) }));
+    assert.equal(all.length, 1);
+    return all[0];
+  };
+  const share = only("share");
+  assert.deepEqual([share.tone, share.title, share.cause], ["warn", "Redis is away", "share"]);
+  assert.match(share.text, /keeps to its share of the quota, since 12 s/);
+  assert.equal(only("stopped").tone, "bad");
+  assert.match(only("stopped").text, /Only exits are sent/);
+  assert.equal(only("returning").title, "Redis is back");
 });

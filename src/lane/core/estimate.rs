@@ -64,7 +64,10 @@ impl LaneCore {
                     self.max_in_flight + if cost.urgent { self.urgent_workers } else { 0 };
                 self.worker_free_at(workers, &ahead, answered_at, typical, slot).unwrap_or(now)
             });
-        let turn = permit.map(|permit| permit.max(worker).max(pause.unwrap_or(now)));
+        // Other processes may have used what looks free here.
+        let shared = self.pacing.source().and_then(|source| source.expected_at(cost, now));
+        let least = worker.max(pause.unwrap_or(now)).max(shared.unwrap_or(now));
+        let turn = permit.map(|permit| permit.max(least));
         (turn, now)
     }
 

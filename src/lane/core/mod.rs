@@ -4,9 +4,10 @@
 //!
 //! # Lock order
 //!
-//! Locks are taken in this order: the idle signal (`workers/idle.rs`), the queue, the pacing state, lane health,
-//! the awaited calls (`reentrancy.rs`), the calls in flight (`workers/in_flight.rs`), the state of a call, the queue
-//! capacity, a manual clock. The broker is called, observers are notified, and user data is dropped with no lock held.
+//! Locks are taken in this order: the idle signal (`workers/idle.rs`), the queue, the pacing state, the permits of several
+//! processes, lane health, the awaited calls (`reentrancy.rs`), the calls in flight (`workers/in_flight.rs`), the state of a
+//! call, the queue capacity, a manual clock. The broker is called, observers are notified, and user data is dropped with no
+//! lock held.
 
 pub(super) mod admission;
 mod alarm;

@@ -341,9 +341,10 @@ impl LaneCore {
             pacing_state.take(job.meta().cost, now).map_err(|_| NotDispatched::NoPermit)?;
         let mut shared = None;
         if let Some(source) = self.pacing.source() {
-            let others_wait = scheduler.load().calls() > 1;
+            // A new call may not be in the scheduler yet.
+            let waiting = scheduler.load().calls().max(1);
             let (cost, priority) = (job.meta().cost, job.meta().priority.get());
-            shared = source.take(PermitRequest { cost, priority, others_wait }, now);
+            shared = source.take(PermitRequest { cost, priority, waiting }, now);
             if shared.is_none() {
                 pacing_state.give_back(permit);
                 return Err(NotDispatched::Asking);

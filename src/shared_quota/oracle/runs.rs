@@ -72,6 +72,23 @@ fn an_urgent_call_of_any_process_is_the_next_or_the_next_but_one() {
 }
 
 #[test]
+fn a_clock_that_is_set_by_an_hour_stops_nothing_and_opens_nothing() {
+    let Some(server) = RedisServer::start() else { return };
+    for by in [-3600, 3600] {
+        let mut world = world(&server, Plan::new(3, Quota::per_second(10), 3));
+        world.supply = vec![Cost::to_lane(0)];
+        world.fault(5 * SECOND, Fault::Jump(by * 1_000_000));
+        world.run(7 * SECOND);
+        let from = world.now;
+        world.run(20 * SECOND);
+        assert_eq!(world.excess(), [], "{by}");
+        let bound = 10.0 * 20.0 / (1.0 + world.mean_call());
+        let used = world.counted_since(0, from) as f64 / bound;
+        assert!(used >= 0.97, "{by}: {used}");
+    }
+}
+
+#[test]
 fn whatever_goes_wrong_the_broker_counts_no_call_too_many() {
     let Some(server) = RedisServer::start() else { return };
     // A single seed, or `FIRST..END`.

@@ -101,10 +101,18 @@ pub(super) struct Process {
     offset: u64,
     is_alive: bool,
     stands_still_until: u64,
-    trips: Vec<(u64, Trip, Option<Ask>, Kind, Option<Value>)>,
-    is_pumped_at: u64,
+    trips: Vec<Way>,
     retelling: Vec<super::super::member::Charge>,
     pub(super) sent: u64,
+}
+
+/// A request on its way to Redis, or its answer on the way back.
+struct Way {
+    number: u64,
+    trip: Trip,
+    ask: Option<Ask>,
+    kind: Kind,
+    reply: Option<Value>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +166,6 @@ impl World {
             is_alive: true,
             stands_still_until: 0,
             trips: Vec::new(),
-            is_pumped_at: 0,
             retelling: Vec::new(),
             sent: 0,
         };
@@ -385,9 +392,9 @@ impl World {
                     break;
                 }
                 let of = &mut self.processes[process];
-                if of.asks[lane].has_room(priority) {
-                    let others_wait = of.queues[lane].len() > 1 || !supply.is_empty();
-                    let ask = of.member.ask(cost, priority, others_wait, now);
+                let waiting = of.queues[lane].len() + if supply.is_empty() { 0 } else { 100 };
+                if of.asks[lane].has_room(priority, waiting) {
+                    let ask = of.member.ask(cost, priority, waiting > 1, now);
                     of.asks[lane].push(ask);
                     if let Some(ask) = of.asks[lane].next() {
                         self.send_step(process, ask);
@@ -453,26 +460,26 @@ impl World {
         self.sequence += 1;
         let number = self.sequence;
         let after = self.between(self.plan.to_redis);
-        self.processes[process].trips.push((number, trip, ask, kind, None));
+        self.processes[process].trips.push(Way { number, trip, ask, kind, reply: None });
         self.push(after, Event::Arrive(process, number));
     }
 
     fn arrive(&mut self, process: usize, number: u64) {
         let raw = self.now.saturating_add_signed(self.jump);
         let of = &mut self.processes[process];
-        let Some(sent) = of.trips.iter_mut().find(|trip| trip.0 == number) else { return };
-        let code = if sent.3 == Kind::Beat { BEAT } else { STEP };
+        let Some(sent) = of.trips.iter_mut().find(|way| way.number == number) else { return };
+        let code = if sent.kind == Kind::Beat { BEAT } else { STEP };
         let mut eval = cmd("EVAL");
         eval.arg(code);
-        let keys: usize = std::str::from_utf8(&sent.1.words[0]).unwrap().parse().unwrap();
-        for (index, word) in sent.1.words.iter().enumerate() {
+        let keys: usize = std::str::from_utf8(&sent.trip.words[0]).unwrap().parse().unwrap();
+        for (index, word) in sent.trip.words.iter().enumerate() {
             // The moment is that of the arrival.
             match index == keys + 1 {
                 true => eval.arg(raw),
                 false => eval.arg(word),
             };
         }
-        sent.4 = Some(eval.query(&mut self.connection).unwrap());
+        sent.reply = Some(eval.query(&mut self.connection).unwrap());
         self.commands += 1;
         let after = self.between(self.plan.to_redis);
         self.push(after, Event::Return(process, number));
@@ -482,9 +489,9 @@ impl World {
         let now = self.local(process);
         let is_lost = self.plan.lost > 0 && self.rng.u64(..self.plan.lost) == 0;
         let of = &mut self.processes[process];
-        let index = of.trips.iter().position(|trip| trip.0 == number).unwrap();
-        let (_, trip, ask, kind, value) = of.trips.swap_remove(index);
-        let value = value.unwrap();
+        let index = of.trips.iter().position(|way| way.number == number).unwrap();
+        let Way { trip, ask, kind, reply, .. } = of.trips.swap_remove(index);
+        let value = reply.unwrap();
         let sent_at = trip.sent_at();
         if is_lost {
             if kind == Kind::Retell {
@@ -513,16 +520,6 @@ impl World {
             }
             Kind::Step => {
                 let reply = of.member.on_step(trip, ask.as_ref(), &value).unwrap();
-                if std::env::var_os("TRACE").is_some() {
-                    println!(
-                        "{:>9} p{process} {:?} {:?} {:?} {:?}",
-                        self.now - BEGIN,
-                        ask.map(|a| (a.number, a.priority)),
-                        reply.outcome,
-                        reply.wait,
-                        reply.scopes
-                    );
-                }
                 if let Some(ask) = ask {
                     let lane = &mut of.asks[ask.cost.lane];
                     match reply.outcome {
@@ -533,7 +530,6 @@ impl World {
                 }
             }
         }
-        let _ = of.is_pumped_at;
         self.pump(process);
         // A call may have given its permit back, or ended, since.
         self.push(2000, Event::Pump(process));
