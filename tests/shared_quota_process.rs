@@ -232,3 +232,16 @@ fn a_key_of_a_foreign_type_is_survived_and_forgotten_once_it_is_gone() {
         submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
     });
 }
+
+#[test]
+fn a_token_bucket_of_a_new_account_fills() {
+    let Some(server) = RedisServer::start() else { return };
+    let bucket = Quota::token_bucket(50, Duration::from_secs(1), 50);
+    let lanes = process(&server.url(), bucket, |_| {});
+    within_reason(move || {
+        for _ in 0..60 {
+            submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+        }
+        assert_eq!(mode(&lanes), SharedMode::Shared);
+    });
+}

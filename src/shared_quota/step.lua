@@ -38,13 +38,17 @@ end
 --   B  a token bucket     the tokens gained in a length, -, -
 --   D  a day              three midnights; the length is the guard
 local function read_scope(key, name)
+  local count_of_kind = {}
   local scope = { log = KEYS[key], counts = KEYS[key + 1], name = name, quota = next_arg(), windows = {}, kept = 0 }
   scope.gap = tonumber(next_arg())
   for index = 1, tonumber(next_arg()) do
     local window = { kind = next_arg(), limit = tonumber(next_arg()), reserve = tonumber(next_arg()), len = tonumber(next_arg()),
       a = tonumber(next_arg()), b = tonumber(next_arg()), c = tonumber(next_arg()) }
     if window.kind == 'L' then scope.kept = math.max(scope.kept, window.len) end
-    window.field = window.kind .. index
+    -- By its kind, so that a window keeps its count when another one is added or removed. The unit of a level is the length.
+    local number = (count_of_kind[window.kind] or 0) + 1
+    count_of_kind[window.kind] = number
+    window.field = window.kind .. number .. (window.kind == 'B' and '/' .. text(window.len) or '')
     scope.windows[index] = window
   end
   return scope
@@ -60,7 +64,6 @@ end
 -- The state of a token bucket: its level, in tokens times its length, at a time.
 local function level(scope, window)
   local state = redis.call('HGET', scope.counts, window.field)
-  -- A bucket of which nothing is known is empty.
   if not state then return 0 end
   local had, when = string.match(state, '^(%-?%d+) (%d+)$')
   return math.min(window.limit * window.len, had + (now - when) * window.a)
@@ -109,6 +112,10 @@ end
 
 -- Counts the calls whose leases have ended since the last look.
 local function expire(scope)
+  for _, window in ipairs(scope.windows) do
+    -- A bucket of which nothing is known is empty, and begins to fill.
+    if window.kind == 'B' then redis.call('HSETNX', scope.counts, window.field, '0 ' .. text(now)) end
+  end
   local seen = tonumber(redis.call('HGET', scope.counts, 'seen') or now)
   if now > seen then
     local ended = redis.call('ZCOUNT', scope.log, '(' .. text(seen), text(now))
