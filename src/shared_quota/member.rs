@@ -39,6 +39,13 @@ impl From<Cost> for Charge {
     }
 }
 
+fn all_budgets(count: usize) -> BudgetSet {
+    let mut budgets = BudgetSet::EMPTY;
+    // There are no more than a set can have.
+    (0..count).for_each(|budget| drop(budgets.insert(budget)));
+    budgets
+}
+
 /// Returns how many slots a call takes.
 pub(super) fn weight_of(cost: Cost) -> u32 {
     cost.weight.max(1)
@@ -166,7 +173,11 @@ impl Member {
         let known = scopes.iter().map(|scope| vec![Used::default(); scope.windows.len()]).collect();
         let (in_flight, known_at) = (vec![0; scopes.len()], vec![0; scopes.len()]);
         let charges = (0..lanes.len()).map(|lane| Charge { lane, budgets: BudgetSet::EMPTY });
-        let charges = charges.collect();
+        let mut charges: Vec<_> = charges.collect();
+        // What others use of a budget has to be known here too, should Redis go away.
+        if let Some(first) = charges.first_mut() {
+            first.budgets = all_budgets(scopes.len().saturating_sub(lanes.len()));
+        }
         Self {
             process,
             lanes,
@@ -599,12 +610,16 @@ impl Member {
         self.retelling = self.retelling.max(Some(retelling));
     }
 
-    /// Returns of each window of a scope what is left of it, as it was heard last.
+    /// Returns of each window of a scope what is left of it, as it was heard last. Nothing, if it was not.
     pub(super) fn left(&self, scope: usize) -> impl Iterator<Item = (&Window, u64)> {
-        let in_flight = self.in_flight[scope];
+        let in_flight = if self.known_at[scope] == 0 { u64::MAX } else { self.in_flight[scope] };
         self.scopes[scope].windows.iter().zip(&self.known[scope]).map(move |(window, used)| {
             let is_log = window.kind == WindowKind::SlidingLog;
-            let used = if is_log { used.used } else { used.used.saturating_add(in_flight) };
+            let used = if is_log && in_flight < u64::MAX {
+                used.used
+            } else {
+                used.used.saturating_add(in_flight)
+            };
             (window, u64::from(window.capacity()).saturating_sub(used))
         })
     }
@@ -621,6 +636,7 @@ impl Member {
         *known = Scope::new(known.name.clone(), windows, reserve)
             .map_err(|NotShareable(window)| QuotaError::NotShareable { window })?;
         self.known[scope] = vec![Used::default(); windows.len()];
+        self.known_at[scope] = 0;
         Ok(())
     }
 

@@ -205,3 +205,59 @@ fn a_bucket_is_full_again_in_the_time_that_it_takes_however_long_a_process_was_a
     }
     assert_eq!(account.ask(&mut one, CALL).0, StepOutcome::Denied);
 }
+
+#[test]
+fn a_day_keeps_its_count_when_another_window_is_removed() {
+    let Some(mut account) = Account::start() else { return };
+    let day = Quota::per_calendar_day(5, jiff::tz::TimeZone::UTC);
+    let quota = Quota::token_bucket(50, Duration::from_secs(1), 50).and(day.clone());
+    let mut one = member("one", quota.windows());
+    account.beat(&mut one);
+    account.step(&mut one, None);
+    // The day begins eight seconds later.
+    account.wait(60.0);
+    for _ in 0..5 {
+        let (outcome, number) = account.ask(&mut one, CALL);
+        assert_eq!(outcome, StepOutcome::Granted);
+        one.end(number, account.moment(), account.moment());
+    }
+    account.step(&mut one, None);
+    assert_eq!(account.ask(&mut one, CALL).0, StepOutcome::Denied);
+    one.set_windows(0, day.windows(), None).unwrap();
+    assert_eq!(account.ask(&mut one, CALL).0, StepOutcome::Denied);
+}
+
+#[test]
+fn what_is_left_of_a_budget_is_known_before_it_is_used() {
+    let Some(mut account) = Account::start() else { return };
+    let quotas = [Quota::per_second(1000), Quota::new(100, Duration::from_secs(60))];
+    let scope = |name: &str, quota: &Quota| {
+        Scope::new(name.to_owned(), quota.windows(), Reserve::NONE).unwrap()
+    };
+    let scopes = vec![scope("lane:l", &quotas[0]), scope("budget:b", &quotas[1])];
+    let new = |name: &str| {
+        Member::new(name.to_owned(), vec!["l".to_owned()], scopes.clone(), Duration::from_secs(3))
+    };
+    let (mut one, mut other) = (new("one"), new("other"));
+    account.beat(&mut one);
+    account.beat(&mut other);
+    account.wait(2.0);
+    let mut budgets = BudgetSet::EMPTY;
+    assert!(budgets.insert(0));
+    let cost = Cost { budgets, ..CALL };
+    for _ in 0..90 {
+        let ask = other.ask(cost, 5, false, account.moment());
+        let trip = other.step(cost.into(), Some(&ask), account.time());
+        let value = account.run(STEP, &trip);
+        assert_eq!(other.on_step(trip, Some(&ask), &value).unwrap().outcome, StepOutcome::Granted);
+    }
+    let left = |member: &Member| member.left(1).next().unwrap().1;
+    // Nothing was heard of it.
+    assert_eq!(left(&one), 0);
+    for charge in one.charges().to_vec() {
+        let trip = one.step(charge, None, account.time());
+        let value = account.run(STEP, &trip);
+        one.on_step(trip, None, &value).unwrap();
+    }
+    assert_eq!(left(&one), 10);
+}
