@@ -145,10 +145,14 @@ end
 -- bucket the fourth is what it used since. The count is then no less than any process has heard, and what each has used since.
 -- It may count a call twice, and never misses one that a living process knows of.
 local function recount(scope, token)
+  local teller, number = string.match(token, '^(.*):(%d+)$')
+  number = tonumber(number)
   for _, window in ipairs(scope.windows) do
     local told = {}
     for index = 1, 6 do told[index] = tonumber(next_arg()) end
-    if redis.call('HSETNX', scope.counts, 'told:' .. window.field .. ':' .. token, 1) == 1 then
+    local told_as = 'told:' .. window.field .. ':' .. teller
+    if number > tonumber(redis.call('HGET', scope.counts, told_as) or 0) then
+      redis.call('HSET', scope.counts, told_as, number)
       if window.kind == 'D' then
         local ends = { window.a, window.b, window.c }
         for index, day in ipairs(ends) do

@@ -261,3 +261,21 @@ fn what_is_left_of_a_budget_is_known_before_it_is_used() {
     }
     assert_eq!(left(&one), 10);
 }
+
+#[test]
+fn telling_again_and_again_leaves_nothing_behind() {
+    let Some(mut account) = Account::start() else { return };
+    let quota = Quota::per_second(10).and(Quota::per_calendar_day(9_000, jiff::tz::TimeZone::UTC));
+    let mut one = member("one", quota.windows());
+    account.beat(&mut one);
+    account.return_to_redis(&mut one);
+    let fields = |account: &mut Account| {
+        let counts = super::super::protocol::key("a", "counts:lane:l");
+        cmd("HLEN").arg(counts).query::<u32>(&mut account.connection).unwrap()
+    };
+    let first = fields(&mut account);
+    for _ in 0..20 {
+        account.return_to_redis(&mut one);
+    }
+    assert_eq!(fields(&mut account), first);
+}
