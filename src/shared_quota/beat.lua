@@ -1,11 +1,11 @@
--- A process says that it is alive, and hears who else is.
+-- A process says that it is alive, and hears which others are.
 -- KEYS   2 the processes; then the lanes' lines, for pauses and cuts
 -- ARGV   from 7: where the process runs; 1 if it leaves; how many others it knows to be dead, and their names; for how long the
 --        share of a silent process is reserved; then for each lane how long a pause it tells, or 0, and the percent of its rate
 -- Gives  now; the wall clock; the generation; how many processes there are; which of them this one is, from 0; 1 if all have
---        heard of it; then for each lane how long it pauses; then the name, the place and the silence of each other process
+--        heard of it; then the name, the place and the silence of each other process
 --
--- A process is `joined beat processes rank settled place`. The rank goes by who joined first. A share of a limit of n is
+-- A process is `joined beat processes rank settled place`. The rank goes by the time of joining. A share of a limit of n is
 -- ceil((n - rank) / processes): all shares together are n, and no share grows because another process has joined.
 local PROCS = KEYS[2]
 local function parse(value)
@@ -85,7 +85,6 @@ for key = 3, #KEYS do
     redis.call('HDEL', KEYS[key], 'cut:' .. me)
   end
   redis.call('PEXPIRE', KEYS[key], keep)
-  reply[#reply + 1] = math.max(0, pause - now)
 end
 for _, name in ipairs(names) do
   if name ~= me then

@@ -1,11 +1,11 @@
 //! Whether Redis answers, and what is done while it does not. A pure state machine, told the time.
 //!
 //! ```text
-//!            no answer for `away_after`            an answer                     all was told again
-//!  Joined ------------------------------> Away ---------------> Returning ------------------------> Joined
-//!                                          ^  <------------------'
-//!                                          |    no answer
-//!  at first, until there is an answer -----'
+//!            no answer for `away_after`                       an answer                 all was told again
+//!  Shared ------------------------------> Share or Stopped ------------> Returning -----------------------> Shared
+//!                                           ^           ^ <--------------'
+//!                                           |             no answer
+//!  at first, until there is an answer: Stopped
 //! ```
 //!
 //! # Why the shares are safe
@@ -13,20 +13,27 @@
 //! A process that is away keeps to its share of each window: `ceil((n - rank) / processes)`. The shares of all processes are
 //! `n` together. It begins when the calls that others were granted before are forgotten:
 //!
-//! - If it alone is cut off, the others learn that within [`LOST_AFTER`], and leave its share alone from then on (`beat.lua`).
+//! - If it alone is cut off, the steps of the others leave its share alone once its last heartbeat is three seconds old
+//!   (`LOST_AFTER` in `clock.lua`, used in `step.lua`).
 //! - If Redis is away for all, nothing is granted after the last answer.
 //!
-//! So it is silent for [`LOST_AFTER`] after its last answer, and for its short windows more. Of a window that is too long to be
+//! So it is silent for [`SILENT_FOR`] after its last heartbeat, and for its short windows more. Of a window that is too long to be
 //! waited for it uses, while that lasts, only its part of what was left at the last answer, less what others can have taken
-//! until they left its share alone. Urgent calls wait for none of this, and keep to the share.
+//! until they left its share alone. Urgent calls wait for none of this. They have the share, and at least as many slots as one
+//! call needs.
+//!
+//! This assumes that a heartbeat which Redis heard, and whose answer was lost, was not sent more than a second after the last
+//! one that was answered. A path that loses only answers, for longer, lets this process begin while the others still use its
+//! share.
 
 use std::time::Duration;
 
 use crate::lane::SharedMode;
 use crate::quota::{Moment, Share, Window};
 
-/// After a silence of this long, plus one beat of another process, the share of a process is left alone by the others.
-pub(super) const LOST_AFTER: Duration = Duration::from_secs(4);
+/// How long this process sends nothing after its last heartbeat that was answered, beside its short windows. The others leave its
+/// share alone after three seconds. One more is for a heartbeat that was heard and whose answer was lost.
+pub(super) const SILENT_FOR: Duration = Duration::from_secs(4);
 
 /// Windows that remember a call for at most this long are waited for when Redis is away.
 pub(super) const SHORT_WINDOW: Duration = Duration::from_secs(10);
@@ -40,7 +47,7 @@ pub enum WhenAway {
     /// Each process keeps to its share of the quota, after a silence.
     #[default]
     Share,
-    /// Only urgent calls are sent, within the share.
+    /// Only urgent calls are sent. They have the share, and at least as many slots as one call needs.
     Stop,
 }
 
@@ -49,7 +56,7 @@ pub enum WhenAway {
 pub(super) struct Link {
     mode: SharedMode,
     since: Moment,
-    /// When the last sign of life left that was answered: from then on the others hear no more of this process.
+    /// When the last heartbeat left that was answered.
     answered: Option<Moment>,
     /// Since when there is no answer.
     failing_since: Option<Moment>,
@@ -112,7 +119,7 @@ impl Link {
         self.answered = self.answered.max(Some(sent_at));
     }
 
-    /// A request was not answered. Returns whether the mode has changed.
+    /// A request was not answered. Returns whether what may be sent has changed.
     pub(super) fn on_failure(&mut self, now: Moment) -> bool {
         let since = *self.failing_since.get_or_insert(now);
         match self.mode {
@@ -170,7 +177,7 @@ pub(super) fn allowance(left: u64, windows: &[Window], share: Share) -> u32 {
     let short = windows.iter().filter(|window| is_short(window));
     // What others can have taken after the last answer, by the tightest short window.
     let taken = short.map(|window| {
-        let spans = LOST_AFTER.as_nanos().div_ceil(u128::from(window.retention().max(1))) + 1;
+        let spans = SILENT_FOR.as_nanos().div_ceil(u128::from(window.retention().max(1))) + 1;
         u128::from(window.capacity()).saturating_mul(spans)
     });
     let taken = taken.min().and_then(|taken| u64::try_from(taken).ok()).unwrap_or(u64::MAX);

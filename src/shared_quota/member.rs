@@ -42,7 +42,9 @@ impl From<Cost> for Charge {
 fn all_budgets(count: usize) -> BudgetSet {
     let mut budgets = BudgetSet::EMPTY;
     // There are no more than a set can have.
-    (0..count).for_each(|budget| drop(budgets.insert(budget)));
+    for budget in 0..count {
+        let _ = budgets.insert(budget);
+    }
     budgets
 }
 
@@ -549,6 +551,7 @@ impl Member {
             is_leaving: say.is_leaving,
             dead: say.dead.to_vec(),
             reserved_for: say.reserved_for,
+            retention: self.scopes.iter().map(Scope::retention).max().unwrap_or_default(),
             lanes: lanes.collect(),
         };
         let mut command = Cmd::new();
@@ -564,7 +567,7 @@ impl Member {
     }
 
     pub(super) fn on_beat(&mut self, trip: &Trip, value: &Value) -> Result<BeatReply, Unusable> {
-        let reply = BeatReply::read(value, self.lanes.len())?;
+        let reply = BeatReply::read(value)?;
         self.note_run(&trip.run);
         if self.generation.is_empty() {
             self.generation.clone_from(&reply.generation);

@@ -142,8 +142,9 @@ pub enum SharedQuotaError {
 impl SharedQuota {
     /// Shares the quota of `account` through the Redis or Valkey at this address. Nothing is connected yet.
     ///
-    /// The address is `redis://HOST:PORT`, `rediss://` for TLS, or `unix:///PATH`, with `USER:PASSWORD@` before the host and
-    /// `/DATABASE` after it if they are needed. It is in no error and in no `Debug`. Redis must be 6.2 or newer.
+    /// The address is `redis://USER:PASSWORD@HOST:PORT/DATABASE`, with `rediss` for TLS, or
+    /// `unix:///PATH?db=DATABASE&user=USER&pass=PASSWORD`. The user, the password and the database may be left out. It is in no error
+    /// and in no `Debug`. Redis must be 6.2 or newer.
     ///
     /// # Errors
     /// The address cannot be read, or the account's name is not allowed.
@@ -211,8 +212,8 @@ impl SharedQuota {
         self
     }
 
-    /// Sets how many processes there are at least. While Redis is away, a share is no larger than with so many. The default is as
-    /// many as Redis knew.
+    /// Sets how many processes there are at least. While Redis is away, a share is no larger than with so many. The default is
+    /// 1: the number that Redis knew last counts.
     #[must_use]
     pub fn processes(mut self, processes: u32) -> Self {
         self.processes = processes.max(1);

@@ -12,10 +12,10 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::asks::LaneAsks;
-use super::link::{LOST_AFTER, Link, SHORT_WINDOW, allowance, is_short};
+use super::link::{Link, SHORT_WINDOW, SILENT_FOR, allowance, is_short};
 use super::member::{Ask, Member, Retelling, Say, Time, Trip};
 use super::place::Place;
-use super::protocol::{BEAT, BeatReply, MAX_WEIGHT, STEP, StepOutcome};
+use super::protocol::{BEAT, BeatReply, MAX_WEIGHT, OtherProcess, STEP, StepOutcome};
 use crate::clock::{Clock, Parker};
 use crate::lane::{
     ObserverHandle, PermitEnd, PermitRequest, SharedMode, SharedPacing, SharedPermit,
@@ -79,6 +79,9 @@ struct Answered {
 
 /// After a request without an answer, a lane does not ask again for this long.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// A process that was silent for so long is looked up, if it runs on this machine.
+const LOOKED_UP_AFTER: Duration = Duration::from_secs(2);
 
 /// What an error says of an answer that is none.
 const UNUSABLE: &str = "Redis gave an answer that is none of lanekeeper's scripts";
@@ -286,14 +289,18 @@ impl SharedPermits {
                     let mut state = self.state();
                     let reply = state.member.on_beat(&trip, &value);
                     if let Ok(reply) = &reply {
-                        state.on_beat(&trip, reply, &told_pauses, &self.place);
+                        state.on_beat(&trip, reply, &told_pauses);
                     }
                     reply
                 };
-                if reply.is_err() {
+                let Ok(reply) = reply else {
                     self.on_failure(UNUSABLE);
-                }
-                reply.is_ok()
+                    return false;
+                };
+                // It reads files, so without the lock.
+                let dead = self.dead_among(&reply.others);
+                self.state().dead = dead;
+                true
             }
             (Err(failure), _) => {
                 self.on_failure(&failure.to_string());
@@ -301,6 +308,13 @@ impl SharedPermits {
             }
             (Ok(_), None) => false,
         }
+    }
+
+    /// Returns which of the silent processes are surely no more.
+    fn dead_among(&self, others: &[OtherProcess]) -> Vec<String> {
+        let silent = others.iter().filter(|other| other.silent_for >= LOOKED_UP_AFTER);
+        let dead = silent.filter(|other| self.place.is_dead(&other.place));
+        dead.map(|other| other.name.clone()).collect()
     }
 
     /// Tells what ended, for one charge after the other. Returns whether Redis heard all of it.
@@ -340,7 +354,7 @@ impl SharedPermits {
         let _ = self.retell_if_lost();
     }
 
-    /// Takes the answer to a step. Returns its outcome, and how many of the lines of others are before this one.
+    /// Takes the answer to a step. Returns its outcome.
     fn on_step(&self, ask: Option<&Ask>, sent: Answered) -> Option<StepOutcome> {
         let now = self.clock.now();
         let failure = match (sent.reply, sent.trip) {
@@ -478,7 +492,7 @@ impl State {
         }
     }
 
-    fn on_beat(&mut self, trip: &Trip, reply: &BeatReply, told: &[Moment], place: &Place) {
+    fn on_beat(&mut self, trip: &Trip, reply: &BeatReply, told: &[Moment]) {
         self.link.on_beat(trip.sent_at());
         self.processes = reply.processes;
         self.known_for = reply.known_for();
@@ -489,9 +503,6 @@ impl State {
                 *until = Moment::ORIGIN;
             }
         }
-        let silent = reply.others.iter().filter(|other| other.silent_for >= Duration::from_secs(2));
-        let dead = silent.filter(|other| place.is_dead(&other.place));
-        self.dead = dead.map(|other| other.name.clone()).collect();
     }
 
     /// Gives back what is here, and asks for nothing more.
@@ -512,7 +523,7 @@ impl State {
             Some((known, rank)) => Share::new(known.max(processes), rank),
             None => Share::NONE,
         };
-        let lost_at = self.link.answered().map(|answered| answered + LOST_AFTER);
+        let lost_at = self.link.answered().map(|answered| answered + SILENT_FOR);
         let scopes = 0..self.member.scope_count();
         let rooms: Vec<_> = scopes.map(|scope| self.room_away(scope, share, lost_at)).collect();
         let unknown = lost_at.map(|lost_at| (lost_at, SHORT_WINDOW));

@@ -280,8 +280,6 @@ pub(crate) struct StepReply {
     pub(crate) outcome: StepOutcome,
     /// How long to wait before it is worth asking again.
     pub(crate) wait: Duration,
-    /// How many lines of other processes are before this one.
-    pub(crate) before: u64,
     /// The time of the account.
     pub(crate) now: u64,
     pub(crate) generation: String,
@@ -313,7 +311,7 @@ impl StepReply {
             3 => StepOutcome::Lost,
             _ => return Err(Unusable),
         };
-        let (wait, before, now, _raw) =
+        let (wait, _before, now, _raw) =
             (values.number()?, values.number()?, values.number()?, values.number()?);
         let generation = values.text()?;
         let mut replies = Vec::with_capacity(scopes.len());
@@ -334,7 +332,7 @@ impl StepReply {
             }
         }
         let wait = Duration::from_micros(wait);
-        Ok(Self { outcome, wait, before, now, generation, scopes: replies })
+        Ok(Self { outcome, wait, now, generation, scopes: replies })
     }
 }
 
@@ -349,6 +347,8 @@ pub(crate) struct Beat<'a> {
     pub(super) dead: Vec<String>,
     /// For how long the share of a silent process is kept for it.
     pub(super) reserved_for: Duration,
+    /// The longest time for which a window of this process remembers a call.
+    pub(super) retention: Duration,
     pub(super) lanes: Vec<LaneBeat<'a>>,
 }
 
@@ -369,7 +369,7 @@ impl Beat<'_> {
         for lane in &self.lanes {
             command.arg(key(account, &format!("turn:{}", lane.lane)));
         }
-        self.head.add(command, Duration::ZERO);
+        self.head.add(command, self.retention);
         command.arg(self.place).arg(u8::from(self.is_leaving)).arg(self.dead.len());
         for dead in &self.dead {
             command.arg(dead);
@@ -393,8 +393,6 @@ pub(crate) struct BeatReply {
     pub(crate) rank: u32,
     /// Whether all that were there before know of this one.
     pub(crate) is_settled: bool,
-    /// For each lane, how long it pauses.
-    pub(crate) pauses: Vec<Duration>,
     pub(crate) others: Vec<OtherProcess>,
 }
 
@@ -407,15 +405,11 @@ pub(crate) struct OtherProcess {
 }
 
 impl BeatReply {
-    pub(super) fn read(value: &Value, lanes: usize) -> Result<Self, Unusable> {
+    pub(super) fn read(value: &Value) -> Result<Self, Unusable> {
         let mut values = Numbers::new(value)?;
         let (now, raw, generation) = (values.number()?, values.number()?, values.text()?);
         let (processes, rank, is_settled) =
             (values.number()?, values.number()?, values.number()? == 1);
-        let mut pauses = Vec::with_capacity(lanes);
-        for _ in 0..lanes {
-            pauses.push(Duration::from_micros(values.number()?));
-        }
         let mut others = Vec::new();
         while !values.is_empty() {
             let (name, place) = (values.text()?, values.text()?);
@@ -424,7 +418,7 @@ impl BeatReply {
         }
         let whole = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let (processes, rank) = (whole(processes), whole(rank));
-        Ok(Self { now, raw, generation, processes, rank, is_settled, pauses, others })
+        Ok(Self { now, raw, generation, processes, rank, is_settled, others })
     }
 
     /// Returns for how long Redis has known all calls: a generation begins with the moment at which it began.

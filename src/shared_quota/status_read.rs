@@ -19,7 +19,7 @@ use crate::redis::{RedisFailure, RedisPool, RedisSettings};
 /// A person waits longer than a call.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A process that has not been heard of for so many microseconds is silent, as in `beat.lua`.
+/// A process that has not been heard of for so many microseconds is silent, as in `clock.lua`.
 const SILENT_AFTER: u64 = 3_000_000;
 
 /// For how many microseconds a difference between the limits of two processes is reported. Each uses its lanes once a second.

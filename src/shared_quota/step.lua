@@ -1,6 +1,6 @@
 -- One look at the quota that the processes of an account share: hears what ended, and grants one permit or says when to ask
 -- again. All windows of the lane and its budgets, or none.
--- KEYS   2 who waits for the lane, its pause and its cut; then two for the lane and for each budget: its log, its counts
+-- KEYS   2 the lane's queue, its pause and its cuts; then two for the lane and for each budget: its log, its counts
 -- ARGV   from 7: the permit's id ('' hears only), its priority, its lease, the grace of a line, 1 if the call is urgent, its
 --        weight, 1 if other calls of this process wait, the names of the scopes; then for each scope: its windows as text,
 --        the gap between calls, the number of windows, and seven for each window, see `read_scope`; then what is told: how
@@ -12,8 +12,10 @@
 -- A log is a sorted set. A member is one slot of a call. Its score is when the call ended, or, while it is in flight, when its
 -- lease ends. So a process that died ends its calls by doing nothing. Windows that are no sliding log are counted in a hash.
 local DENIED, GRANTED, HEARD, LOST = 0, 1, 2, 3
-local STEP = 5000
-local SOON = 100000
+-- Each process before this one has so long to come, in microseconds.
+local PER_LINE = 5000
+-- Where only calls in flight hold a window up, no time is known: then it is asked again after this.
+local RECHECK = 100000
 local TURN = KEYS[2]
 local id, priority, lease, grace = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local is_urgent, weight, others_wait = ARGV[11] == '1', tonumber(ARGV[12]), ARGV[13] == '1'
@@ -257,7 +259,7 @@ if hold > now then
   return answer(DENIED, hold - now, 0)
 end
 
--- Who waits, and what holds the lane up.
+-- The processes that wait, and what holds the lane up.
 local mine, pause, cut = me .. ':' .. priority, 0, 100
 local since, lines = now, {}
 do
@@ -338,7 +340,7 @@ local function room_in(scope, window, more)
     return free
   end
   local wanted = redis.call('ZCOUNT', scope.log, '(' .. text(now), '+inf') + weight + more
-  if wanted > limit then return now + SOON end
+  if wanted > limit then return now + RECHECK end
   if window.kind == 'B' then
     -- What a bound keeps is kept of the level too.
     local missing = (wanted + window.limit - limit) * window.len - level(scope, window)
@@ -403,7 +405,7 @@ if free == 0 then
   return answer(GRANTED, 0, before)
 end
 -- Should those before me not come, the next in line takes it.
-if before > 0 and pause <= now then free = math.min(free, math.max(first, now) + STEP * before) end
+if before > 0 and pause <= now then free = math.min(free, math.max(first, now) + PER_LINE * before) end
 redis.call('HSET', TURN, mine, text(since) .. ' ' .. text(free) .. ' ' .. text(free + grace) .. ' ' .. weight)
 redis.call('PEXPIRE', TURN, keep)
 save()

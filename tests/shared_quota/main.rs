@@ -14,6 +14,7 @@ mod account;
 mod bot;
 mod failures;
 mod path;
+mod throttled;
 
 use std::time::Duration;
 
