@@ -245,3 +245,27 @@ fn a_token_bucket_of_a_new_account_fills() {
         assert_eq!(mode(&lanes), SharedMode::Shared);
     });
 }
+
+/// Keeps what it is told of a shared quota.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Observer for Told {
+    fn shared_quota(&self, event: &SharedQuotaEvent<'_>) {
+        self.0.lock().unwrap().push(format!("{event:?}"));
+    }
+}
+
+#[test]
+fn a_process_that_starts_with_a_wrong_password_says_so_and_does_not_show_it() {
+    let Some(server) = RedisServer::start() else { return };
+    server.send("CONFIG SET requirepass correct");
+    let url = format!("{}?pass=mistyped", server.url());
+    let told = Arc::new(Told::default());
+    let lanes = process(&url, Quota::per_second(20), |builder| {
+        builder.observer(Arc::clone(&told) as Arc<dyn Observer>);
+    });
+    let told = told.0.lock().unwrap().join(" ");
+    assert!(told.to_lowercase().contains("password"), "{told}");
+    assert!(!told.contains("mistyped") && !format!("{:?}", lanes.status()).contains("mistyped"));
+}

@@ -61,7 +61,7 @@ fn keep(permits: &SharedPermits) {
         let now = permits.clock.now();
         if permits.mode() != SharedMode::Shared {
             if now >= next_beat {
-                let has_joined = permits.come_back();
+                let has_joined = permits.come_back().is_ok();
                 let pause = if has_joined { BEAT_EVERY } else { RETURN_EVERY };
                 next_beat = permits.clock.now() + pause;
             }

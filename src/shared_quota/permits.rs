@@ -169,8 +169,8 @@ impl SharedPermits {
     /// Tries to reach Redis, once. Until it answers, only urgent calls are sent.
     pub(super) fn begin(&self) {
         self.change_mode(|_, _| true);
-        if !self.come_back() {
-            self.report_mode(SharedMode::Stopped, "Redis has not answered yet");
+        if let Err(why) = self.come_back() {
+            self.report_mode(SharedMode::Stopped, &why);
         }
     }
 
@@ -421,14 +421,15 @@ impl SharedPermits {
         Ok(())
     }
 
-    /// Tries to return to Redis. Returns whether this process has joined the others.
-    pub(super) fn come_back(&self) -> bool {
+    /// Tries to return to Redis, and to join the others. Returns why that failed.
+    pub(super) fn come_back(&self) -> Result<(), String> {
         // Redis answers before anything is told, so that the lanes go on while it does not.
         let is_there =
             self.pool.with_run(|connection, _| ::redis::cmd("PING").query::<()>(connection));
         if let Err(failure) = is_there {
-            self.on_failure(&failure.to_string());
-            return false;
+            let why = failure.to_string();
+            self.on_failure(&why);
+            return Err(why);
         }
         let now = self.clock.now();
         let has_nothing = {
@@ -439,14 +440,15 @@ impl SharedPermits {
         // First what was sent meanwhile, then that this process is alive: until then its share is left alone.
         let is_told = has_nothing || self.retell(Some(Retelling::Returned)).is_ok();
         if !is_told || !self.say_alive(false) || self.retell_if_lost().is_err() {
-            self.on_failure("it went away again");
-            return false;
+            let why = "it went away again";
+            self.on_failure(why);
+            return Err(why.to_owned());
         }
         if self.change_mode(|state, now| state.link.join(now)).is_some() {
             self.report_mode(SharedMode::Shared, "Redis answers");
             self.check_policy();
         }
-        true
+        Ok(())
     }
 
     /// Warns of a Redis that may throw away what it knows.
