@@ -55,7 +55,8 @@ fn process(server: &RedisServer, name: &str, reports: &str) -> Process {
         .prior_usage(PriorUsage::None)
         .reports(quota(reports))
         .alerts(quota("100/h with bursts of 20"))
-        .sms(quota("50/day from midnight +05:30"))
+        // The day is the second window.
+        .sms(quota("40/h, 50/day from midnight +05:30"))
         // A machine that is busy must not make Redis look as if it were away.
         .shared(shared.timeout(Duration::from_secs(10)))
         .build()
@@ -122,7 +123,8 @@ fn a_person_sees_who_is_alive_and_what_is_used_and_held() {
         assert_eq!(windows, [("10/h".to_owned(), 10, 4, 6), ("400/day".to_owned(), 400, 4, 396)]);
         let sms = status.scope("budget:sms").unwrap();
         let day = ("50/day from midnight +05:30".to_owned(), 50, 4, 46);
-        assert_eq!(sms.windows.iter().map(used).collect::<Vec<_>>(), [day]);
+        let hour = ("40/h".to_owned(), 40, 4, 36);
+        assert_eq!(sms.windows.iter().map(used).collect::<Vec<_>>(), [hour, day]);
         assert_eq!(status.warnings, [] as [&str; 0]);
         let text = status.to_string();
         assert!(
@@ -150,8 +152,9 @@ fn a_bucket_has_what_it_gained_since_a_call() {
     let time = server.send("TIME");
     let now: u64 = time.lines().nth(2).unwrap().trim().parse::<u64>().unwrap() * 1_000_000;
     let set = |level: u64, at: u64| {
-        let reply = server
-            .send(&format!("HSET lanekeeper:{{account-1}}:counts:lane:alerts B1 \"{level} {at}\""));
+        let reply = server.send(&format!(
+            "HSET lanekeeper:{{account-1}}:counts:lane:alerts B1/3600000000 \"{level} {at}\""
+        ));
         assert!(reply.starts_with(':'), "{reply}");
     };
     drop(process);

@@ -58,8 +58,8 @@ use crate::redis::{RedisPool, RedisSettings};
 ///
 /// Give it the same account in every process, and each proxy the same limits. While Redis answers, all processes together keep
 /// to the quota, and divide it by priority and in turns. While it does not, each keeps to its share. A process that asks for a
-/// permit waits for Redis at most for the [`timeout`](Self::timeout) of each trip, and in all for
-/// [`away_after`](Self::away_after).
+/// permit waits for Redis at most for the [`timeout`](Self::timeout) of each trip. Once there was no answer for
+/// [`away_after`](Self::away_after), the next failure ends the waiting.
 ///
 /// The round trip credit is not used with it ([`RttCredit::STRICT`](crate::RttCredit::STRICT)): processes have no common path to the
 /// broker.

@@ -217,9 +217,16 @@ fn read_scope(
     }
     let held = u64::try_from(open.len()).unwrap_or(u64::MAX);
     let uncounted = held.saturating_add(ended);
-    let windows = windows.iter().zip(of_log).enumerate().map(|(index, (window, of_log))| {
+    // The scripts number the windows of each kind.
+    let (mut buckets, mut days) = (0, 0);
+    let windows = windows.iter().zip(of_log).map(|(window, of_log)| {
         let limit = u64::from(window.capacity());
-        let used = match counted(window, index + 1, &counts, time) {
+        let number = match window.kind {
+            WindowKind::TokenBucket { .. } => &mut buckets,
+            _ => &mut days,
+        };
+        *number += usize::from(!matches!(window.kind, WindowKind::SlidingLog));
+        let used = match counted(window, *number, &counts, time) {
             Some(counted) => counted.saturating_add(uncounted),
             None => *of_log,
         };
@@ -239,7 +246,8 @@ fn counted(window: &Window, number: usize, counts: &Fields, time: &AccountTime) 
         WindowKind::TokenBucket { burst } => {
             let (burst, length) = (i128::from(*burst), i128::from(micros(window.length)).max(1));
             // The level, in tokens times the length, at a moment. A bucket of which nothing is known is empty.
-            let state = counts.get(&format!("B{number}")).and_then(|state| state.split_once(' '));
+            let field = format!("B{number}/{}", micros(window.length));
+            let state = counts.get(&field).and_then(|state| state.split_once(' '));
             let level = state.and_then(|(level, at)| {
                 let (level, at): (i128, i128) = (level.parse().ok()?, at.parse().ok()?);
                 let gained = (i128::from(time.now) - at).max(0) * i128::from(window.limit);
