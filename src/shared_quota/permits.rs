@@ -3,8 +3,12 @@
 //! Workers of the lanes ask, each for one permit, and block for one trip. A thread of its own, the keeper (`keeper.rs`), tells
 //! what ended, renews leases, says that the process is alive, and returns to Redis when it was away.
 //!
+//! `permits/away.rs` is what happens when Redis goes away or comes back.
+//!
 //! The lock of this state is taken within those of a lane, and never held during a trip. So whatever Redis does, a lane's
 //! callers and its other workers are not held up.
+
+mod away;
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -12,18 +16,17 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::asks::LaneAsks;
-use super::link::{Link, SHORT_WINDOW, SILENT_FOR, allowance, is_short};
-use super::member::{Ask, Member, Retelling, Say, Time, Trip};
+use super::link::Link;
+use super::member::{Ask, Member, Say, Time, Trip};
 use super::place::Place;
 use super::protocol::{BEAT, BeatReply, MAX_WEIGHT, OtherProcess, STEP, StepOutcome};
 use crate::clock::{Clock, Parker};
 use crate::lane::{
     ObserverHandle, PermitEnd, PermitRequest, SharedMode, SharedPacing, SharedPermit,
-    SharedQuotaEvent, SharedQuotaStatus,
+    SharedQuotaStatus,
 };
 use crate::quota::{
-    BlockedBy, Budget, Cost, Moment, NoCapacity, NotYet, PacingState, QuotaError, Reserve,
-    Restriction, Share, Window,
+    BlockedBy, Budget, Cost, Moment, NoCapacity, NotYet, QuotaError, Reserve, Window,
 };
 use crate::redis::{RedisFailure, RedisPool, Script};
 
@@ -166,14 +169,6 @@ impl SharedPermits {
         SharedQuotaStatus::new(account, process, state.link.mode(), mode_for, state.processes)
     }
 
-    /// Tries to reach Redis, once. Until it answers, only urgent calls are sent.
-    pub(super) fn begin(&self) {
-        self.change_mode(|_, _| true);
-        if let Err(why) = self.come_back() {
-            self.report_mode(SharedMode::Stopped, &why);
-        }
-    }
-
     /// Returns for how long Redis has known all calls of the account. `None` if it has not answered.
     pub(super) fn known_for(&self) -> Option<Duration> {
         self.state().known_for
@@ -210,57 +205,6 @@ impl SharedPermits {
             })
         });
         Answered { trip: made, reply }
-    }
-
-    /// Notes that Redis gave no answer, and goes away from it after a while.
-    fn on_failure(&self, why: &str) {
-        let mode = self.change_mode(|state, now| {
-            let is_changed = state.link.on_failure(now);
-            if is_changed {
-                state.clear_asks(now);
-            }
-            is_changed
-        });
-        if let Some(mode) = mode {
-            self.report_mode(mode, why);
-        }
-    }
-
-    /// Changes the mode, and what the lanes may send in it. That is one change: no call is sent in between. Returns the mode
-    /// if it has changed.
-    fn change_mode(&self, change: impl FnOnce(&mut State, Moment) -> bool) -> Option<SharedMode> {
-        let pacing = self.pacing();
-        let mode = {
-            let mut pacing_state = pacing.as_ref().map(|pacing| pacing.lock().0);
-            let mut state = self.state();
-            let now = self.clock.now();
-            if !change(&mut state, now) {
-                return None;
-            }
-            if let Some(pacing_state) = &mut pacing_state {
-                state.restrict(pacing_state, self.settings.processes, now);
-            }
-            state.link.mode()
-        };
-        if let Some(pacing) = pacing {
-            pacing.wake_all();
-        }
-        Some(mode)
-    }
-
-    /// Reports a mode that was not reported before.
-    fn report_mode(&self, mode: SharedMode, why: &str) {
-        if self.state().reported.replace(mode) == Some(mode) {
-            return;
-        }
-        let account = &self.settings.account;
-        let event = SharedQuotaEvent::Mode { account, mode, why };
-        self.observer.notify(|observer| observer.shared_quota(&event));
-    }
-
-    fn warn(&self, warning: &str) {
-        let event = SharedQuotaEvent::Warning { account: &self.settings.account, warning };
-        self.observer.notify(|observer| observer.shared_quota(&event));
     }
 
     /// Says that this process is alive. Returns whether Redis answered.
@@ -389,87 +333,6 @@ impl SharedPermits {
         self.on_failure(&failure);
         None
     }
-
-    /// Tells everything again, if Redis may have lost it.
-    fn retell_if_lost(&self) -> Result<(), ()> {
-        let is_lost = self.state().member.retelling().is_some();
-        if is_lost { self.retell(None) } else { Ok(()) }
-    }
-
-    /// Tells everything again.
-    fn retell(&self, least: Option<Retelling>) -> Result<(), ()> {
-        let _one = self.retelling.lock();
-        let (retelling, charges) = {
-            let mut state = self.state();
-            if least.is_none() && state.member.retelling().is_none() {
-                return Ok(());
-            }
-            (state.member.begin_retelling(least), state.member.charges().to_vec())
-        };
-        for charge in charges {
-            let sent =
-                self.send(&self.step, |state, time| state.member.retell(charge, retelling, time));
-            match self.on_step(None, sent) {
-                Some(StepOutcome::Lost) | None => {
-                    self.state().member.fail_retelling(retelling);
-                    return Err(());
-                }
-                Some(_) => {}
-            }
-        }
-        self.state().member.finish_retelling();
-        Ok(())
-    }
-
-    /// Tries to return to Redis, and to join the others. Returns why that failed.
-    pub(super) fn come_back(&self) -> Result<(), String> {
-        // Redis answers before anything is told, so that the lanes go on while it does not.
-        let is_there =
-            self.pool.with_run(|connection, _| ::redis::cmd("PING").query::<()>(connection));
-        if let Err(failure) = is_there {
-            let why = failure.to_string();
-            self.on_failure(&why);
-            return Err(why);
-        }
-        let now = self.clock.now();
-        let has_nothing = {
-            let mut state = self.state();
-            state.link.begin_return(now);
-            state.link.answered().is_none() && !state.member.has_calls()
-        };
-        // First what was sent meanwhile, then that this process is alive: until then its share is left alone.
-        let is_told = has_nothing || self.retell(Some(Retelling::Returned)).is_ok();
-        if !is_told || !self.say_alive(false) || self.retell_if_lost().is_err() {
-            let why = "it went away again";
-            self.on_failure(why);
-            return Err(why.to_owned());
-        }
-        if self.change_mode(|state, now| state.link.join(now)).is_some() {
-            self.report_mode(SharedMode::Shared, "Redis answers");
-            self.check_policy();
-        }
-        Ok(())
-    }
-
-    /// Warns of a Redis that may throw away what it knows.
-    fn check_policy(&self) {
-        let policy = self.pool.with_run(|connection, _| {
-            let get = |connection: &mut ::redis::Connection, key| {
-                ::redis::cmd("CONFIG").arg("GET").arg(key).query::<Vec<String>>(connection)
-            };
-            Ok((get(connection, "maxmemory-policy")?, get(connection, "maxmemory")?))
-        });
-        // A user of Redis may not be allowed to read its configuration.
-        if let Ok((policy, memory)) = policy {
-            let second = |words: Vec<String>| words.into_iter().nth(1).unwrap_or_default();
-            let (policy, memory) = (second(policy), second(memory));
-            if policy != "noeviction" && memory != "0" {
-                self.warn(&format!(
-                    "Redis may evict what it knows of the quota (maxmemory-policy {policy}): set it to noeviction"
-                ));
-            }
-        }
-    }
 }
 
 impl State {
@@ -505,46 +368,6 @@ impl State {
                 *until = Moment::ORIGIN;
             }
         }
-    }
-
-    /// Gives back what is here, and asks for nothing more.
-    fn clear_asks(&mut self, now: Moment) {
-        for lane in &mut self.lanes {
-            for ask in lane.clear() {
-                self.member.give_back(ask.number, now);
-            }
-        }
-    }
-
-    /// Restricts the lanes to what they may send in the present mode.
-    fn restrict(&self, pacing: &mut PacingState, processes: u32, now: Moment) {
-        if self.link.mode() == SharedMode::Shared {
-            return pacing.set_share(None);
-        }
-        let share = match self.share.filter(|_| self.link.has_share(now)) {
-            Some((known, rank)) => Share::new(known.max(processes), rank),
-            None => Share::NONE,
-        };
-        let lost_at = self.link.answered().map(|answered| answered + SILENT_FOR);
-        let scopes = 0..self.member.scope_count();
-        let rooms: Vec<_> = scopes.map(|scope| self.room_away(scope, share, lost_at)).collect();
-        let unknown = lost_at.map(|lost_at| (lost_at, SHORT_WINDOW));
-        pacing.set_share(Some(Restriction { share, rooms: &rooms, unknown }));
-    }
-
-    /// Returns how many slots of a quota may be taken until when, while its long windows have others' calls that are unknown.
-    fn room_away(
-        &self,
-        scope: usize,
-        share: Share,
-        lost_at: Option<Moment>,
-    ) -> Option<(u64, Moment)> {
-        let windows: Vec<_> = self.member.left(scope).map(|(window, _)| window.clone()).collect();
-        let long = || self.member.left(scope).filter(|(window, _)| !is_short(window));
-        let longest = long().map(|(window, _)| window.retention()).max()?;
-        let left = long().map(|(_, left)| left).min()?;
-        let room = u64::from(allowance(left, &windows, share));
-        Some((room, lost_at? + Duration::from_nanos(longest)))
     }
 }
 
