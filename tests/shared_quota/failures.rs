@@ -208,7 +208,7 @@ fn without_redis_only_urgent_calls_are_sent_until_it_answers() {
     redis.start_again();
     process.wait_for(SharedMode::Shared);
     process.call_within(LONG).unwrap();
-    assert!(process.was_told("stopped: Redis has not answered yet"));
+    assert!(process.was_told("stopped: Redis cannot be reached"));
 }
 
 #[test]
