@@ -113,7 +113,8 @@ impl Unread {
     fn written(&mut self, stream: &Socket) {
         if !self.deliveries.is_empty() && self.limit.is_none() {
             self.limit = Some(Box::pin(sleep(UNREAD)));
-            self.is_pipelined = !stream.is_quiet() && !stream.is_reset();
+            // Also if it has reset the connection already: what it had sent before can still be read after that.
+            self.is_pipelined = !stream.is_quiet();
         }
         self.limit_unacknowledged(stream);
     }
