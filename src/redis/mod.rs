@@ -66,6 +66,7 @@ pub(crate) enum RedisFailure {
     #[error("Redis gave no answer ({0})")]
     NoAnswer(String),
     /// There are fewer answers than there were commands.
+    #[cfg(feature = "limiter")]
     #[error("Redis gave fewer answers than it was asked for")]
     Missing,
     /// It refused what it was asked for.

@@ -41,6 +41,7 @@ impl RedisPool {
         Ok(Self { client, settings, idle: Mutex::default(), down: Mutex::default() })
     }
 
+    #[cfg(any(feature = "limiter", test))]
     pub(crate) fn set_timeout(&mut self, timeout: Duration) {
         self.settings.timeout = timeout;
     }
