@@ -79,20 +79,25 @@ fn model(check: impl Fn(Call, Arc<Counters>) + Sync + Send + 'static) {
     loom::model(move || check(Arc::new(CallState::new(WORK)), Arc::default()));
 }
 
+/// What a caller that abandoned its call found is what the lane did.
+fn assert_told_once(found: Abandoned<&'static str>, counters: &Counters) {
+    let counts = (counters.sent.load(SeqCst), counters.late.load(SeqCst));
+    match found {
+        Abandoned::NeverSent => assert_eq!(counts, (0, 0)),
+        // The answer comes, and is reported as late exactly once.
+        Abandoned::InFlight => assert_eq!(counts, (1, 1)),
+        Abandoned::Completed(answer) => assert_eq!((answer, counts), (DONE, (1, 0))),
+        Abandoned::Closed => panic!("no other thread takes the answer"),
+    }
+}
+
 #[test]
 fn a_call_that_was_abandoned_unsent_is_never_sent_and_no_answer_is_lost() {
     model(|call, counters| {
         let lane = beside(&call, &counters, worker);
         let found = call.abandon().0;
         lane.join().unwrap();
-        let counts = (counters.sent.load(SeqCst), counters.late.load(SeqCst));
-        match found {
-            Abandoned::NeverSent => assert_eq!(counts, (0, 0)),
-            // The answer comes, and is reported as late exactly once.
-            Abandoned::InFlight => assert_eq!(counts, (1, 1)),
-            Abandoned::Completed(answer) => assert_eq!((answer, counts), (DONE, (1, 0))),
-            Abandoned::Closed => panic!("no other thread takes the answer"),
-        }
+        assert_told_once(found, &counters);
     });
 }
 
@@ -317,12 +322,6 @@ fn a_call_that_is_recalled_is_sent_once_or_never() {
         });
         let found = call.abandon().0;
         lane.join().unwrap();
-        let counts = (counters.sent.load(SeqCst), counters.late.load(SeqCst));
-        match found {
-            Abandoned::NeverSent => assert_eq!(counts, (0, 0)),
-            Abandoned::InFlight => assert_eq!(counts, (1, 1)),
-            Abandoned::Completed(answer) => assert_eq!((answer, counts), (DONE, (1, 0))),
-            Abandoned::Closed => panic!("no other thread takes the answer"),
-        }
+        assert_told_once(found, &counters);
     });
 }

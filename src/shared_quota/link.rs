@@ -155,9 +155,9 @@ impl Link {
         is_over
     }
 
-    /// Redis answers again: everything is to be told. Returns whether the mode has changed.
-    pub(super) fn begin_return(&mut self, now: Moment) -> bool {
-        self.set(SharedMode::Returning, now)
+    /// Redis answers again: everything is to be told.
+    pub(super) fn begin_return(&mut self, now: Moment) {
+        self.set(SharedMode::Returning, now);
     }
 
     /// Everything was told. Returns whether the mode has changed.

@@ -39,15 +39,6 @@ impl From<Cost> for Charge {
     }
 }
 
-fn all_budgets(count: usize) -> BudgetSet {
-    let mut budgets = BudgetSet::EMPTY;
-    // There are no more than a set can have.
-    for budget in 0..count {
-        let _ = budgets.insert(budget);
-    }
-    budgets
-}
-
 /// Returns how many slots a call takes.
 pub(super) fn weight_of(cost: Cost) -> u32 {
     cost.weight.max(1)
@@ -178,7 +169,8 @@ impl Member {
         let mut charges: Vec<_> = charges.collect();
         // What others use of a budget has to be known here too, should Redis go away.
         if let Some(first) = charges.first_mut() {
-            first.budgets = all_budgets(scopes.len().saturating_sub(lanes.len()));
+            let budgets: Vec<_> = (0..scopes.len().saturating_sub(lanes.len())).collect();
+            first.budgets = BudgetSet::of(&budgets);
         }
         Self {
             process,
@@ -204,10 +196,6 @@ impl Member {
 
     pub(super) fn process(&self) -> &str {
         &self.process
-    }
-
-    pub(super) fn lease(&self) -> Duration {
-        self.lease
     }
 
     pub(super) fn lanes(&self) -> &[String] {

@@ -11,11 +11,13 @@
 //! - `permits.rs` carries requests to Redis and answers to the lanes. `keeper.rs` is a thread that keeps the process in its account.
 //! - `status.rs` is what Redis knows of an account, for a person. `status_read.rs` reads it, and `status_text.rs` prints it.
 //! - `settings.rs` is what a file says of it.
+//! - `eviction.rs` warns of a Redis that may throw away what it knows.
 //! - `place.rs` finds out whether a silent process on the same machine is dead.
 
 mod asks;
 #[doc(hidden)]
 pub mod bench;
+mod eviction;
 mod keeper;
 mod link;
 mod member;

@@ -409,7 +409,7 @@ impl SharedPermits {
         }
         let lane = lanes.get_mut(cost.lane)?;
         while let Some(ask) = lane.take(cost) {
-            if is_fresh(ask.asked_at, member, now) {
+            if member.is_fresh(ask.number, now) {
                 return Some(SharedPermit(ask.number));
             }
             member.give_back(ask.number, now);
@@ -480,9 +480,4 @@ impl SharedPermits {
         }
         self.keeper.unpark();
     }
-}
-
-/// Returns whether a call may be sent by a permit that was asked for then.
-fn is_fresh(asked_at: Moment, member: &Member, now: Moment) -> bool {
-    now.since(asked_at) < member.lease() / 2
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ::redis::{Cmd, Connection, FromRedisValue, Pipeline, RedisError, cmd, pipe};
 
+use super::eviction::eviction_warning;
 use super::place::Place;
 use super::protocol::{key, micros};
 use super::status::{
@@ -94,7 +95,7 @@ pub(super) fn read(url: &str, account: &str) -> Result<AccountStatus, AccountSta
         );
     }
     let mut warnings = warnings(&meta, &time);
-    warnings.extend(eviction(&pool));
+    warnings.extend(eviction_warning(&pool));
     let born = meta.get("born").and_then(|born| born.split('-').next()?.parse().ok());
     let hold = number(&meta, "hold").saturating_sub(time.now);
     Ok(AccountStatus {
@@ -159,23 +160,6 @@ fn warnings(meta: &Fields, time: &AccountTime) -> Vec<String> {
         }
     }
     warnings
-}
-
-/// Returns a warning of a Redis that may throw away what it knows.
-fn eviction(pool: &RedisPool) -> Option<String> {
-    let get = |key: &str| {
-        let words: Vec<String> = pool
-            .with_run(|connection, _| cmd("CONFIG").arg("GET").arg(key).query(connection))
-            // Its user may not be allowed to read the configuration.
-            .unwrap_or_default();
-        words.into_iter().nth(1)
-    };
-    let (policy, memory) = (get("maxmemory-policy")?, get("maxmemory")?);
-    (policy != "noeviction" && memory != "0").then(|| {
-        format!(
-            "Redis may evict what it knows of the quota (maxmemory-policy {policy}): set it to noeviction"
-        )
-    })
 }
 
 fn query<T: FromRedisValue>(pipe: &Pipeline, connection: &mut Connection) -> Result<T, RedisError> {

@@ -286,14 +286,15 @@ for _, line in ipairs(lines) do
   if line.priority < priority or line.priority == priority and is_before then ahead_of_me[#ahead_of_me + 1] = line end
 end
 
--- How many calls a window has for this one: without the shares of processes that may be cut off, without a cut, and without
--- what is kept for urgent calls.
+-- The shares of processes that may be cut off.
 local lost = {}
 if now > tonumber(known[6] or now) then
   for name, beat, processes, rank in string.gmatch(redis.call('HGET', META, 'shares') or '', '([^: ]+):(%d+):(%d+):(%d+)') do
     if name ~= me and now - beat > LOST_AFTER then lost[#lost + 1] = { tonumber(processes), tonumber(rank) } end
   end
 end
+-- How many calls a window has for this one: without these shares, without a cut, and without
+-- what is kept for urgent calls.
 local function bound(window, is_lane)
   local limit, kept = window.limit, 0
   for _, share in ipairs(lost) do kept = kept + math.max(0, math.ceil((limit - share[2]) / share[1])) end
@@ -384,8 +385,7 @@ for _ = 1, 4 do
   free = room(ahead)
 end
 if before > 0 then room(0) end
-local lane_free = free
-if pause > now and pause > free then free, lane_free = pause, pause end
+if pause > now and pause > free then free = pause end
 if free == 0 then
   for _, scope in ipairs(scopes) do
     redis.call('ZADD', scope.log, unpack(members(id, weight, text(now + lease), {})))

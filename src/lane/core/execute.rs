@@ -147,9 +147,8 @@ impl LaneCore {
 
     /// Returns whether this process stood still for so long since it asked for the permit that others may use it.
     fn is_stale(&self, begun: &BegunAttempt) -> bool {
-        let now = self.clock.now();
-        let is_fresh = |permit| self.pacing.source().is_none_or(|it| it.is_fresh(permit, now));
-        !begun.shared.as_ref().is_none_or(is_fresh)
+        let permit = self.pacing.source().zip(begun.shared.as_ref());
+        permit.is_some_and(|(source, permit)| !source.is_fresh(permit, self.clock.now()))
     }
 
     /// Queues a call again that was dispatched by a permit which is too old, and of which nothing was sent.

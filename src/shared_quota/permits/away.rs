@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{SharedPermits, State};
 use crate::lane::{SharedMode, SharedQuotaEvent};
 use crate::quota::{Moment, PacingState, Restriction, Share};
+use crate::shared_quota::eviction::eviction_warning;
 use crate::shared_quota::link::{SHORT_WINDOW, SILENT_FOR, allowance, is_short};
 use crate::shared_quota::member::Retelling;
 use crate::shared_quota::protocol::StepOutcome;
@@ -131,29 +132,11 @@ impl SharedPermits {
         }
         if self.change_mode(|state, now| state.link.join(now)).is_some() {
             self.report_mode(SharedMode::Shared, "Redis answers");
-            self.check_policy();
-        }
-        Ok(())
-    }
-
-    /// Warns of a Redis that may throw away what it knows.
-    pub(super) fn check_policy(&self) {
-        let policy = self.pool.with_run(|connection, _| {
-            let get = |connection: &mut ::redis::Connection, key| {
-                ::redis::cmd("CONFIG").arg("GET").arg(key).query::<Vec<String>>(connection)
-            };
-            Ok((get(connection, "maxmemory-policy")?, get(connection, "maxmemory")?))
-        });
-        // A user of Redis may not be allowed to read its configuration.
-        if let Ok((policy, memory)) = policy {
-            let second = |words: Vec<String>| words.into_iter().nth(1).unwrap_or_default();
-            let (policy, memory) = (second(policy), second(memory));
-            if policy != "noeviction" && memory != "0" {
-                self.warn(&format!(
-                    "Redis may evict what it knows of the quota (maxmemory-policy {policy}): set it to noeviction"
-                ));
+            if let Some(warning) = eviction_warning(&self.pool) {
+                self.warn(&warning);
             }
         }
+        Ok(())
     }
 }
 
