@@ -45,16 +45,20 @@ impl LaneAsks {
         if self.held.iter().any(|held| serves(held, cost)) {
             return Ok(());
         }
-        match self.denials.iter().find(|denial| denial.cost == cost && denial.until > now) {
+        match self.denial(cost, now) {
             Some(denial) => Err(denial.why.clone()),
             None => Ok(()),
         }
     }
 
-    /// Returns when a permit is expected, if one was denied and was not asked for since.
+    /// Returns when a permit is expected, if one was denied and is not to be asked for again yet. What an older denial named may
+    /// have changed: if no call waits, none asks, and calls must not be refused for it.
     pub(super) fn expected_at(&self, cost: Cost, now: Moment) -> Option<Moment> {
-        let denial = self.denials.iter().find(|denial| denial.cost == cost)?;
-        Some(denial.expected_at).filter(|at| *at > now)
+        Some(self.denial(cost, now)?.expected_at)
+    }
+
+    fn denial(&self, cost: Cost, now: Moment) -> Option<&Denial> {
+        self.denials.iter().find(|denial| denial.cost == cost && denial.until > now)
     }
 
     /// Takes a permit that is here.
@@ -160,4 +164,35 @@ fn serves(held: &Ask, cost: Cost) -> bool {
     let is_allowed = cost.urgent || !held.cost.urgent;
     let same = (held.cost.budgets, held.cost.weight.max(1)) == (cost.budgets, cost.weight.max(1));
     is_allowed && same
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::BudgetSet;
+    use crate::shared_quota::member::Member;
+    use crate::shared_quota::protocol::{ScopeReply, StepOutcome};
+
+    #[test]
+    fn what_a_denial_named_is_expected_until_it_is_to_be_asked_for_again() {
+        let (now, hour) = (Moment::from_nanos(0), Duration::from_secs(3600));
+        let mut member = Member::new("p".to_owned(), vec!["l".to_owned()], Vec::new(), hour);
+        let cost = Cost { budgets: BudgetSet::EMPTY, ..Cost::to_lane(0) };
+        let ask = member.ask(cost, 5, false, now);
+        let scopes = vec![ScopeReply { wait: hour, ..ScopeReply::default() }];
+        let generation = String::new();
+        let outcome = StepOutcome::Denied;
+        let mut lane = LaneAsks::default();
+        lane.push(ask);
+        assert_eq!(lane.next(), Some(ask));
+        lane.on_denied(
+            &ask,
+            &StepReply { outcome, wait: hour, now: 0, generation, scopes },
+            now,
+            now,
+        );
+        assert_eq!(lane.expected_at(cost, now), Some(now + hour));
+        assert_eq!(lane.expected_at(cost, now + MAX_WAIT), None);
+        assert_eq!(lane.check(cost, now + MAX_WAIT), Ok(()));
+    }
 }
