@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use ::redis::{
     Client, Connection, ConnectionLike, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind,
-    Value,
 };
 use parking_lot::Mutex;
 
@@ -134,20 +133,21 @@ fn run_of(connection: &mut Connection) -> Result<String, RedisError> {
     Ok(run.unwrap_or_default().trim().to_owned())
 }
 
-/// Sends commands in the form of the wire, and reads an answer to each. An error of Redis is a [`Value::ServerError`].
+/// Sends commands in the form of the wire, and reads an answer to each. An error of Redis is a [`ServerError`](::redis::Value::ServerError).
 ///
 /// The client's own function reads on after an answer that came too late, so that each further one is waited for as long.
+#[cfg(any(feature = "limiter", test))]
 pub(crate) fn round_trip(
     connection: &mut Connection,
     commands: &[u8],
     count: usize,
-) -> Result<Vec<Value>, RedisError> {
+) -> Result<Vec<::redis::Value>, RedisError> {
     connection.send_packed_command(commands)?;
     let mut answers = Vec::with_capacity(count);
     while answers.len() < count {
         match connection.recv_response()? {
             // What a server says without being asked.
-            Value::Push { .. } => {}
+            ::redis::Value::Push { .. } => {}
             answer => answers.push(answer),
         }
     }
