@@ -464,6 +464,7 @@ fn a_shared_quota_whose_redis_is_away_is_a_warning_with_its_reason_and_without_i
     let event = all.iter().find(|event| event.field("account") == "away-at-first").unwrap();
     assert_eq!((event.level, event.field("mode")), (Level::WARN, "stopped"));
     assert_eq!(event.field("message"), "shared quota");
-    assert!(event.field("why").contains("has not answered"), "{event:?}");
+    // The reason is the connection's. How a system says that there is no such socket is its own affair.
+    assert!(event.field("why").starts_with("Redis cannot be reached ("), "{event:?}");
     assert!(!format!("{all:?}").contains("hunter2"));
 }
