@@ -282,6 +282,7 @@ fn every_key_of_the_chapter_takes_effect() {
         ("shared.when_away", "'stop'"),
         ("shared.share_for", "'1min'"),
         ("shared.processes", "2"),
+        ("shared.one_path", "true"),
         ("admin_key", &hash),
         ("client_timeout", "'5s'"),
         ("max_body", "4096"),

@@ -42,6 +42,7 @@ fn settings(table: &mut Table<'_>) -> SharedSettings {
             .choice("when_away", &[("share", WhenAway::Share), ("stop", WhenAway::Stop)]),
         share_for: time(table, "share_for", |settings| &mut settings.share_for),
         processes: table.number("processes"),
+        one_path: table.switch("one_path"),
     };
     if settings.processes == Some(0) {
         table.report_invalid("processes", "0 will not do: write a number of at least 1");

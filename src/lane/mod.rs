@@ -65,6 +65,8 @@ pub(crate) use observer::ObserverHandle;
 pub use observer::{CallInfo, FinishedCall, LongWait, Observer};
 pub use open_breaker::OpenBreakerPolicy;
 pub use pace_log::{PaceLog, RecordedCall, RecordedUsage};
+#[cfg(feature = "redis")]
+pub(crate) use pacing::RefusedRoute;
 pub(crate) use pacing::{PaceRecorder, SharedPacing};
 pub(crate) use permit_source::PermitSource;
 #[cfg(feature = "redis")]

@@ -144,6 +144,29 @@ impl SharedPacing {
         self.lanes().map(|lane| lane.health().rate_percent()).collect()
     }
 
+    /// Returns the routes whose breakers refuse calls, apart from those that were opened by hand.
+    #[cfg(feature = "redis")]
+    pub(crate) fn refused_routes(&self) -> Vec<RefusedRoute> {
+        let now = self.clock.now();
+        let of = |lane: Arc<LaneCore>| {
+            let routes = lane.health().troubled_routes(now);
+            routes.into_iter().map(move |route| RefusedRoute {
+                lane: lane.name.to_owned(),
+                route: route.to_owned(),
+            })
+        };
+        self.lanes().flat_map(of).collect()
+    }
+
+    /// Hears which routes the breakers of other processes refuse. That counts until the given moment.
+    #[cfg(feature = "redis")]
+    pub(crate) fn set_hints(&self, refused: &[RefusedRoute], until: Moment) {
+        for lane in self.lanes() {
+            let own = refused.iter().filter(|refused| refused.lane == lane.name);
+            lane.health().set_hints(own.map(|refused| refused.route.clone()).collect(), until);
+        }
+    }
+
     fn lanes(&self) -> impl Iterator<Item = Arc<LaneCore>> {
         self.lanes.get().into_iter().flatten().filter_map(Weak::upgrade)
     }
@@ -167,6 +190,14 @@ impl RenewalListener for SharedPacing {
     fn on_session_valid(&self) {
         self.wake_all();
     }
+}
+
+/// A route whose breaker refuses calls, as processes tell each other.
+#[cfg(feature = "redis")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RefusedRoute {
+    pub(crate) lane: String,
+    pub(crate) route: String,
 }
 
 /// Records calls in a [`PaceLog`], under the names of their lanes and budgets.

@@ -297,7 +297,7 @@ impl LanesBuilder {
         let mut budgets = Vec::with_capacity(self.budget_names.len());
         for (index, &lane) in self.names.iter().enumerate() {
             let mut config = self.lane_config(index, lane, documented)?;
-            if self.is_shared() {
+            if self.is_shared() && !self.has_one_path() {
                 // Processes have no common path to the broker.
                 config.credit = RttCredit::STRICT;
             }
@@ -366,6 +366,14 @@ impl LanesBuilder {
     fn is_shared(&self) -> bool {
         #[cfg(feature = "redis")]
         return self.shared_quota.is_some();
+        #[cfg(not(feature = "redis"))]
+        return false;
+    }
+
+    /// Returns whether these processes have one path to the broker.
+    fn has_one_path(&self) -> bool {
+        #[cfg(feature = "redis")]
+        return self.shared_quota.as_ref().is_some_and(SharedQuota::has_one_path);
         #[cfg(not(feature = "redis"))]
         return false;
     }

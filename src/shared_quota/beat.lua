@@ -1,13 +1,18 @@
 -- A process says that it is alive, and hears which others are.
 -- KEYS   2 the processes; then the lanes' lines, for pauses and cuts
 -- ARGV   from 7: where the process runs; 1 if it leaves; how many others it knows to be dead, and their names; for how long the
---        share of a silent process is reserved; then for each lane how long a pause it tells, or 0, and the percent of its rate
+--        share of a silent process is reserved; then for each lane how long a pause it tells, or 0, the percent of its rate, and
+--        its round trip credit; then how many routes its breakers refuse, and the lane and the name of each
 -- Gives  now; the wall clock; the generation; how many processes there are; which of them this one is, from 0; 1 if all have
---        heard of it; then the name, the place and the silence of each other process
+--        heard of it; how many routes the breakers of others refuse, and the lane and the name of each; then the name, the
+--        place and the silence of each other process
 --
 -- A process is `joined beat processes rank settled place`. The rank goes by the time of joining. A share of a limit of n is
 -- ceil((n - rank) / processes): all shares together are n, and no share grows because another process has joined.
 local PROCS = KEYS[2]
+-- Where the credit of a process binds the others: for as long as a window that has a credit may remember one of its calls. See
+-- `CREDITED` in step.lua.
+local CREDIT_FOR = 61000000
 local function parse(value)
   local joined, beat, count, rank, settled, place = string.match(value, '^(%d+) (%d+) (%d+) (%d+) (%d+) (.*)$')
   return { joined = tonumber(joined), beat = tonumber(beat), count = tonumber(count), rank = tonumber(rank),
@@ -71,9 +76,27 @@ redis.call('HSET', META, 'shares', table.concat(shares, ' '), 'lost_from', text(
 redis.call('PEXPIRE', PROCS, keep)
 save_clock()
 local reply = { now, raw, born, #names, mine and mine.rank or 0, mine and mine.settled or 0 }
+
+-- The credit of a lane is the least of all its processes, and of those that were here a window ago. Of one that has told none
+-- it is zero.
+local function note_credit(lane, least)
+  local kept, has_told = { table.concat({ me, least, text(now + CREDIT_FOR) }, ':') }, { [me] = true }
+  for name, credit, till in string.gmatch(redis.call('HGET', META, 'credits:' .. lane) or '', '([^: ]+):(%d+):(%d+)') do
+    if name ~= me and tonumber(till) > now then
+      kept[#kept + 1], has_told[name] = table.concat({ name, credit, till }, ':'), true
+      least = math.min(least, tonumber(credit))
+    end
+  end
+  for _, name in ipairs(names) do
+    if not has_told[name] then least = 0 end
+  end
+  redis.call('HSET', META, 'credits:' .. lane, table.concat(kept, ' '), 'credit:' .. lane, text(least))
+end
+
 for key = 3, #KEYS do
   local told, percent = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-  at = at + 2
+  note_credit(string.match(KEYS[key], ':turn:(.*)$'), tonumber(ARGV[at + 3]))
+  at = at + 3
   local pause = tonumber(redis.call('HGET', KEYS[key], 'pause') or 0)
   if told > 0 and now + told > pause then
     pause = now + told
@@ -85,6 +108,26 @@ for key = 3, #KEYS do
     redis.call('HDEL', KEYS[key], 'cut:' .. me)
   end
   redis.call('PEXPIRE', KEYS[key], keep)
+end
+
+-- The routes that breakers refuse: a line for each, with the process, until when it holds, the lane and the route.
+do
+  local lines, refused = {}, {}
+  for name, till, lane, route in string.gmatch(redis.call('HGET', META, 'open') or '', '([^\t]+)\t(%d+)\t([^\t]+)\t([^\n]+)\n') do
+    if name ~= me and tonumber(till) > now then
+      lines[#lines + 1] = table.concat({ name, till, lane, route }, '\t') .. '\n'
+      refused[#refused + 1], refused[#refused + 2] = lane, route
+    end
+  end
+  for _ = 1, tonumber(ARGV[at + 1]) do
+    if ARGV[8] ~= '1' then
+      lines[#lines + 1] = table.concat({ me, text(now + LOST_AFTER), ARGV[at + 2], ARGV[at + 3] }, '\t') .. '\n'
+    end
+    at = at + 2
+  end
+  redis.call('HSET', META, 'open', table.concat(lines))
+  reply[#reply + 1] = #refused / 2
+  for _, text_of in ipairs(refused) do reply[#reply + 1] = text_of end
 end
 for _, name in ipairs(names) do
   if name ~= me then

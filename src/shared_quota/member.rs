@@ -22,6 +22,7 @@ use super::protocol::{
     Beat, BeatReply, Head, KnownCount, LaneBeat, NotShareable, Scope, Step, StepOutcome, StepReply,
     Told, ToldKind, Unusable, Used, Wanted, micros, midnights,
 };
+use crate::lane::RefusedRoute;
 use crate::quota::{
     BudgetSet, Cost, Moment, QuotaError, Reserve, WallClockSample, Window, WindowKind,
 };
@@ -149,6 +150,8 @@ pub(crate) struct Member {
     /// For each scope, the time of the account as of which that is known.
     known_at: Vec<u64>,
     charges: Vec<Charge>,
+    /// The round trip credit of each lane.
+    credits: Vec<Duration>,
     retelling: Option<Retelling>,
     retellings: u64,
 }
@@ -165,6 +168,7 @@ impl Member {
     ) -> Self {
         let known = scopes.iter().map(|scope| vec![Used::default(); scope.windows.len()]).collect();
         let (in_flight, known_at) = (vec![0; scopes.len()], vec![0; scopes.len()]);
+        let credits = vec![Duration::ZERO; lanes.len()];
         let charges = (0..lanes.len()).map(|lane| Charge { lane, budgets: BudgetSet::EMPTY });
         let mut charges: Vec<_> = charges.collect();
         // What others use of a budget has to be known here too, should Redis go away.
@@ -189,6 +193,7 @@ impl Member {
             in_flight,
             known_at,
             charges,
+            credits,
             retelling: None,
             retellings: 0,
         }
@@ -200,6 +205,13 @@ impl Member {
 
     pub(super) fn lanes(&self) -> &[String] {
         &self.lanes
+    }
+
+    /// Sets by how much a slot of a lane may be free earlier than a window after its call ended, as far as this process knows.
+    pub(super) fn set_credit(&mut self, lane: usize, credit: Duration) {
+        if let Some(known) = self.credits.get_mut(lane) {
+            *known = credit;
+        }
     }
 
     /// Returns the charges that were used so far.
@@ -407,6 +419,7 @@ impl Member {
             wanted,
             told: words,
             wall: time.wall.timestamp,
+            credit: self.credits.get(charge.lane).copied().unwrap_or_default(),
         };
         let mut command = Cmd::new();
         step.add(&mut command, time.account);
@@ -531,7 +544,8 @@ impl Member {
     pub(super) fn beat(&self, say: &Say<'_>, time: Time<'_>) -> Trip {
         let lanes = self.lanes.iter().enumerate().map(|(index, lane)| {
             let (pause, percent) = say.lanes.get(index).copied().unwrap_or((Duration::ZERO, 100));
-            LaneBeat { lane, pause, percent }
+            let credit = self.credits.get(index).copied().unwrap_or_default();
+            LaneBeat { lane, pause, percent, credit }
         });
         let beat = Beat {
             head: self.head(time),
@@ -541,6 +555,7 @@ impl Member {
             reserved_for: say.reserved_for,
             retention: self.scopes.iter().map(Scope::retention).max().unwrap_or_default(),
             lanes: lanes.collect(),
+            refused: say.refused,
         };
         let mut command = Cmd::new();
         beat.add(&mut command, time.account);
@@ -685,6 +700,8 @@ pub(crate) struct Say<'a> {
     pub(super) reserved_for: Duration,
     /// For each lane its pause and its rate in percent.
     pub(super) lanes: &'a [(Duration, u32)],
+    /// The routes that the breakers of this process refuse.
+    pub(super) refused: &'a [RefusedRoute],
 }
 
 fn words_of(command: &Cmd) -> Vec<Vec<u8>> {

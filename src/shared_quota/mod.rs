@@ -63,8 +63,8 @@ use crate::redis::{RedisPool, RedisSettings};
 /// permit waits for Redis at most for the [`timeout`](Self::timeout) of each trip. Once there was no answer for
 /// [`away_after`](Self::away_after), the next failure ends the waiting.
 ///
-/// The round trip credit is not used with it ([`RttCredit::STRICT`](crate::RttCredit::STRICT)): processes have no common path to the
-/// broker.
+/// The round trip credit is not used with it ([`RttCredit::STRICT`](crate::RttCredit::STRICT)), unless all processes have
+/// [one path](Self::one_path) to the broker.
 ///
 /// ```no_run
 /// use lanekeeper::{LaneError, Quota, SharedQuota};
@@ -96,6 +96,7 @@ pub struct SharedQuota {
     reserved_for: Duration,
     processes: u32,
     when_away: WhenAway,
+    has_one_path: bool,
 }
 
 /// Why a quota cannot be shared.
@@ -163,6 +164,7 @@ impl SharedQuota {
             reserved_for: Duration::from_secs(600),
             processes: 1,
             when_away: WhenAway::Share,
+            has_one_path: false,
         })
     }
 
@@ -222,6 +224,22 @@ impl SharedQuota {
         self
     }
 
+    /// Says that all processes of the account reach the broker on one path: they run on one host. Then the
+    /// [round trip credit](crate::RttCredit) is used, the least of all processes. By default it is not, which costs the least round
+    /// trip of each window: 4 % at 40 ms and one second.
+    ///
+    /// Set it in all processes: one that has not said so has no credit, and so none of the others has. A process has none either
+    /// until it has made some calls. Windows of more than a minute never have one.
+    #[must_use]
+    pub fn one_path(mut self) -> Self {
+        self.has_one_path = true;
+        self
+    }
+
+    pub(crate) fn has_one_path(&self) -> bool {
+        self.has_one_path
+    }
+
     fn check(&self) -> Result<(), SharedQuotaError> {
         check_name("a process", &self.process)?;
         let seconds = Duration::from_secs;
@@ -257,6 +275,7 @@ impl SharedQuota {
             account: self.account.clone(),
             reserved_for: self.reserved_for,
             processes: self.processes,
+            has_credit: self.has_one_path,
         };
         let permits =
             SharedPermits::new(settings, pool, member, link, clock.clone(), observer.clone());

@@ -38,6 +38,8 @@ pub(super) struct PartSettings {
     pub(super) reserved_for: Duration,
     /// How many processes there are at least.
     pub(super) processes: u32,
+    /// Whether the round trip credit is used.
+    pub(super) has_credit: bool,
 }
 
 /// Permits that Redis grants, and what is done while it is away.
@@ -85,6 +87,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// A process that was silent for so long is looked up, if it runs on this machine.
 const LOOKED_UP_AFTER: Duration = Duration::from_secs(2);
+
+/// For how long it counts that a breaker of another process refuses a route. Each heartbeat says so again.
+const HINTS_FOR: Duration = Duration::from_secs(3);
 
 /// What an error says of an answer that is none.
 const UNUSABLE: &str = "Redis gave an answer that is none of lanekeeper's scripts";
@@ -209,7 +214,10 @@ impl SharedPermits {
 
     /// Says that this process is alive. Returns whether Redis answered.
     pub(super) fn say_alive(&self, is_leaving: bool) -> bool {
-        let rates = self.pacing().map(|pacing| pacing.rates()).unwrap_or_default();
+        let pacing = self.pacing();
+        let rates = pacing.as_ref().map(|pacing| pacing.rates()).unwrap_or_default();
+        let refused = pacing.as_ref().map(|pacing| pacing.refused_routes()).unwrap_or_default();
+        (0..rates.len()).for_each(|lane| self.note_credit(lane));
         let mut told_pauses = Vec::new();
         let sent = self.send(&self.beat, |state, time| {
             told_pauses.clone_from(&state.pauses);
@@ -224,6 +232,7 @@ impl SharedPermits {
                 dead: &state.dead,
                 reserved_for: self.settings.reserved_for,
                 lanes: &lanes,
+                refused: &refused,
             };
             state.member.beat(&say, time)
         });
@@ -241,6 +250,9 @@ impl SharedPermits {
                     self.on_failure(UNUSABLE);
                     return false;
                 };
+                if let Some(pacing) = pacing {
+                    pacing.set_hints(&reply.refused, self.clock.now() + HINTS_FOR);
+                }
                 // It reads files, so without the lock.
                 let dead = self.dead_among(&reply.others);
                 self.state().dead = dead;
@@ -251,6 +263,14 @@ impl SharedPermits {
                 false
             }
             (Ok(_), None) => false,
+        }
+    }
+
+    /// Reads the round trip credit that this process has for a lane. Call it with no lock held.
+    fn note_credit(&self, lane: usize) {
+        if let Some(pacing) = self.pacing().filter(|_| self.settings.has_credit) {
+            let credit = pacing.lock().0.credit(lane);
+            self.state().member.set_credit(lane, credit);
         }
     }
 
@@ -434,6 +454,7 @@ impl SharedPermits {
             }
             return;
         }
+        self.note_credit(lane);
         let sent = self.send(&self.step, |state, time| {
             // By now: its age decides whether it may be used.
             state.member.postpone(&mut ask, time.wall.moment);

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use ::redis::{Cmd, FromRedisValue as _, Value};
 
+use crate::lane::RefusedRoute;
 use crate::quota::{Reserve, Window, WindowKind};
 
 /// How many slots one call takes at most, so that a script passes them to Redis in one command.
@@ -172,6 +173,8 @@ pub(crate) struct Step<'a> {
     pub(super) told: Vec<Told>,
     /// When it is by the wall clock of this process: only which midnights are near depends on it.
     pub(super) wall: Timestamp,
+    /// The round trip credit of the lane in this process. Zero without one.
+    pub(super) credit: Duration,
 }
 
 /// How long a line in the queue of a lane stays after the time that it was named.
@@ -204,7 +207,7 @@ impl Step<'_> {
             }
         }
         let names: Vec<_> = self.scopes.iter().map(|scope| scope.name.as_str()).collect();
-        command.arg(names.join(" "));
+        command.arg(micros(self.credit)).arg(names.join(" "));
         for scope in &self.scopes {
             let gap = scope.windows.iter().filter_map(Window::gap).max().unwrap_or(0);
             command.arg(&scope.quota).arg(gap.div_ceil(1000)).arg(scope.windows.len());
@@ -350,6 +353,8 @@ pub(crate) struct Beat<'a> {
     /// The longest time for which a window of this process remembers a call.
     pub(super) retention: Duration,
     pub(super) lanes: Vec<LaneBeat<'a>>,
+    /// The routes that the breakers of this process refuse.
+    pub(super) refused: &'a [RefusedRoute],
 }
 
 /// What a process says of a lane.
@@ -360,7 +365,12 @@ pub(crate) struct LaneBeat<'a> {
     pub(super) pause: Duration,
     /// The rate in percent of the configured one.
     pub(super) percent: u32,
+    /// Its round trip credit. Zero without one.
+    pub(super) credit: Duration,
 }
+
+/// How many routes a process tells of at most.
+const MAX_REFUSED: usize = 64;
 
 impl Beat<'_> {
     pub(super) fn add(&self, command: &mut Cmd, account: &str) {
@@ -376,7 +386,15 @@ impl Beat<'_> {
         }
         command.arg(micros(self.reserved_for));
         for lane in &self.lanes {
-            command.arg(micros(lane.pause)).arg(lane.percent);
+            command.arg(micros(lane.pause)).arg(lane.percent).arg(micros(lane.credit));
+        }
+        // Redis keeps them as lines of fields.
+        let is_plain = |text: &str| !text.is_empty() && !text.contains(char::is_control);
+        let refused = self.refused.iter().filter(|it| is_plain(&it.lane) && is_plain(&it.route));
+        let refused: Vec<_> = refused.take(MAX_REFUSED).collect();
+        command.arg(refused.len());
+        for RefusedRoute { lane, route } in refused {
+            command.arg(lane).arg(route);
         }
     }
 }
@@ -393,6 +411,8 @@ pub(crate) struct BeatReply {
     pub(crate) rank: u32,
     /// Whether all that were there before know of this one.
     pub(crate) is_settled: bool,
+    /// The routes that the breakers of other processes refuse.
+    pub(crate) refused: Vec<RefusedRoute>,
     pub(crate) others: Vec<OtherProcess>,
 }
 
@@ -410,6 +430,9 @@ impl BeatReply {
         let (now, raw, generation) = (values.number()?, values.number()?, values.text()?);
         let (processes, rank, is_settled) =
             (values.number()?, values.number()?, values.number()? == 1);
+        let refused = (0..values.number()?)
+            .map(|_| Ok(RefusedRoute { lane: values.text()?, route: values.text()? }))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut others = Vec::new();
         while !values.is_empty() {
             let (name, place) = (values.text()?, values.text()?);
@@ -418,7 +441,7 @@ impl BeatReply {
         }
         let whole = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let (processes, rank) = (whole(processes), whole(rank));
-        Ok(Self { now, raw, generation, processes, rank, is_settled, others })
+        Ok(Self { now, raw, generation, processes, rank, is_settled, refused, others })
     }
 
     /// Returns for how long Redis has known all calls: a generation begins with the moment at which it began.

@@ -34,6 +34,7 @@ pub struct SharedSettings {
     pub(crate) when_away: Option<WhenAway>,
     pub(crate) share_for: Option<Duration>,
     pub(crate) processes: Option<u32>,
+    pub(crate) one_path: Option<bool>,
 }
 
 /// Why settings make no shared quota.
@@ -95,6 +96,7 @@ impl SharedSettings {
         quota.away_after = self.away_after.unwrap_or(quota.away_after);
         quota.when_away = self.when_away.unwrap_or(quota.when_away);
         quota.reserved_for = self.share_for.unwrap_or(quota.reserved_for);
+        quota.has_one_path = self.one_path.unwrap_or(quota.has_one_path);
         match self.processes {
             Some(processes) => quota.processes(processes),
             None => quota,
@@ -127,6 +129,7 @@ impl fmt::Debug for SharedSettings {
             .field("when_away", &self.when_away)
             .field("share_for", &self.share_for)
             .field("processes", &self.processes)
+            .field("one_path", &self.one_path)
             .finish_non_exhaustive()
     }
 }
@@ -161,13 +164,14 @@ mod tests {
         const CHAPTER: &str = include_str!("../../docs/configuration.md");
         let shown = |quota: &SharedQuota| {
             format!(
-                "{:?} {:?} {:?} {:?} {:?} {:?}",
+                "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
                 quota.lease,
                 quota.timeout,
                 quota.away_after,
                 quota.when_away,
                 quota.reserved_for,
-                quota.processes
+                quota.processes,
+                quota.has_one_path
             )
         };
         let plain = SharedQuota::redis(URL, "a").unwrap();
@@ -189,6 +193,6 @@ mod tests {
             assert_eq!(shown(&quota), shown(&plain), "{row}");
             seen += 1;
         }
-        assert_eq!(seen, 6, "a default was added or taken away");
+        assert_eq!(seen, 7, "a default was added or taken away");
     }
 }

@@ -2,9 +2,9 @@
 -- again. All windows of the lane and its budgets, or none.
 -- KEYS   2 the lane's queue, its pause and its cuts; then two for the lane and for each budget: its log, its counts
 -- ARGV   from 7: the permit's id ('' hears only), its priority, its lease, the grace of a line, 1 if the call is urgent, its
---        weight, 1 if other calls of this process wait, the names of the scopes; then for each scope: its windows as text,
---        the gap between calls, the number of windows, and seven for each window, see `read_scope`; then what is told: how
---        many, and four for each: its kind, its id, its weight, its age; see `hear`
+--        weight, 1 if other calls of this process wait, the round trip credit of this process, the names of the scopes; then for
+--        each scope: its windows as text, the gap between calls, the number of windows, and seven for each window, see
+--        `read_scope`; then what is told: how many, and four for each: its kind, its id, its weight, its age; see `hear`
 -- Gives  the outcome; how long to wait; how many lines are before this one; now; the wall clock; the generation; then for each
 --        scope how long it makes the call wait, and how many slots are in flight; then for each window what is used of it: of a
 --        log in flight or not, of others without those in flight; of a day when it ends, what is used, and what of the next
@@ -14,12 +14,17 @@
 local DENIED, GRANTED, HEARD, LOST = 0, 1, 2, 3
 -- Each process before this one has so long to come, in microseconds.
 local PER_LINE = 5000
+-- Logs of at most this length have a credit. So that of a process that is no more is forgotten soon, and a longer window loses
+-- little without one.
+local CREDITED = 60000000
 -- Where only calls in flight hold a window up, no time is known: then it is asked again after this.
 local RECHECK = 100000
 local TURN = KEYS[2]
+local LANE = string.match(TURN, ':turn:(.*)$')
 local id, priority, lease, grace = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 local is_urgent, weight, others_wait = ARGV[11] == '1', tonumber(ARGV[12]), ARGV[13] == '1'
-local at = 13
+local own_credit = tonumber(ARGV[14])
+local at = 14
 
 local function next_arg()
   at = at + 1
@@ -99,7 +104,10 @@ end
 -- Whether Redis has lost something of a scope, such as by eviction.
 local function check_scope(scope)
   local noted = redis.call('HMGET', META, 'n:' .. scope.name, 'top:' .. scope.name, 'kept:' .. scope.name,
-    'quota:' .. scope.name)
+    'quota:' .. scope.name, 'lanes:' .. scope.name)
+  scope.noted_lanes = noted[5] or ''
+  local is_noted = string.find(scope.noted_lanes, ' ' .. LANE .. ' ', 1, true)
+  scope.lanes = is_noted and scope.noted_lanes or scope.noted_lanes .. ' ' .. LANE .. ' '
   scope.kept = math.max(scope.kept, tonumber(noted[3] or 0))
   scope.noted = noted[4]
   local seen = redis.call('HGET', scope.counts, 'seen')
@@ -190,6 +198,8 @@ local function save_scope(scope)
     redis.call('HSET', META, 'quota:' .. scope.name, scope.quota)
     if scope.noted then redis.call('HSET', META, 'other:' .. scope.name, text(now) .. ' ' .. scope.noted) end
   end
+  -- Which lanes use it, for its credit.
+  if scope.lanes ~= scope.noted_lanes then redis.call('HSET', META, 'lanes:' .. scope.name, scope.lanes) end
   redis.call('PEXPIRE', scope.log, keep)
   redis.call('PEXPIRE', scope.counts, keep)
 end
@@ -326,16 +336,16 @@ local function room_in(scope, window, more)
   local limit = window.bound
   if window.kind == 'L' then
     local rank = limit - weight - more + 1
-    if rank < 1 then return now + window.len end
+    if rank < 1 then return now + window.span end
     local score = redis.call('ZRANGE', scope.log, -rank, -rank, 'WITHSCORES')[2]
     if not score then return 0 end
     -- A call in flight frees its slot a window after its end, which is not before now: no slot is free sooner.
-    local free = math.min(tonumber(score), now) + window.len
+    local free = math.min(tonumber(score), now) + window.span
     if free > now then
       local borrowed = hung(scope, window)
       if borrowed > 0 then
         score = redis.call('ZRANGE', scope.log, -rank - borrowed, -rank - borrowed, 'WITHSCORES')[2]
-        if not score or tonumber(score) + window.len <= now then return 0 end
+        if not score or tonumber(score) + window.span <= now then return 0 end
       end
     end
     return free
@@ -353,8 +363,24 @@ local function room_in(scope, window, more)
   return now + second + window.len - raw
 end
 
+-- How much earlier than its length after a call ended a slot of a scope is free: the least credit of all processes, and of all
+-- lanes that use it.
+local function credit_of(scope)
+  local least = own_credit
+  for lane in string.gmatch(scope.lanes, '[^ ]+') do
+    if least == 0 then break end
+    least = math.min(least, tonumber(redis.call('HGET', META, 'credit:' .. lane) or 0))
+  end
+  return least
+end
+
 for index, scope in ipairs(scopes) do
-  for _, window in ipairs(scope.windows) do window.bound = bound(window, index == 1) end
+  local credit = credit_of(scope)
+  for _, window in ipairs(scope.windows) do
+    window.bound = bound(window, index == 1)
+    -- A call in flight holds its slot, however short the window is.
+    window.span = window.len <= CREDITED and math.max(1, window.len - credit) or window.len
+  end
 end
 local function room(more)
   local free = 0

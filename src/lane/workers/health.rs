@@ -256,6 +256,18 @@ impl LaneHealth {
         self.routes.states(now)
     }
 
+    /// Returns the routes whose breakers are not closed, unless that was done by hand.
+    #[cfg(feature = "redis")]
+    pub(in crate::lane) fn troubled_routes(&mut self, now: Moment) -> Vec<&'static str> {
+        self.routes.troubled(now)
+    }
+
+    /// Hears which routes the breakers of other processes refuse, until the given moment.
+    #[cfg(feature = "redis")]
+    pub(in crate::lane) fn set_hints(&mut self, routes: Vec<String>, until: Moment) {
+        self.routes.set_hints(routes, until);
+    }
+
     /// Returns the state change of the breaker of a route, if it was not reported yet.
     pub(in crate::lane) fn take_breaker_change(
         &mut self,

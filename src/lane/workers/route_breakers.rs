@@ -5,6 +5,9 @@
 //! another. A route class is created with its first call.
 //!
 //! A breaker that opened by itself never refuses an urgent call: the call is sent, and its result counts.
+//!
+//! Another process of the account may say that its breaker refuses a route. That is a hint: its network may be broken, and not
+//! the broker. So the route stays open for calls here, and the first of them that fails confirms the hint.
 
 use std::time::Duration;
 
@@ -21,6 +24,8 @@ pub(super) struct RouteBreakers {
     routes: Vec<RouteBreaker>,
     /// Whether any of them may refuse a call. Nearly always none does, and then none is checked.
     may_refuse: bool,
+    /// The routes that the breakers of other processes refuse, and until when that counts.
+    hints: (Vec<String>, Moment),
 }
 
 struct RouteBreaker {
@@ -67,7 +72,13 @@ impl RouteBreakers {
     pub(super) fn new(policy: BreakerPolicy, rng: fastrand::Rng) -> Result<Self, PolicyError> {
         policy.check()?;
         let is_troubled = policy.initial_mode() == BreakerMode::ForcedOpen;
-        Ok(Self { policy, rng, routes: Vec::new(), may_refuse: is_troubled })
+        Ok(Self {
+            policy,
+            rng,
+            routes: Vec::new(),
+            may_refuse: is_troubled,
+            hints: (Vec::new(), Moment::ORIGIN),
+        })
     }
 
     /// Returns why a call of `route` is refused now, if it is.
@@ -115,8 +126,9 @@ impl RouteBreakers {
         outcome: CallOutcome,
         took: Duration,
     ) {
+        let is_hinted = now < self.hints.1 && self.hints.0.iter().any(|hinted| hinted == route);
         let breaker = &mut self.route_mut(route).breaker;
-        breaker.record(admission, now, outcome, took);
+        breaker.record_with_hint(admission, now, outcome, took, is_hinted);
         let is_closed = breaker.state(now) == BreakerState::Closed;
         self.update_may_refuse(is_closed, now);
     }
@@ -147,6 +159,23 @@ impl RouteBreakers {
             state: route.breaker.state(now),
         };
         self.routes.iter_mut().map(state).collect()
+    }
+
+    /// Returns the routes whose breakers are not closed, unless that was done by hand.
+    #[cfg(feature = "redis")]
+    pub(super) fn troubled(&mut self, now: Moment) -> Vec<&'static str> {
+        let is_troubled = |route: &mut RouteBreaker| {
+            let is_automatic = route.breaker.mode() == BreakerMode::Automatic;
+            is_automatic && route.breaker.state(now) != BreakerState::Closed
+        };
+        let routes = self.routes.iter_mut();
+        routes.filter_map(|route| is_troubled(route).then_some(route.name)).collect()
+    }
+
+    /// Hears which routes the breakers of other processes refuse. That counts until the given moment.
+    #[cfg(feature = "redis")]
+    pub(super) fn set_hints(&mut self, routes: Vec<String>, until: Moment) {
+        self.hints = (routes, until);
     }
 
     /// Sets the mode of every breaker.
@@ -233,5 +262,31 @@ mod tests {
         }
         routes.set_mode(BreakerMode::Automatic, NOW);
         assert_eq!(routes.blocked_route("writes", false, NOW), None);
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_hint_refuses_no_call_and_the_first_that_fails_confirms_it() {
+        let later = NOW + Duration::from_secs(3);
+        let mut routes = routes();
+        routes.set_hints(vec!["writes".to_owned()], later);
+        assert_eq!(routes.blocked_route("writes", false, NOW), None);
+        call(&mut routes, "writes", false, CallOutcome::Success);
+        call(&mut routes, "writes", false, CallOutcome::Ignored);
+        call(&mut routes, "reads", false, CallOutcome::Failure);
+        assert_eq!(routes.blocked_routes(NOW), []);
+        assert_eq!(routes.troubled(NOW), [""; 0]);
+        call(&mut routes, "writes", false, CallOutcome::Failure);
+        assert!(routes.blocked_route("writes", false, NOW).is_some());
+        assert_eq!(routes.blocked_route("writes", true, NOW), None);
+        assert_eq!(routes.troubled(NOW), ["writes"]);
+        // A hint that was not said again is none.
+        let mut routes = self::routes();
+        routes.set_hints(vec!["writes".to_owned()], NOW);
+        call(&mut routes, "writes", false, CallOutcome::Failure);
+        assert_eq!(routes.blocked_routes(NOW), []);
+        // What a person opened is no evidence.
+        routes.set_mode(BreakerMode::ForcedOpen, NOW);
+        assert_eq!(routes.troubled(NOW), [""; 0]);
     }
 }

@@ -194,6 +194,18 @@ impl CircuitBreaker {
         outcome: CallOutcome,
         took: Duration,
     ) {
+        self.record_with_hint(admission, now, outcome, took, false);
+    }
+
+    /// Does the same. With a hint there is other evidence that the broker fails, and one failure opens the breaker.
+    pub(crate) fn record_with_hint(
+        &mut self,
+        admission: Admission,
+        now: Moment,
+        outcome: CallOutcome,
+        took: Duration,
+        is_hinted: bool,
+    ) {
         let now = self.advance_to(now);
         if admission.generation != self.generation || self.mode == BreakerMode::Disabled {
             return;
@@ -203,8 +215,9 @@ impl CircuitBreaker {
             State::Closed(stats) => {
                 stats.record_outcome(now, outcome, slow);
                 let counts = stats.counts(now);
+                let is_confirmed = is_hinted && outcome == CallOutcome::Failure;
                 let trips = outcome != CallOutcome::Ignored
-                    && self.config.trips(&counts, stats.failures_in_a_row);
+                    && (is_confirmed || self.config.trips(&counts, stats.failures_in_a_row));
                 if trips && self.mode == BreakerMode::Automatic {
                     self.open(now);
                 }

@@ -11,6 +11,7 @@ use super::super::member::{Ask, Charge, Member, Retelling, Say, Time, Trip};
 use super::super::protocol::{BEAT, STEP, Scope, StepOutcome, StepReply};
 use super::runs::server::RedisServer;
 use super::world::BEGIN;
+use crate::lane::RefusedRoute;
 use crate::quota::{BudgetSet, Cost, Moment, Quota, Reserve, WallClockSample, Window};
 
 pub(super) const CALL: Cost = Cost { lane: 0, budgets: BudgetSet::EMPTY, weight: 1, urgent: false };
@@ -57,14 +58,7 @@ impl Account {
     }
 
     fn beat(&mut self, member: &mut Member) {
-        let say = Say {
-            place: "unknown",
-            is_leaving: false,
-            dead: &[],
-            reserved_for: Duration::from_secs(600),
-            lanes: &[],
-        };
-        let trip = member.beat(&say, self.time());
+        let trip = member.beat(&silent(), self.time());
         let value = self.run(BEAT, &trip);
         member.on_beat(&trip, &value).unwrap();
     }
@@ -87,6 +81,18 @@ impl Account {
         assert_ne!(member.on_step(trip, None, &value).unwrap().outcome, StepOutcome::Lost);
         member.finish_retelling();
         self.beat(member);
+    }
+}
+
+/// A heartbeat that says nothing more.
+fn silent() -> Say<'static> {
+    Say {
+        place: "unknown",
+        is_leaving: false,
+        dead: &[],
+        reserved_for: Duration::from_secs(600),
+        lanes: &[],
+        refused: &[],
     }
 }
 
@@ -278,4 +284,138 @@ fn telling_again_and_again_leaves_nothing_behind() {
         account.return_to_redis(&mut one);
     }
     assert_eq!(fields(&mut account), first);
+}
+
+/// Returns how many milliseconds after the end of a call of one process the next one is granted, to the next process, which has
+/// another credit since its last heartbeat.
+fn reuse_after(
+    account: &mut Account,
+    one: &mut Member,
+    next: &mut Member,
+    credit: Option<Duration>,
+) -> f64 {
+    account.wait(2.0);
+    account.beat(one);
+    account.beat(next);
+    if let Some(credit) = credit {
+        next.set_credit(0, credit);
+    }
+    let (outcome, number) = account.ask(one, CALL);
+    assert_eq!(outcome, StepOutcome::Granted);
+    one.end(number, account.moment(), account.moment());
+    account.step(one, None);
+    for millis in 0..=1001 {
+        let (outcome, number) = account.ask(next, CALL);
+        if outcome == StepOutcome::Granted {
+            next.give_back(number, account.moment());
+            account.step(next, None);
+            return f64::from(millis);
+        }
+        account.wait(0.001);
+    }
+    panic!("it was never granted");
+}
+
+#[test]
+fn the_credit_of_an_account_is_the_least_of_its_processes() {
+    let Some(mut account) = Account::start() else { return };
+    let quota = Quota::per_second(1);
+    let (mut one, mut other) = (member("one", quota.windows()), member("other", quota.windows()));
+    let ms = Duration::from_millis;
+    one.set_credit(0, ms(100));
+    account.beat(&mut one);
+    account.beat(&mut other);
+    let reuse = |account: &mut Account, one: &mut Member, other: &mut Member| {
+        reuse_after(account, one, other, None)
+    };
+    // One of them has none.
+    assert_eq!(reuse(&mut account, &mut one, &mut other), 1000.0);
+    other.set_credit(0, ms(40));
+    assert_eq!(reuse(&mut account, &mut one, &mut other), 960.0);
+    assert_eq!(reuse(&mut account, &mut other, &mut one), 960.0);
+    // Its own credit counts at once, before the others hear of it.
+    assert_eq!(reuse_after(&mut account, &mut one, &mut other, Some(ms(20))), 980.0);
+    assert_eq!(reuse(&mut account, &mut other, &mut one), 980.0);
+    // A process that comes has none, and one that has left binds the others for a minute.
+    let mut new = member("new", quota.windows());
+    account.beat(&mut new);
+    assert_eq!(reuse(&mut account, &mut one, &mut other), 1000.0);
+    let leave = Say { is_leaving: true, ..silent() };
+    let trip = new.beat(&leave, account.time());
+    account.run(BEAT, &trip);
+    assert_eq!(reuse(&mut account, &mut one, &mut other), 1000.0);
+    account.wait(61.0);
+    assert_eq!(reuse(&mut account, &mut one, &mut other), 980.0);
+}
+
+#[test]
+fn the_credit_of_a_budget_is_the_least_of_the_lanes_that_use_it() {
+    let Some(mut account) = Account::start() else { return };
+    let quotas = [Quota::per_second(100), Quota::per_second(100), Quota::per_second(1)];
+    let names = ["lane:l", "lane:m", "budget:b"];
+    let scopes = names.into_iter().zip(&quotas);
+    let scopes = scopes
+        .map(|(name, quota)| Scope::new(name.to_owned(), quota.windows(), Reserve::NONE).unwrap());
+    let lanes = vec!["l".to_owned(), "m".to_owned()];
+    let mut one = Member::new("one".to_owned(), lanes, scopes.collect(), Duration::from_secs(3));
+    one.set_credit(0, Duration::from_millis(100));
+    account.beat(&mut one);
+    let mut budgets = BudgetSet::EMPTY;
+    assert!(budgets.insert(0));
+    let mut granted_after = |account: &mut Account, lane: usize| {
+        account.beat(&mut one);
+        account.wait(2.0);
+        let cost = Cost { budgets, lane, ..CALL };
+        let mut ask = |account: &mut Account| {
+            let ask = one.ask(cost, 5, false, account.moment());
+            let trip = one.step(cost.into(), Some(&ask), account.time());
+            let value = account.run(STEP, &trip);
+            let is_granted =
+                one.on_step(trip, Some(&ask), &value).unwrap().outcome == StepOutcome::Granted;
+            if is_granted {
+                one.end(ask.number, account.moment(), account.moment());
+                let trip = one.step(cost.into(), None, account.time());
+                let value = account.run(STEP, &trip);
+                one.on_step(trip, None, &value).unwrap();
+            }
+            is_granted
+        };
+        assert!(ask(account), "{lane}");
+        (0..=1001).find(|_| {
+            let is_granted = ask(account);
+            account.wait(if is_granted { 0.0 } else { 0.001 });
+            is_granted
+        })
+    };
+    assert_eq!(granted_after(&mut account, 0), Some(900));
+    // The other lane has no credit, and now uses the budget.
+    assert_eq!(granted_after(&mut account, 1), Some(1000));
+    assert_eq!(granted_after(&mut account, 0), Some(1000));
+}
+
+#[test]
+fn a_route_that_a_process_refuses_is_a_hint_to_the_others_until_it_recovers_or_is_silent() {
+    let Some(mut account) = Account::start() else { return };
+    let quota = Quota::per_second(1);
+    let (mut one, mut other) = (member("one", quota.windows()), member("other", quota.windows()));
+    let say = |account: &mut Account, member: &mut Member, routes: &[&str]| {
+        let of = |route: &&str| RefusedRoute { lane: "l".to_owned(), route: (*route).to_owned() };
+        let refused: Vec<_> = routes.iter().map(of).collect();
+        let trip = member.beat(&Say { refused: &refused, ..silent() }, account.time());
+        let value = account.run(BEAT, &trip);
+        let heard = member.on_beat(&trip, &value).unwrap().refused;
+        heard.into_iter().map(|refused| refused.route).collect::<Vec<_>>()
+    };
+    let nothing: [&str; 0] = [];
+    // No name of a route breaks the format, and one that cannot be written is left out.
+    let routes = ["GET /orders/{id}", "bad\nroute", "place order"];
+    assert_eq!(say(&mut account, &mut one, &routes), nothing);
+    assert_eq!(say(&mut account, &mut other, &[]), ["GET /orders/{id}", "place order"]);
+    assert_eq!(say(&mut account, &mut one, &["place order"]), nothing);
+    assert_eq!(say(&mut account, &mut other, &["quotes"]), ["place order"]);
+    assert_eq!(say(&mut account, &mut one, &[]), ["quotes"]);
+    assert_eq!(say(&mut account, &mut other, &[]), nothing);
+    assert_eq!(say(&mut account, &mut one, &["quotes"]), nothing);
+    account.wait(3.1);
+    assert_eq!(say(&mut account, &mut other, &[]), nothing);
 }

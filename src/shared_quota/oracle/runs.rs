@@ -55,6 +55,39 @@ fn at_full_load_processes_use_all_of_the_quota_and_no_more_in_equal_shares() {
 }
 
 #[test]
+fn with_one_path_processes_use_the_least_of_their_credits() {
+    let Some(server) = RedisServer::start() else { return };
+    for processes in [1, 2, 5, 20] {
+        let plan = Plan {
+            has_credit: true,
+            budgets: vec![Budget::new(Quota::per_second(10))],
+            ..Plan::new(11, Quota::per_second(10), processes)
+        };
+        let mut world = world(&server, plan);
+        let mut budgets = BudgetSet::EMPTY;
+        assert!(budgets.insert(0));
+        world.supply = vec![Cost { budgets, ..Cost::to_lane(0) }];
+        // Each process needs sixteen round trips, and some more until it trusts the least of them.
+        world.run((30 + 20 * processes as u64) * SECOND);
+        let (from, before) = (world.now, world.least_credit(0));
+        assert!(before > 0.025, "{before}");
+        let seconds = 60;
+        world.run(seconds * SECOND);
+        assert_eq!(world.excess(), []);
+        let strict = 10.0 * seconds as f64 / (1.0 + world.mean_call());
+        let bound = 10.0 * seconds as f64 / (1.0 + world.mean_call() - world.least_credit(0));
+        let counted = world.counted_since(0, from) as f64;
+        println!(
+            "{processes} processes: {:.1} % of the bound with the credit, {:.1} % of the strict one",
+            counted / bound * 100.0,
+            counted / strict * 100.0
+        );
+        assert!(counted / bound >= 0.97, "{}", counted / bound);
+        assert!(counted / strict >= 1.015, "{}", counted / strict);
+    }
+}
+
+#[test]
 fn an_urgent_call_of_any_process_is_the_next_or_the_next_but_one() {
     let Some(server) = RedisServer::start() else { return };
     let mut world = world(&server, Plan::new(7, Quota::per_second(10), 4));
@@ -108,6 +141,7 @@ fn whatever_goes_wrong_the_broker_counts_no_call_too_many() {
         plan.to_broker = (100, [5000, 60_000, 400_000][rng.usize(0..3)]);
         plan.lost = [0, 0, 30][rng.usize(0..3)];
         plan.in_flight = rng.usize(1..20);
+        plan.has_credit = seed % 2 == 1;
         let (lanes, budgets) = (plan.lanes.len(), plan.budgets.len());
         let processes = plan.processes;
         let mut windows =

@@ -11,7 +11,7 @@ use super::super::asks::LaneAsks;
 use super::super::member::{Ask, Member, Say, Time, Trip};
 use super::super::protocol::{BEAT, STEP, Scope, StepOutcome};
 use super::broker::{Counted, excess};
-use crate::quota::{Budget, BudgetSet, Cost, Moment, Quota, WallClockSample};
+use crate::quota::{Budget, BudgetSet, Cost, Moment, Quota, RoundTrip, RttCredit, WallClockSample};
 
 /// The first moment of a run: eight seconds before a midnight in UTC, so that a run passes it.
 pub(super) const BEGIN: u64 = 1_700_006_392_000_000;
@@ -32,6 +32,8 @@ pub(super) struct Plan {
     pub(super) in_flight: usize,
     /// One in so many answers of Redis is lost; 0 is none.
     pub(super) lost: u64,
+    /// Whether processes use the round trip credit.
+    pub(super) has_credit: bool,
 }
 
 impl Plan {
@@ -46,6 +48,7 @@ impl Plan {
             lease: Duration::from_secs(3),
             in_flight: 64,
             lost: 0,
+            has_credit: false,
         }
     }
 }
@@ -76,7 +79,8 @@ enum Event {
     Arrive(usize, u64),
     Return(usize, u64),
     Counted(usize, Cost_),
-    End(usize, u64),
+    /// A call of a lane was answered, and took so long.
+    End(usize, u64, usize, u64),
     Fault(Fault),
     /// A call of a lane with this priority comes.
     Call(usize, usize, u8, u32, u64),
@@ -96,6 +100,7 @@ struct Waiting {
 pub(super) struct Process {
     member: Member,
     asks: Vec<LaneAsks>,
+    round_trips: Vec<RoundTrip>,
     queues: Vec<VecDeque<Waiting>>,
     in_flight: usize,
     offset: u64,
@@ -159,6 +164,7 @@ impl World {
         let process = |number: usize| Process {
             member: Member::new(format!("p{number}"), lanes.clone(), scopes.clone(), plan.lease),
             asks: lanes.iter().map(|_| LaneAsks::default()).collect(),
+            round_trips: vec![RoundTrip::new(); lanes.len()],
             queues: lanes.iter().map(|_| VecDeque::new()).collect(),
             in_flight: 0,
             // Clocks of processes have nothing to do with each other.
@@ -242,7 +248,7 @@ impl World {
             Event::Pump(process) | Event::Keep(process) | Event::Return(process, _) => {
                 Some(process)
             }
-            Event::End(process, _) | Event::Call(process, ..) => Some(process),
+            Event::End(process, ..) | Event::Call(process, ..) => Some(process),
             Event::Arrive(..) | Event::Counted(..) | Event::Fault(_) => None,
         };
         if let Some(process) = of {
@@ -278,8 +284,14 @@ impl World {
                     }
                 }
             }
-            Event::End(process, number) => {
+            Event::End(process, number, lane, took) => {
                 let now = self.local(process);
+                let of = &mut self.processes[process];
+                of.round_trips[lane].record(Duration::from_micros(took));
+                if self.plan.has_credit {
+                    let credit = of.round_trips[lane].credit(RttCredit::default());
+                    of.member.set_credit(lane, credit);
+                }
                 self.processes[process].member.end(number, now, now);
                 self.processes[process].in_flight -= 1;
                 self.pump(process);
@@ -384,7 +396,7 @@ impl World {
                     self.durations = (self.durations.0 + there + back, self.durations.1 + 1);
                     let budgets = cost.budgets.iter().fold(0, |bits, budget| bits | 1 << budget);
                     self.push(there, Event::Counted(process, (lane, budgets, cost.weight.max(1))));
-                    self.push(there + back, Event::End(process, ask.number));
+                    self.push(there + back, Event::End(process, ask.number, lane, there + back));
                     continue;
                 }
                 if !of.retelling.is_empty() || of.member.retelling().is_some() {
@@ -426,6 +438,7 @@ impl World {
             dead: &[],
             reserved_for: Duration::from_secs(10),
             lanes: &[],
+            refused: &[],
         };
         let trip = self.processes[process].member.beat(&say, time);
         self.send(process, trip, None, Kind::Beat);
@@ -556,6 +569,13 @@ impl World {
     /// Returns how many calls the broker has counted in a scope from a moment on.
     pub(super) fn counted_since(&self, scope: usize, from: u64) -> u64 {
         self.counted[scope].iter().filter(|call| call.at >= from).map(|call| call.weight).sum()
+    }
+
+    /// Returns the least credit of the processes that are alive, in seconds.
+    pub(super) fn least_credit(&self, lane: usize) -> f64 {
+        let alive = self.processes.iter().filter(|process| process.is_alive);
+        let credits = alive.map(|process| process.round_trips[lane].credit(RttCredit::default()));
+        credits.min().unwrap_or_default().as_secs_f64()
     }
 
     /// Returns the mean time from sending a call to its answer, in seconds.
