@@ -110,6 +110,10 @@ pub struct ScopeStatus {
     pub paused_for: Option<Duration>,
     /// The rate of the lane in percent: less than 100 after the broker said that calls come too fast.
     pub rate_percent: u32,
+    /// How much earlier than a window after its call a slot of the lane is free: the least round trip credit of all processes.
+    /// Zero unless they have one path, see [`SharedQuota::one_path`](super::SharedQuota::one_path).
+    #[serde(serialize_with = "seconds")]
+    pub credit: Duration,
 }
 
 /// One window of a shared quota.

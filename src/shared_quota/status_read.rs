@@ -159,6 +159,15 @@ fn warnings(meta: &Fields, time: &AccountTime) -> Vec<String> {
             }
         }
     }
+    for line in meta.get("open").map(String::as_str).unwrap_or_default().lines() {
+        let fields: Vec<&str> = line.splitn(4, '\t').collect();
+        if let [process, until, lane, route] = fields[..] {
+            if until.parse().is_ok_and(|until: u64| until > time.now) {
+                warnings
+                    .push(format!("the breaker of {process} refuses {route} of the lane {lane}"));
+            }
+        }
+    }
     warnings
 }
 
@@ -220,8 +229,10 @@ fn read_scope(
     let windows = windows.collect();
     let Turn { waiting, paused_for, rate_percent } =
         lane.map(|_| Turn::read(&turn, time)).unwrap_or_default();
+    let credit = lane.map_or(0, |lane| number(meta, &format!("credit:{lane}")));
+    let credit = Duration::from_micros(credit);
     let name = name.to_owned();
-    Ok(ScopeStatus { name, quota, windows, in_flight, waiting, paused_for, rate_percent })
+    Ok(ScopeStatus { name, quota, windows, in_flight, waiting, paused_for, rate_percent, credit })
 }
 
 /// Returns what a hash counts of a window, without calls in flight. `None` if the log counts it.

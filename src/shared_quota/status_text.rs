@@ -63,7 +63,8 @@ impl ScopeStatus {
         let waiting = (self.waiting > 0).then(|| format!("waiting {}", self.waiting));
         let pause = self.paused_for.map(|pause| format!("paused for {}", about(pause)));
         let rate = (self.rate_percent < 100).then(|| format!("rate {} %", self.rate_percent));
-        let remarks: Vec<_> = [waiting, pause, rate].into_iter().flatten().collect();
+        let credit = (!self.credit.is_zero()).then(|| format!("credit {}", about(self.credit)));
+        let remarks: Vec<_> = [waiting, pause, rate, credit].into_iter().flatten().collect();
         let mut row = vec![self.name.replacen(':', " ", 1), format!("in flight {in_flight}"), left];
         if !remarks.is_empty() {
             row.push(remarks.join(", "));

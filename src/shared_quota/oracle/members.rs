@@ -349,6 +349,38 @@ fn the_credit_of_an_account_is_the_least_of_its_processes() {
 }
 
 #[test]
+fn a_process_that_is_cut_off_for_long_has_no_credit_and_so_has_none_of_the_others() {
+    let Some(mut account) = Account::start() else { return };
+    // One of them for each process.
+    let quota = Quota::per_second(2);
+    let (mut one, mut other) = (member("one", quota.windows()), member("other", quota.windows()));
+    for member in [&mut one, &mut other] {
+        member.set_credit(0, Duration::from_millis(100));
+        account.beat(member);
+    }
+    account.beat(&mut one);
+    let mut reuse_after = |account: &mut Account, seconds: u32| {
+        for _ in 0..seconds {
+            account.wait(1.0);
+            account.beat(&mut other);
+        }
+        let (outcome, number) = account.ask(&mut other, CALL);
+        assert_eq!(outcome, StepOutcome::Granted);
+        other.end(number, account.moment(), account.moment());
+        account.step(&mut other, None);
+        let granted = |_: &u32| {
+            let (outcome, number) = account.ask(&mut other, CALL);
+            other.end(number, account.moment(), account.moment());
+            account.wait(0.001);
+            outcome == StepOutcome::Granted
+        };
+        (0..=1001).find(granted)
+    };
+    assert_eq!(reuse_after(&mut account, 10), Some(900));
+    assert_eq!(reuse_after(&mut account, 60), Some(1000));
+}
+
+#[test]
 fn the_credit_of_a_budget_is_the_least_of_the_lanes_that_use_it() {
     let Some(mut account) = Account::start() else { return };
     let quotas = [Quota::per_second(100), Quota::per_second(100), Quota::per_second(1)];
