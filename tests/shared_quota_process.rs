@@ -256,6 +256,40 @@ impl Observer for Told {
     }
 }
 
+/// Keeps what it is told, and does not return until the sender is dropped.
+struct Blocks(Told, Mutex<mpsc::Receiver<()>>);
+
+impl Observer for Blocks {
+    fn shared_quota(&self, event: &SharedQuotaEvent<'_>) {
+        if let SharedQuotaEvent::Mode { mode, .. } = event {
+            self.0.0.lock().unwrap().push(mode.to_string());
+        }
+        let _ = self.1.lock().unwrap().recv();
+    }
+}
+
+#[test]
+fn an_observer_that_blocks_holds_up_neither_the_keeper_nor_the_end_of_the_proxy() {
+    let Some(mut server) = RedisServer::start() else { return };
+    let (go, goes) = mpsc::channel();
+    let observer = Arc::new(Blocks(Told::default(), Mutex::new(goes)));
+    let modes = Arc::clone(&observer);
+    within_reason(move || {
+        let lanes = process(&server.url(), Quota::per_second(20), |builder| {
+            builder.observer(observer);
+        });
+        assert_eq!(mode(&lanes), SharedMode::Shared);
+        server.crash();
+        until(|| mode(&lanes) == SharedMode::Share);
+        server.start_again();
+        until(|| mode(&lanes) == SharedMode::Shared);
+        drop(lanes);
+        assert_eq!(server.send("HLEN lanekeeper:{a}:procs").lines().next(), Some(":0"), "it left");
+        drop::<mpsc::Sender<()>>(go);
+        until(|| *modes.0.0.lock().unwrap() == ["shared", "share", "shared"]);
+    });
+}
+
 #[test]
 fn a_process_that_starts_with_a_wrong_password_says_so_and_does_not_show_it() {
     let Some(server) = RedisServer::start() else { return };
@@ -265,6 +299,8 @@ fn a_process_that_starts_with_a_wrong_password_says_so_and_does_not_show_it() {
     let lanes = process(&url, Quota::per_second(20), |builder| {
         builder.observer(Arc::clone(&told) as Arc<dyn Observer>);
     });
+    let all = Arc::clone(&told);
+    within_reason(move || until(|| !all.0.lock().unwrap().is_empty()));
     let told = told.0.lock().unwrap().join(" ");
     assert!(told.to_lowercase().contains("password"), "{told}");
     assert!(!told.contains("mistyped") && !format!("{:?}", lanes.status()).contains("mistyped"));
