@@ -151,10 +151,10 @@ function sharedBanner(shared) {
       return banner(
         "warn",
         "Redis is away",
-        `The gateway keeps to its share of the quota, since ${since}. Calls wait for longer than usual.`,
+        `The gateway has kept to its share of the quota for ${since}. Calls wait for longer than usual.`,
       );
     case "stopped":
-      return banner("bad", "Redis is away", `Only exits are sent, since ${since}. Every other call waits.`);
+      return banner("bad", "Redis is away", `Only exits have been sent for ${since}. Every other call waits.`);
     case "returning":
       return banner("quiet", "Redis is back", "It is told what was sent meanwhile. Then calls go on.");
     default:

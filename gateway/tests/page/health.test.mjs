@@ -213,8 +213,8 @@ test("a quota that is shared with other processes says how, and has a banner whi
   };
   const share = only("share");
   assert.deepEqual([share.tone, share.title, share.cause], ["warn", "Redis is away", "share"]);
-  assert.match(share.text, /keeps to its share of the quota, since 12 s/);
+  assert.match(share.text, /has kept to its share of the quota for 12 s/);
   assert.equal(only("stopped").tone, "bad");
-  assert.match(only("stopped").text, /Only exits are sent/);
+  assert.match(only("stopped").text, /Only exits have been sent for 12 s/);
   assert.equal(only("returning").title, "Redis is back");
 });
