@@ -256,6 +256,53 @@ impl Observer for Told {
     }
 }
 
+#[test]
+fn every_key_and_field_of_an_account_has_a_row_in_its_chapter() {
+    const CHAPTER: &str = include_str!("../docs/several-processes.md");
+    let Some(server) = RedisServer::start() else { return };
+    let bucket = Quota::token_bucket(50, Duration::from_secs(1), 50);
+    let day = Quota::per_calendar_day(1000, jiff::tz::TimeZone::UTC);
+    let quota = bucket.and(day).and(Quota::per_second(50).spaced());
+    let lanes = process(&server.url(), quota, |_| {});
+    let list = |command: &str| -> Vec<String> {
+        let lines = server.send(command).lines().map(str::to_owned).collect::<Vec<_>>();
+        lines.into_iter().filter(|line| !line.starts_with(['*', '$', '+'])).collect()
+    };
+    for _ in 0..3 {
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+    }
+    // It tells everything again.
+    server.send("DEL lanekeeper:{a}:log:lane:test");
+    submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+    let rows: Vec<_> = CHAPTER.lines().filter(|line| line.starts_with("| ")).collect();
+    let has_row = |key: &str, field: &str| {
+        // A name that varies is in capitals, after the first colon or slash.
+        let field = field.split_inclusive([':', '/']).next().unwrap();
+        let mut of = "";
+        rows.iter().any(|row| {
+            let mut cells = row.split(" | ");
+            let first = cells.next().unwrap();
+            of = if first == "|" { of } else { first };
+            let named = cells.next().unwrap_or_default();
+            of.contains(&format!("`{key}")) && named.contains(&format!("`{field}"))
+        })
+    };
+    let mut count = 0;
+    for key in list("KEYS *") {
+        let key = key.strip_prefix("lanekeeper:{a}:").unwrap().to_owned();
+        let kind = key.split_inclusive(':').next().unwrap();
+        assert!(rows.iter().any(|row| row.starts_with(&format!("| `{kind}"))), "no row for {key}");
+        // In the others a field is a process or a call.
+        if matches!(kind, "meta" | "counts:") {
+            for field in list(&format!("HKEYS lanekeeper:{{a}}:{key}")) {
+                assert!(has_row(kind, &field), "no row for the field {field} of {key}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 15, "{count} fields");
+}
+
 /// Keeps what it is told, and does not return until the sender is dropped.
 struct Blocks(Told, Mutex<mpsc::Receiver<()>>);
 

@@ -170,7 +170,7 @@ http://127.0.0.1:8800  01:35:53Z
 main  kite  to http://127.0.0.1:8080  limited
 Redis is away. Only exits have been sent for 2 min 5 s.
 Every other call waits.
-> transactional running    8.0/s queue 3    ▄▅▆▆▇██▁▂▃▄▄▅▆▆▇
+> transactional running    8.0/s queue 3    ▆▆▇██▁▂▃▄▄▅▆▆▇▇▇
   quote         paused     0.0/s queue 0    breaker open ▁▁▁
   historical    running    1.5/s queue 41   ████████████████
 q end  Tab lane  p pause  r resume  ? help
