@@ -164,12 +164,12 @@ mod tests {
             (
                 "share",
                 3,
-                "Redis is away. The gateway has kept to its share of the quota for 42 s. Calls wait for longer than usual.",
+                "Redis is away. For 42 s the gateway has kept to its share of the quota, one of 3. Calls wait for longer than usual.",
             ),
             (
                 "stopped",
                 0,
-                "Redis is away. Only exits have been sent for 42 s. Every other call waits.",
+                "Redis is away. For 42 s only exits have been sent. Every other call waits.",
             ),
             (
                 "returning",

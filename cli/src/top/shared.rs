@@ -16,12 +16,16 @@ pub fn summary(shared: &Shared) -> Option<String> {
 /// Returns what the user has to know while Redis is away, or has just come back.
 pub fn trouble(shared: &Shared) -> Option<String> {
     let since = time(shared.mode_for.unwrap_or(0.0));
+    let share = match shared.processes {
+        ..2 => "share of the quota".to_owned(),
+        processes => format!("share of the quota, one of {processes}"),
+    };
     match shared.mode.as_str() {
         "share" => Some(format!(
-            "Redis is away. The gateway has kept to its share of the quota for {since}. Calls wait for longer than usual."
+            "Redis is away. For {since} the gateway has kept to its {share}. Calls wait for longer than usual."
         )),
         "stopped" => Some(format!(
-            "Redis is away. Only exits have been sent for {since}. Every other call waits."
+            "Redis is away. For {since} only exits have been sent. Every other call waits."
         )),
         "returning" => {
             Some("Redis is back. It is told what was sent meanwhile. Then calls go on.".to_owned())

@@ -168,7 +168,7 @@ fn a_redis_that_is_away_is_a_line_below_the_account_on_every_screen() {
 lanekeeper 0.1.0  limited  live  up 2 h 5 min
 http://127.0.0.1:8800  01:35:53Z
 main  kite  to http://127.0.0.1:8080  limited
-Redis is away. Only exits have been sent for 2 min 5 s.
+Redis is away. For 2 min 5 s only exits have been sent.
 Every other call waits.
 > transactional running    8.0/s queue 3    ▆▆▇██▁▂▃▄▄▅▆▆▇▇▇
   quote         paused     0.0/s queue 0    breaker open ▁▁▁
