@@ -257,6 +257,87 @@ impl Observer for Told {
 }
 
 #[test]
+fn every_key_and_field_of_an_account_has_a_row_in_its_chapter() {
+    const CHAPTER: &str = include_str!("../docs/several-processes.md");
+    let Some(server) = RedisServer::start() else { return };
+    let bucket = Quota::token_bucket(50, Duration::from_secs(1), 50);
+    let day = Quota::per_calendar_day(1000, jiff::tz::TimeZone::UTC);
+    let quota = bucket.and(day).and(Quota::per_second(50).spaced());
+    let lanes = process(&server.url(), quota, |_| {});
+    let list = |command: &str| -> Vec<String> {
+        let lines = server.send(command).lines().map(str::to_owned).collect::<Vec<_>>();
+        lines.into_iter().filter(|line| !line.starts_with(['*', '$', '+'])).collect()
+    };
+    for _ in 0..3 {
+        submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+    }
+    // It tells everything again.
+    server.send("DEL lanekeeper:{a}:log:lane:test");
+    submit(&lanes, WRITE, &options(), || ()).wait().unwrap();
+    let rows: Vec<_> = CHAPTER.lines().filter(|line| line.starts_with("| ")).collect();
+    let has_row = |key: &str, field: &str| {
+        // A name that varies is in capitals, after the first colon or slash.
+        let field = field.split_inclusive([':', '/']).next().unwrap();
+        let mut of = "";
+        rows.iter().any(|row| {
+            let mut cells = row.split(" | ");
+            let first = cells.next().unwrap();
+            of = if first == "|" { of } else { first };
+            let named = cells.next().unwrap_or_default();
+            of.contains(&format!("`{key}")) && named.contains(&format!("`{field}"))
+        })
+    };
+    let mut count = 0;
+    for key in list("KEYS *") {
+        let key = key.strip_prefix("lanekeeper:{a}:").unwrap().to_owned();
+        let kind = key.split_inclusive(':').next().unwrap();
+        assert!(rows.iter().any(|row| row.starts_with(&format!("| `{kind}"))), "no row for {key}");
+        // In the others a field is a process or a call.
+        if matches!(kind, "meta" | "counts:") {
+            for field in list(&format!("HKEYS lanekeeper:{{a}}:{key}")) {
+                assert!(has_row(kind, &field), "no row for the field {field} of {key}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 15, "{count} fields");
+}
+
+/// Keeps what it is told, and does not return until the sender is dropped.
+struct Blocks(Told, Mutex<mpsc::Receiver<()>>);
+
+impl Observer for Blocks {
+    fn shared_quota(&self, event: &SharedQuotaEvent<'_>) {
+        if let SharedQuotaEvent::Mode { mode, .. } = event {
+            self.0.0.lock().unwrap().push(mode.to_string());
+        }
+        let _ = self.1.lock().unwrap().recv();
+    }
+}
+
+#[test]
+fn an_observer_that_blocks_holds_up_neither_the_keeper_nor_the_end_of_the_proxy() {
+    let Some(mut server) = RedisServer::start() else { return };
+    let (go, goes) = mpsc::channel();
+    let observer = Arc::new(Blocks(Told::default(), Mutex::new(goes)));
+    let modes = Arc::clone(&observer);
+    within_reason(move || {
+        let lanes = process(&server.url(), Quota::per_second(20), |builder| {
+            builder.observer(observer);
+        });
+        assert_eq!(mode(&lanes), SharedMode::Shared);
+        server.crash();
+        until(|| mode(&lanes) == SharedMode::Share);
+        server.start_again();
+        until(|| mode(&lanes) == SharedMode::Shared);
+        drop(lanes);
+        assert_eq!(server.send("HLEN lanekeeper:{a}:procs").lines().next(), Some(":0"), "it left");
+        drop::<mpsc::Sender<()>>(go);
+        until(|| *modes.0.0.lock().unwrap() == ["shared", "share", "shared"]);
+    });
+}
+
+#[test]
 fn a_process_that_starts_with_a_wrong_password_says_so_and_does_not_show_it() {
     let Some(server) = RedisServer::start() else { return };
     server.send("CONFIG SET requirepass correct");
@@ -265,6 +346,8 @@ fn a_process_that_starts_with_a_wrong_password_says_so_and_does_not_show_it() {
     let lanes = process(&url, Quota::per_second(20), |builder| {
         builder.observer(Arc::clone(&told) as Arc<dyn Observer>);
     });
+    let all = Arc::clone(&told);
+    within_reason(move || until(|| !all.0.lock().unwrap().is_empty()));
     let told = told.0.lock().unwrap().join(" ");
     assert!(told.to_lowercase().contains("password"), "{told}");
     assert!(!told.contains("mistyped") && !format!("{:?}", lanes.status()).contains("mistyped"));

@@ -460,8 +460,15 @@ fn a_shared_quota_whose_redis_is_away_is_a_warning_with_its_reason_and_without_i
     let url = "unix:///nowhere/hunter2.sock?pass=hunter2";
     lanes.shared(SharedQuota::redis(url, "away-at-first").unwrap());
     drop(lanes.build(Limits::new()).unwrap());
-    let all = RECORDS.lock().unwrap().clone();
-    let event = all.iter().find(|event| event.field("account") == "away-at-first").unwrap();
+    // Another thread delivers it.
+    let (all, event) = loop {
+        let all = RECORDS.lock().unwrap().clone();
+        let event = all.iter().find(|event| event.field("account") == "away-at-first").cloned();
+        if let Some(event) = event {
+            break (all, event);
+        }
+        std::thread::yield_now();
+    };
     assert_eq!((event.level, event.field("mode")), (Level::WARN, "stopped"));
     assert_eq!(event.field("message"), "shared quota");
     // The reason is the connection's. How a system says that there is no such socket is its own affair.

@@ -75,6 +75,17 @@ fn a_gateway_whose_redis_is_away_is_ready_and_says_so() {
 }
 
 #[test]
+fn a_gateway_that_sends_only_exits_does_not_say_that_a_call_goes_at_once() {
+    let gateway = start(shared("http://127.0.0.1:9", "10/s", "redis://127.0.0.1:1"));
+    let status = status(&gateway);
+    assert_eq!(
+        (&status["health"], &shared_of(&gateway)["mode"]),
+        (&"paused".into(), &"stopped".into())
+    );
+    assert!(status["accounts"][0]["lanes"][0]["estimated_wait"].is_null(), "{status}");
+}
+
+#[test]
 fn a_change_of_what_is_shared_needs_a_restart() {
     let gateway = start(shared("http://127.0.0.1:9", "10/s", "redis://127.0.0.1:1"));
     let same = shared("http://127.0.0.1:9", "10/s", "redis://127.0.0.1:1");

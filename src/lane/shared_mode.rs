@@ -17,7 +17,8 @@ pub enum SharedMode {
     /// it never answered this process.
     #[default]
     Stopped,
-    /// Redis is back, and is told what was sent meanwhile.
+    /// Redis is back, and is told what was sent meanwhile. That takes a few trips, so only the status has this mode: it is no
+    /// [event](SharedQuotaEvent::Mode).
     Returning,
 }
 
@@ -53,7 +54,7 @@ impl std::fmt::Display for SharedMode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SharedQuotaEvent<'a> {
-    /// How it is shared has changed.
+    /// How it is shared has changed. The mode is never [`Returning`](SharedMode::Returning).
     Mode {
         /// The account.
         account: &'a str,

@@ -1,12 +1,13 @@
 //! Connections to Redis or Valkey, for what several processes share.
 //!
 //! The client is blocking, as the lanes are. A connection is used by one thread at a time and kept for the next one. No
-//! answer is waited for longer than [`RedisSettings::timeout`]. A command may wait for several: the trip before its own, a
-//! new connection, and its own answer. A Redis that cannot be reached is asked again after a pause, and until then each use
+//! answer is waited for longer than [`RedisSettings::timeout`]. A command may wait for several: the trip before its own, the
+//! lookup of a host's name, a new connection, and its own answer. A Redis that cannot be reached is asked again after a pause, and until then each use
 //! fails at once.
 //!
 //! The address may have a password. It is in no error and in no `Debug`.
 
+mod attempts;
 mod pool;
 mod script;
 #[cfg(feature = "limiter")]
@@ -24,7 +25,7 @@ pub(crate) use trips::Trips;
 /// How Redis is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RedisSettings {
-    /// The longest time to wait for an answer, and for a connection.
+    /// The longest time to wait for an answer, for the lookup of a name, and for a connection.
     pub(crate) timeout: Duration,
     /// After a connection could not be made, nothing is tried for this long.
     pub(crate) pause: Duration,

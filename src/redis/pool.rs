@@ -1,6 +1,7 @@
 //! Connections that threads take in turn, and the pause after one that failed.
 
 use std::fmt;
+use std::io;
 use std::time::{Duration, Instant};
 
 use ::redis::{
@@ -8,12 +9,14 @@ use ::redis::{
 };
 use parking_lot::Mutex;
 
+use super::attempts::Attempts;
 use super::{RedisFailure, RedisSettings};
 
 /// Connections to one Redis. Nothing is connected before the first use.
 pub(crate) struct RedisPool {
     client: Client,
     settings: RedisSettings,
+    attempts: Attempts<Connection>,
     /// Since when each is idle.
     idle: Mutex<Vec<(Connected, Instant)>>,
     /// Since when Redis could not be reached, and why.
@@ -37,7 +40,8 @@ impl RedisPool {
     pub(crate) fn new(url: &str, settings: RedisSettings) -> Result<Self, RedisFailure> {
         let address = url.into_connection_info().map_err(|_| RedisFailure::Address)?;
         let client = Client::open(address).map_err(|_| RedisFailure::Address)?;
-        Ok(Self { client, settings, idle: Mutex::default(), down: Mutex::default() })
+        let (attempts, idle, down) = Default::default();
+        Ok(Self { client, settings, attempts, idle, down })
     }
 
     #[cfg(any(feature = "limiter", test))]
@@ -115,9 +119,18 @@ impl RedisPool {
     fn connect(&self) -> Result<Connected, RedisError> {
         // Zero means no limit to a socket.
         let timeout = self.settings.timeout.max(Duration::from_millis(1));
-        let mut connection = self.client.get_connection_with_timeout(timeout)?;
-        connection.set_read_timeout(Some(timeout))?;
-        connection.set_write_timeout(Some(timeout))?;
+        let client = self.client.clone();
+        let connect = move || {
+            let connection = client.get_connection_with_timeout(timeout)?;
+            connection.set_read_timeout(Some(timeout))?;
+            connection.set_write_timeout(Some(timeout))?;
+            Ok(connection)
+        };
+        // Once for the lookup of a name, and once for the connection.
+        let (mut connection, since) = self.attempts.attempt(2 * timeout, connect)?;
+        if since.elapsed() >= self.settings.trusted_idle && !connection.check_connection() {
+            return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
+        }
         let run = if self.settings.asks_for_run { run_of(&mut connection)? } else { String::new() };
         Ok(Connected { connection, run })
     }
@@ -249,6 +262,42 @@ mod tests {
         let answers = pool.with(|connection| round_trip(connection, &command, 1200));
         assert!(matches!(answers, Err(RedisFailure::NoAnswer(_))));
         assert!(begin.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_server_that_greets_byte_by_byte_counts_as_away() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // Each byte comes in time, and the greeting has no end. The thread ends when the other side leaves.
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            while stream.write_all(b"+").is_ok() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let settings =
+            RedisSettings { timeout: Duration::from_secs(1), ..RedisSettings::default() };
+        let pool = RedisPool::new(&format!("redis://{address}"), settings).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(get(&pool)));
+        let failure = told.recv_timeout(Duration::from_secs(60)).expect("it is waited for");
+        assert_eq!(failure, Err(RedisFailure::Unreachable("it took too long".to_owned())));
+    }
+
+    #[test]
+    fn a_host_is_found_by_its_name() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // Two commands of a new connection, and one of the test.
+            stream.write_all(b"+OK\r\n+OK\r\n+named\r\n").unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let settings =
+            RedisSettings { timeout: Duration::from_secs(60), ..RedisSettings::default() };
+        let pool = RedisPool::new(&format!("redis://localhost:{port}"), settings).unwrap();
+        assert_eq!(get(&pool).unwrap(), "named");
     }
 
     #[test]

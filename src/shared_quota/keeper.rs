@@ -32,7 +32,7 @@ impl Keeper {
             let permits = Arc::clone(&permits);
             thread::Builder::new().name("shared-quota".to_owned()).spawn(move || {
                 while !permits.is_closing() {
-                    // An observer may panic, and the account must be kept.
+                    // The account must be kept, whatever fails.
                     let _ = catch_panic(|| keep(&permits));
                 }
                 let _ = catch_panic(|| leave(&permits));
@@ -45,7 +45,7 @@ impl Keeper {
 impl Drop for Keeper {
     fn drop(&mut self) {
         self.permits.close();
-        // An observer may drop the proxy on this thread itself, which ends once it returns.
+        // The keeper may be the last that holds the lanes, while it reads their rates. This thread ends once it returns.
         let is_own = |thread: &JoinHandle<()>| thread.thread().id() == thread::current().id();
         if let Some(thread) = self.thread.take().filter(|thread| !is_own(thread)) {
             // Its panics are caught. A trip takes a limited time.

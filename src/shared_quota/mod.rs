@@ -10,6 +10,7 @@
 //!   decides whether Redis is away, and what is sent then. All of them are told the time, and do no I/O.
 //! - `permits.rs` carries requests to Redis and answers to the lanes. `keeper.rs` is a thread that keeps the process in its account.
 //! - `status.rs` is what Redis knows of an account, for a person. `status_read.rs` reads it, and `status_text.rs` prints it.
+//! - `events.rs` brings what happened to the observer, which may be slow.
 //! - `settings.rs` is what a file says of it.
 //! - `eviction.rs` warns of a Redis that may throw away what it knows.
 //! - `place.rs` finds out whether a silent process on the same machine is dead.
@@ -17,6 +18,7 @@
 mod asks;
 #[doc(hidden)]
 pub mod bench;
+mod events;
 mod eviction;
 mod keeper;
 mod link;

@@ -16,6 +16,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::asks::LaneAsks;
+use super::events::EventQueue;
 use super::link::Link;
 use super::member::{Ask, Member, Say, Time, Trip};
 use super::place::Place;
@@ -49,7 +50,7 @@ pub(super) struct SharedPermits {
     step: Script,
     beat: Script,
     pub(super) clock: Clock,
-    observer: ObserverHandle,
+    events: EventQueue,
     pub(super) keeper: Parker,
     place: Place,
     state: Mutex<State>,
@@ -71,8 +72,6 @@ struct State {
     pauses: Vec<Moment>,
     /// Processes that ran on this machine and are no more.
     dead: Vec<String>,
-    /// The mode that observers know.
-    reported: Option<SharedMode>,
     is_closing: bool,
 }
 
@@ -105,13 +104,13 @@ impl SharedPermits {
     ) -> Self {
         let lanes = member.lanes().len();
         Self {
+            events: EventQueue::new(settings.account.clone(), observer),
             settings,
             pool,
             step: Script::new(STEP),
             beat: Script::new(BEAT),
             keeper: clock.parker(),
             clock,
-            observer,
             place: Place::here(),
             state: Mutex::new(State {
                 member,
@@ -122,7 +121,6 @@ impl SharedPermits {
                 known_for: None,
                 pauses: vec![Moment::ORIGIN; lanes],
                 dead: Vec::new(),
-                reported: None,
                 is_closing: false,
             }),
             retelling: Mutex::new(()),

@@ -72,7 +72,7 @@ catalogue! {
     BREAKER_CHANGES Counter "lanekeeper_breaker_changes_total" ["lane", "route", "state"]
         "How often the circuit breaker of a route class was seen to enter a state.";
     SHARED_CHANGES Counter "lanekeeper_shared_quota_changes_total" ["mode"]
-        "How often a quota that several processes share entered a mode: `shared`, `share`, `stopped`, `returning`.";
+        "How often a quota that several processes share entered a mode: `shared`, `share`, `stopped`. `returning` takes a few trips and is not counted.";
     ESTIMATE_ERROR Histogram "lanekeeper_estimated_wait_error_seconds" ["lane", "turn"]
         "By how much a call had its turn `later` or `sooner` than was estimated as it came.";
     QUEUE_LENGTH Gauge "lanekeeper_queue_length" ["lane"]

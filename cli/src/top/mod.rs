@@ -15,6 +15,7 @@ mod feed;
 mod history;
 mod model;
 mod plain;
+mod shared;
 mod sse;
 mod text;
 mod view;

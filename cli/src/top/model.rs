@@ -35,6 +35,7 @@ pub struct Account {
     pub session_expired: bool,
     pub lanes: Vec<Lane>,
     pub budgets: Vec<Budget>,
+    pub shared: Option<Shared>,
     pub quotes: Option<Quotes>,
     pub kept: Option<Kept>,
     pub orders: Option<Orders>,
@@ -86,6 +87,15 @@ pub struct Window {
 pub struct Budget {
     pub budget: Text,
     pub windows: Vec<Window>,
+}
+
+/// How an account shares its quota with other processes.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Shared {
+    pub mode: Text,
+    pub mode_for: Option<f64>,
+    pub processes: u64,
 }
 
 /// The cache of quotes.

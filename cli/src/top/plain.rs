@@ -2,6 +2,7 @@
 
 use super::client::Address;
 use super::model::{Account, Lane, Status, Window};
+use super::shared::{summary, trouble};
 use super::text::{rate, time, time_or_dash};
 
 /// Writes a status. Lines of an account, a lane or a budget name it, so that `grep` finds them.
@@ -53,6 +54,9 @@ fn account_lines(account: &Account, lines: &mut Vec<String>) {
         account.upstream,
         account.health.words()
     ));
+    let shared = account.shared.as_ref();
+    let said = shared.and_then(|shared| trouble(shared).or_else(|| summary(shared)));
+    lines.extend(said.map(|said| format!("account {name}: {said}")));
     for lane in &account.lanes {
         lane_lines(name.as_str(), lane, lines);
     }
@@ -141,6 +145,40 @@ mod tests {
             "scan s1: running, 9 of 50 done, 1 failed, 13 s left",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_shared_quota_says_how_it_is_shared() {
+        let address = Address::parse("http://x").unwrap();
+        let line = |mode: &str, processes: u64| {
+            let shared = format!(r#"{{"mode":"{mode}","mode_for":42,"processes":{processes}}}"#);
+            let status =
+                format!(r#"{{"accounts":[{{"name":"main","health":"ok","shared":{shared}}}]}}"#);
+            let text = plain(&address, &model::read(&status).unwrap());
+            text.lines().nth(2).unwrap().to_owned()
+        };
+        for (mode, processes, expected) in [
+            ("shared", 1, "shared quota"),
+            ("shared", 3, "quota shared by 3 processes"),
+            (
+                "share",
+                3,
+                "Redis is away. For 42 s the gateway has kept to its share of the quota, one of 3. Calls wait for longer than usual.",
+            ),
+            (
+                "stopped",
+                0,
+                "Redis is away. For 42 s only exits have been sent. Every other call waits.",
+            ),
+            (
+                "returning",
+                3,
+                "Redis is back. It is told what was sent meanwhile. Then calls go on.",
+            ),
+            ("half_asleep", 3, "shared quota: half asleep"),
+        ] {
+            assert_eq!(line(mode, processes), format!("account main: {expected}"));
         }
     }
 

@@ -202,7 +202,13 @@ impl Sampler {
         let status = account.lanes.status();
         let health = health(&status.lanes, status.session_expired, status.shared.as_ref());
         let kite = account.kite.as_ref();
-        let lanes = status.lanes.into_iter().map(|lane| {
+        let is_stopped = |shared: &SharedQuotaStatus| shared.mode == SharedMode::Stopped;
+        let is_stopped = status.shared.as_ref().is_some_and(is_stopped);
+        let lanes = status.lanes.into_iter().map(|mut lane| {
+            if is_stopped {
+                // A call waits until Redis is back, and no estimate knows when that is.
+                lane.estimated_wait = None;
+            }
             let now = account.watch.counts(lane.lane);
             let key = (Arc::clone(&account.name), lane.lane);
             let before = self.counts.insert(key, now).unwrap_or(now);

@@ -86,6 +86,7 @@ function draw() {
   const lanes = (account.lanes ?? []).map((lane) => ({
     account: account.name,
     lane,
+    onlyExits: account.shared?.mode === "stopped",
     ring: rates.of(account.name, lane.lane),
   }));
   show(byId("loading"), false);

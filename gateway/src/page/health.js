@@ -35,10 +35,11 @@ export function openBreakers(lane) {
   return open.length === 0 && isShut(lane.breaker) ? [""] : open;
 }
 
-/** The state of a lane in a few words, with its tone. */
-export function laneState(lane) {
+/** The state of a lane in a few words, with its tone. `onlyExits` is set while the shared quota sends nothing else. */
+export function laneState(lane, onlyExits = false) {
   if (lane.state === "closed" || lane.state === "draining") return { word: lane.state, tone: "quiet" };
   if (lane.state === "paused") return { word: "paused by hand", tone: "warn" };
+  if (onlyExits) return { word: "only exits", tone: "bad" };
   if (lane.paused_for != null) return { word: `broker asked for a pause, ${duration(lane.paused_for)}`, tone: "warn" };
   if (openBreakers(lane).length > 0) return { word: "broker down", tone: "bad" };
   if ((lane.rate_percent ?? 100) < 100) return { word: `rate cut to ${lane.rate_percent} %`, tone: "warn" };
@@ -138,23 +139,30 @@ function laneBanner(lane) {
 /** How the quota is shared with other processes, in a few words. Empty if it is not. */
 export function sharedText(shared) {
   if (!shared) return "";
+  if (shared.mode === "share" || shared.mode === "stopped") return "shared quota, Redis is away";
   if (shared.mode !== "shared") return `shared quota: ${words(shared.mode)}`;
   return shared.processes > 1 ? `quota shared by ${plural(shared.processes, "process", "processes")}` : "shared quota";
 }
 
 /** @returns {Banner | null} */
-function sharedBanner(shared) {
+function sharedBanner({ shared, lanes = [] }) {
   const banner = (tone, title, text) => ({ about: " shared", cause: shared.mode, tone, title, text });
   const since = duration(shared?.mode_for ?? 0);
+  const share = shared?.processes > 1 ? `share of the quota, one of ${count(shared.processes)}` : "share of the quota";
+  const queued = lanes.reduce((sum, lane) => sum + (lane.queued ?? 0), 0);
   switch (shared?.mode) {
     case "share":
       return banner(
         "warn",
         "Redis is away",
-        `The gateway keeps to its share of the quota, since ${since}. Calls wait for longer than usual.`,
+        `For ${since} the gateway has kept to its ${share}. Calls wait for longer than usual.`,
       );
     case "stopped":
-      return banner("bad", "Redis is away", `Only exits are sent, since ${since}. Every other call waits.`);
+      return banner(
+        "bad",
+        "Redis is away",
+        `For ${since} only exits have been sent. Every other call waits${queued > 0 ? `: ${count(queued)} now` : ""}.`,
+      );
     case "returning":
       return banner("quiet", "Redis is back", "It is told what was sent meanwhile. Then calls go on.");
     default:
@@ -167,7 +175,10 @@ function sharedBanner(shared) {
  * @returns {Banner[]}
  */
 export function banners(account) {
-  const found = (account.lanes ?? []).map(laneBanner).filter(Boolean);
+  const shared = sharedBanner(account);
+  // While only exits are sent, a lane is late for no reason of its own.
+  const isOther = ({ cause }) => shared?.cause !== "stopped" || cause !== "late";
+  const found = (account.lanes ?? []).map(laneBanner).filter(Boolean).filter(isOther);
   if (account.session_expired) {
     found.unshift({
       about: " session",
@@ -178,7 +189,6 @@ export function banners(account) {
       text: "Log in again. Until then only exits are tried.",
     });
   }
-  const shared = sharedBanner(account.shared);
   if (shared) found.unshift(shared);
   const { unknown = 0, pending = 0 } = account.orders ?? {};
   if (unknown > 0 && pending > 0) {

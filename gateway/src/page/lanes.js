@@ -191,10 +191,10 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
   let shown = null;
   button.addEventListener("click", () => onToggle(account, shown));
 
-  node.update = ({ lane, ring: raw }) => {
+  node.update = ({ lane, onlyExits, ring: raw }) => {
     shown = lane;
     const ring = { ...raw, calls: smooth(raw.calls, meanOver(lane.rate)) };
-    const { word, tone } = laneState(lane);
+    const { word, tone } = laneState(lane, onlyExits);
     text(state, word);
     attr(state, "data-tone", tone);
     attr(node, "data-state", lane.state);
@@ -214,7 +214,7 @@ export function createLaneCard({ account, lane: { lane: name } }, onToggle) {
     );
     facts.queue.set(`${count(lane.queued)} of ${count(lane.capacity)}`, lane.queued >= lane.capacity ? "bad" : null);
     facts.oldest.set(lane.queued > 0 ? duration(lane.oldest_wait) : "none");
-    facts.estimate.set(estimateText(lane));
+    facts.estimate.set(onlyExits ? "for Redis" : estimateText(lane));
     facts.flight.set(`${count(lane.in_flight)} of ${count(lane.max_in_flight)}`);
     facts.retrying.set(count(lane.retrying), lane.retrying > 0 ? "warn" : null);
     facts.answer.set(roundTrip(lane.round_trip));

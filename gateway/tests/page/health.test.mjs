@@ -203,7 +203,7 @@ test("a quota that is shared with other processes says how, and has a banner whi
   assert.equal(sharedText(null), "");
   assert.equal(sharedText(shared("shared")), "quota shared by 3 processes");
   assert.equal(sharedText({ ...shared("shared"), processes: 1 }), "shared quota");
-  assert.equal(sharedText(shared("share")), "shared quota: share");
+  assert.equal(sharedText(shared("share")), "shared quota, Redis is away");
   assert.deepEqual(banners(account({}, { shared: null })), []);
   assert.deepEqual(banners(account({}, { shared: shared("shared") })), []);
   const only = (mode) => {
@@ -213,8 +213,21 @@ test("a quota that is shared with other processes says how, and has a banner whi
   };
   const share = only("share");
   assert.deepEqual([share.tone, share.title, share.cause], ["warn", "Redis is away", "share"]);
-  assert.match(share.text, /keeps to its share of the quota, since 12 s/);
+  assert.match(share.text, /^For 12 s the gateway has kept to its share of the quota, one of 3\./);
   assert.equal(only("stopped").tone, "bad");
-  assert.match(only("stopped").text, /Only exits are sent/);
+  assert.match(only("stopped").text, /^For 12 s only exits have been sent\./);
   assert.equal(only("returning").title, "Redis is back");
+  const alone = banners(account({}, { shared: { ...shared("share"), processes: 1 } }));
+  assert.match(alone[0].text, /to its share of the quota\./);
+});
+
+test("while only exits are sent, a lane says so, and no lane is said to be at its limit", () => {
+  const late = { queued: 3, oldest_wait: 8, estimated_wait: null };
+  const stopped = { mode: "stopped", mode_for: 12, processes: 3 };
+  const texts = banners(account(late, { shared: stopped })).map(({ text }) => text);
+  assert.deepEqual(texts, ["For 12 s only exits have been sent. Every other call waits: 3 now."]);
+  assert.equal(banners(account(late, { shared: { ...stopped, mode: "share" } })).length, 2);
+  assert.equal(banners(account({ ...late, state: "paused" }, { shared: stopped })).length, 2);
+  assert.deepEqual(laneState(lane(late), true), { word: "only exits", tone: "bad" });
+  assert.equal(laneState(lane({ state: "paused" }), true).word, "paused by hand");
 });

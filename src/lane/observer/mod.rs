@@ -114,7 +114,9 @@ pub trait Observer: Send + Sync {
     fn pace_log_failed(&self, error: &std::io::Error) {
         let _ = error;
     }
-    /// Something happened to a quota that several processes share.
+    /// Something happened to a quota that several processes share. Events are queued, 64 at most, and delivered in order on
+    /// a thread of their own: this callback may take its time. The first comes soon after the proxy was built. A proxy
+    /// that is dropped waits for the delivery for a second at most.
     fn shared_quota(&self, event: &SharedQuotaEvent<'_>) {
         let _ = event;
     }

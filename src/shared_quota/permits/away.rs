@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{SharedPermits, State};
-use crate::lane::{SharedMode, SharedQuotaEvent};
+use crate::lane::SharedMode;
 use crate::quota::{Moment, PacingState, Restriction, Share};
 use crate::shared_quota::eviction::eviction_warning;
 use crate::shared_quota::link::{SHORT_WINDOW, SILENT_FOR, allowance, is_short};
@@ -18,7 +18,7 @@ impl SharedPermits {
     pub(in crate::shared_quota) fn begin(&self) {
         self.change_mode(|_, _| true);
         if let Err(why) = self.come_back() {
-            self.report_mode(SharedMode::Stopped, &why);
+            self.events.push_mode(SharedMode::Stopped, &why);
         }
     }
 
@@ -32,7 +32,7 @@ impl SharedPermits {
             is_changed
         });
         if let Some(mode) = mode {
-            self.report_mode(mode, why);
+            self.events.push_mode(mode, why);
         }
     }
 
@@ -59,21 +59,6 @@ impl SharedPermits {
             pacing.wake_all();
         }
         Some(mode)
-    }
-
-    /// Reports a mode that was not reported before.
-    pub(super) fn report_mode(&self, mode: SharedMode, why: &str) {
-        if self.state().reported.replace(mode) == Some(mode) {
-            return;
-        }
-        let account = &self.settings.account;
-        let event = SharedQuotaEvent::Mode { account, mode, why };
-        self.observer.notify(|observer| observer.shared_quota(&event));
-    }
-
-    pub(super) fn warn(&self, warning: &str) {
-        let event = SharedQuotaEvent::Warning { account: &self.settings.account, warning };
-        self.observer.notify(|observer| observer.shared_quota(&event));
     }
 
     /// Tells everything again, if Redis may have lost it.
@@ -131,9 +116,9 @@ impl SharedPermits {
             return Err(why.to_owned());
         }
         if self.change_mode(|state, now| state.link.join(now)).is_some() {
-            self.report_mode(SharedMode::Shared, "Redis answers");
+            self.events.push_mode(SharedMode::Shared, "Redis answers");
             if let Some(warning) = eviction_warning(&self.pool) {
-                self.warn(&warning);
+                self.events.push_warning(warning);
             }
         }
         Ok(())

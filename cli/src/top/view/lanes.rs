@@ -2,10 +2,11 @@
 
 use ratatui::text::{Line, Span};
 
-use super::paint::{Palette, Tone, sparkline, tone_of, tone_of_failures, wrap};
+use super::paint::{Palette, Tone, fold, sparkline, tone_of, tone_of_failures, wrap};
 use crate::top::app::{App, LaneId};
 use crate::top::history::SECONDS;
 use crate::top::model::{Account, Lane};
+use crate::top::shared::{summary, trouble};
 use crate::top::text::{Text, rate, time, time_or_dash};
 
 /// From this width on, the quota stands beside the rate.
@@ -68,6 +69,13 @@ fn draw(
     lines
 }
 
+/// Returns the lines that the lanes need at least: each has one.
+pub fn least_lines(app: &App, palette: Palette, width: usize) -> usize {
+    let accounts = app.status.accounts.iter();
+    accounts.map(|account| heading(account, palette, width).len() + account.lanes.len()).sum()
+}
+
+/// Names an account, and says what is wrong with it.
 fn heading(account: &Account, palette: Palette, width: usize) -> Vec<Line<'static>> {
     let mut parts = vec![vec![palette.span(account.name.as_str(), Tone::Strong)]];
     parts.extend(
@@ -78,7 +86,14 @@ fn heading(account: &Account, palette: Palette, width: usize) -> Vec<Line<'stati
     if account.session_expired && account.health.as_str() != "session_expired" {
         parts.push(vec![palette.span("session expired", Tone::Bad)]);
     }
-    wrap(parts, width, 0)
+    let shared = account.shared.as_ref();
+    parts.extend(shared.and_then(summary).map(|said| vec![palette.span(said, Tone::Quiet)]));
+    let mut lines = wrap(parts, width, 0);
+    if let Some((shared, trouble)) = shared.and_then(|shared| Some((shared, trouble(shared)?))) {
+        let tone = tone_of(&shared.mode);
+        lines.extend(fold(&trouble, width).into_iter().map(|line| palette.span(line, tone).into()));
+    }
+    lines
 }
 
 /// Draws one lane.

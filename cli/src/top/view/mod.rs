@@ -17,7 +17,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Clear, Paragraph};
 
-use self::lanes::lanes;
+use self::lanes::{lanes, least_lines};
 pub use self::paint::Palette;
 use self::paint::{Tone, fold, tone_of, wrap};
 use self::panels::{panels, share};
@@ -83,7 +83,7 @@ fn draw_column(frame: &mut Frame<'_>, app: &App, palette: Palette, body: Rect) {
     let (width, height) = (usize::from(body.width), usize::from(body.height));
     let wanted: usize = panels(app, palette, width).iter().map(panels::Panel::len).sum();
     // The lanes have what the panels do not want, at least half, and always a line for each of them.
-    let rows = app.status.accounts.len() + app.lanes().count();
+    let rows = least_lines(app, palette, width);
     let reserved = wanted.min(height / 2).min(height.saturating_sub(rows));
     let lines = lanes(app, palette, width, height - reserved);
     let used = lines.len() as u16;

@@ -86,12 +86,16 @@ impl Palette {
     }
 }
 
-/// Returns the tone of a state, of the gateway, a lane, a breaker, a scan or a notice.
+/// Returns the tone of a state, of the gateway, a lane, a breaker, a scan, a notice or a shared quota.
 pub fn tone_of(state: &Text) -> Tone {
     match state.as_str() {
         "ok" | "running" | "closed" | "done" => Tone::Good,
-        "limited" | "paused" | "draining" | "half_open" | "warning" | "cancelled" => Tone::Warning,
-        "session_expired" | "broker_down" | "open" | "forced_open" | "error" => Tone::Bad,
+        "limited" | "paused" | "draining" | "half_open" | "warning" | "cancelled" | "share" => {
+            Tone::Warning
+        }
+        "session_expired" | "broker_down" | "open" | "forced_open" | "error" | "stopped" => {
+            Tone::Bad
+        }
         _ => Tone::Plain,
     }
 }

@@ -10,7 +10,7 @@ use ratatui::style::Color;
 use super::*;
 use crate::top::client::Verb;
 use crate::top::feed::Message;
-use crate::top::model::{self, Client, EXAMPLE, Notice, Status};
+use crate::top::model::{self, Client, EXAMPLE, Notice, Shared, Status};
 use crate::top::text::Text;
 
 /// A busy gateway, half a minute after the start.
@@ -146,6 +146,38 @@ fn no_size_is_too_small_and_no_status_too_empty_or_too_full() {
             }
         }
     }
+}
+
+#[test]
+fn a_redis_that_is_away_is_a_line_below_the_account_on_every_screen() {
+    let mut app = app();
+    let mut status = app.status.clone();
+    let mut share = |mode: &str, app: &mut App| {
+        let mode = Text::new(mode);
+        let shared = Shared { mode, mode_for: Some(125.0), processes: 3 };
+        status.accounts[0].shared = Some(shared);
+        app.hear(Message::Status(Box::new(status.clone())));
+    };
+    share("shared", &mut app);
+    let wide = screen(&app, 100, 24);
+    assert!(wide.contains("8080  limited  quota shared by 3 processes\n> trans"), "{wide}");
+    share("stopped", &mut app);
+    assert_screen(
+        &screen(&app, 60, 9),
+        "
+lanekeeper 0.1.0  limited  live  up 2 h 5 min
+http://127.0.0.1:8800  01:35:53Z
+main  kite  to http://127.0.0.1:8080  limited
+Redis is away. For 2 min 5 s only exits have been sent.
+Every other call waits.
+> transactional running    8.0/s queue 3    ▆▆▇██▁▂▃▄▄▅▆▆▇▇▇
+  quote         paused     0.0/s queue 0    breaker open ▁▁▁
+  historical    running    1.5/s queue 41   ████████████████
+q end  Tab lane  p pause  r resume  ? help
+",
+    );
+    let red = buffer(&app, 60, 9, Palette::new(true)).cell((0, 3)).map(|cell| cell.fg);
+    assert_eq!(red, Some(Color::Red));
 }
 
 #[test]
