@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::attachment::{Attachment, AttachmentStage};
 use super::call::priority::Priority;
 use super::call::task::{CallHandle, Task};
-use super::call::{CallMeta, Work};
+use super::call::{CallMeta, CallersWork, Work};
 use super::capacity::OverflowPolicy;
 use super::core::{CoreConfig, LaneCore, thread_count};
 use super::core::{admission, reentrancy};
@@ -24,7 +24,8 @@ use super::state::LaneState;
 use super::status::{LaneStatus, WindowStatus};
 use super::workers::health::LaneHealth;
 use super::{
-    CallOptions, LaneConfigError, LaneError, MethodSpec, Shutdown, ShutdownSummary, Ticket, Turn,
+    CallOptions, LaneConfigError, LaneError, MethodSpec, Shutdown, ShutdownSummary, TaskCall,
+    Ticket, Turn,
 };
 use crate::clock::Clock;
 use crate::quota::{Cost, Quota, QuotaError, Reserve, WindowUse};
@@ -378,6 +379,24 @@ impl Lane {
         }
         let turn = own.map(|own| Turn::new(Arc::clone(&task) as _, own));
         (Ticket::new(task, Arc::clone(&self.core)), turn)
+    }
+
+    /// Queues a call that its task makes, or dispatches it at once if it may be sent now.
+    pub(crate) fn submit_task_call<R: Send + 'static, E: From<LaneError> + Send + 'static>(
+        &self,
+        attachment: &Arc<Attachment>,
+        method: MethodSpec,
+        options: &CallOptions,
+        failure: impl Fn(&Result<R, E>) -> Option<Failure> + Send + 'static,
+    ) -> Result<TaskCall<R, E>, LaneError> {
+        let task = self.admit(attachment, method, options, CallersWork, failure)?;
+        let job = Arc::clone(&task) as Job;
+        let first = self.core.try_begin(&job);
+        if first.is_none() {
+            self.enqueue(attachment, job);
+        }
+        let ticket = Ticket::new(Arc::clone(&task) as _, Arc::clone(&self.core));
+        Ok(TaskCall::new(task, Arc::clone(&self.core), first, ticket))
     }
 
     fn enqueue(&self, attachment: &Arc<Attachment>, job: Job) {

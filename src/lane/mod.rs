@@ -9,7 +9,7 @@
 //! was sent.
 //!
 //! - `handle.rs` is the lane as its proxy holds it, and `ticket.rs` is a call as its caller holds it. `turn.rs` is the right
-//!   of a caller to make its call itself.
+//!   of a caller to make its call itself, and `task_call.rs` a call whose task waits for that.
 //! - `core/` is the state that callers and workers share: admission, polling, execution, estimates.
 //! - `call/` is one call: its metadata, its options, and the state machine of its answer. It does not depend on the
 //!   queue.
@@ -45,6 +45,7 @@ mod state;
 mod status;
 mod status_text;
 mod sync;
+mod task_call;
 mod ticket;
 mod turn;
 mod workers;
@@ -80,5 +81,6 @@ pub use status::{BudgetStatus, LaneStatus, ResponseStats, Status, WindowStatus};
 pub(crate) use status_text::StatusText;
 #[cfg(feature = "redis")]
 pub(crate) use status_text::about;
+pub(crate) use task_call::TaskCall;
 pub use ticket::Ticket;
 pub use turn::Turn;

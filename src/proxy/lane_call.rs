@@ -1,6 +1,7 @@
 //! Calls without a trait: any closure, by the names of its lane and budgets.
 
 use std::borrow::Cow;
+use std::future::Future;
 use std::time::Duration;
 
 use super::{Classify, Lanes, NO_SUCH_LANE, builder};
@@ -274,6 +275,60 @@ impl Lanes {
         match self.resolve(call) {
             Ok(method) => self.enqueue_or_begin(method, options, RepeatableWork(work), failure),
             Err(error) => (Ticket::refused(error), None),
+        }
+    }
+
+    /// Makes an asynchronous call: waits for its turn like any other call, and then polls the future that `attempt` makes, on
+    /// the caller's own task. No thread runs the call, on any executor. If the lane retries it, `attempt` makes another future.
+    ///
+    /// Dropped before its attempt has begun, the call is taken back and never sent. Dropped after that, it counts as sent and
+    /// lost, as [`Turn::run`] says. A task that does not take its turn within 100 ms loses it, and waits for another one. The
+    /// lane observes the deadline while the call waits; code that awaits a call in flight needs a timer of its executor.
+    ///
+    /// ```
+    /// # #[cfg(feature = "paper")] {
+    /// use lanekeeper::broker::{Broker, BrokerError};
+    /// use lanekeeper::{BrokerProxy, CallOptions, LaneCall, PaperBroker};
+    ///
+    /// # let block_on = |future: std::pin::Pin<Box<dyn Future<Output = ()>>>| {
+    /// #     let waker = std::task::Waker::noop();
+    /// #     let mut future = future;
+    /// #     while future.as_mut().poll(&mut std::task::Context::from_waker(waker)).is_pending() {}
+    /// # };
+    /// async fn open_orders(paper: &PaperBroker) -> Result<usize, BrokerError> {
+    ///     Ok(paper.orders()?.len())
+    /// }
+    ///
+    /// let paper = PaperBroker::builder().build()?;
+    /// let lanes = BrokerProxy::builder(paper.clone()).build()?.lanes().clone();
+    /// # block_on(Box::pin(async move {
+    /// let call = LaneCall::read("transactional").name("open_orders");
+    /// let open = lanes.run(&call, &CallOptions::new(), || open_orders(&paper)).await;
+    /// assert_eq!(open.unwrap(), 0);
+    /// # }));
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub fn run<R, E, F>(
+        &self,
+        call: &LaneCall,
+        options: &CallOptions,
+        attempt: impl FnMut() -> F,
+    ) -> impl Future<Output = Result<R, E>>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Classify + Send + 'static,
+        F: Future<Output = Result<R, E>>,
+    {
+        let method = self.resolve(call);
+        let options = options.clone();
+        // It is submitted by the first poll, as futures are.
+        async move {
+            let failure = |error: &E| Some(error.failure());
+            self.enqueue_task_call(method?, &options, failure)?.run(attempt).await
         }
     }
 

@@ -38,7 +38,7 @@ use self::shared_lanes::ProxyLanes;
 use crate::clock::Clock;
 use crate::lane::{
     BudgetStatus, CallOptions, Lane, LaneError, LaneErrorKind, MethodSpec, OnceWork, Priority,
-    RepeatableWork, Shutdown, ShutdownSummary, Status, Ticket, Turn, WindowStatus, Work,
+    RepeatableWork, Shutdown, ShutdownSummary, Status, TaskCall, Ticket, Turn, WindowStatus, Work,
 };
 use crate::quota::{Budget, BudgetSet, Cost, Moment, PaceSnapshot, QuotaError};
 use crate::{Effect, ErrorClass, Failure, Session};
@@ -298,6 +298,23 @@ impl Lanes {
         };
         let failure = failure_of(method.effect, failure);
         lane.submit_or_begin(&self.0.attachment, method, options, work, failure)
+    }
+
+    /// Queues a call that its task makes.
+    fn enqueue_task_call<R, E, F>(
+        &self,
+        method: MethodSpec,
+        options: &CallOptions,
+        failure: impl Fn(&E) -> Option<F> + Send + 'static,
+    ) -> Result<TaskCall<R, E>, LaneError>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
+    {
+        let lane = self.lane_for(&method)?;
+        let failure = failure_of(method.effect, failure);
+        lane.submit_task_call(&self.0.attachment, method, options, failure)
     }
 
     fn lane_for(&self, method: &MethodSpec) -> Result<&Lane, LaneError> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-pub(crate) use work::{OnceWork, RepeatableWork, Work};
+pub(crate) use work::{CallersWork, OnceWork, RepeatableWork, Work};
 
 use self::priority::Priority;
 use super::attachment::Attachment;

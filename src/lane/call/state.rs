@@ -322,6 +322,11 @@ impl<W, A> CallState<W, A> {
         poll
     }
 
+    /// Takes the waker of the task that polls the call.
+    pub(crate) fn take_waker(&self) -> Option<Waker> {
+        self.inner.lock().waker.take()
+    }
+
     /// Blocks until the answer is there or `limit` is reached. Calls `mark_idle` once, before the first sleep.
     /// Returns `None` if the answer did not come in time, or the call is closed.
     pub(crate) fn wait(

@@ -66,6 +66,10 @@ pub(crate) trait QueuedCall: Send + Sync {
     fn is_queued(&self) -> bool;
     /// Returns whether the call has no answer yet.
     fn is_pending(&self) -> bool;
+    /// Returns whether the caller makes each attempt itself: a dispatched call is offered to it, and not executed.
+    fn is_made_by_caller(&self) -> bool;
+    /// Takes the waker of the task that awaits the call.
+    fn take_waker(&self) -> Option<Waker>;
     /// Executes the work of a dispatched call, and catches its panic. The result stays in the call until
     /// [`publish_answer`](Self::publish_answer). Returns `None` if the caller abandoned the call, or the lane cut it
     /// off, before the work began.
@@ -275,6 +279,14 @@ where
 
     fn is_pending(&self) -> bool {
         self.state.is_pending()
+    }
+
+    fn is_made_by_caller(&self) -> bool {
+        W::IS_MADE_BY_CALLER
+    }
+
+    fn take_waker(&self) -> Option<Waker> {
+        self.state.take_waker()
     }
 
     fn execute(&self) -> Option<Attempt> {

@@ -6,6 +6,19 @@ pub(crate) trait Work<R>: Send {
     fn execute(&mut self) -> Option<R>;
     /// Whether the work can be executed again for a retry.
     const IS_REPEATABLE: bool;
+    /// Whether the caller makes each attempt itself, by a turn. Then the work is never executed.
+    const IS_MADE_BY_CALLER: bool = false;
+}
+
+/// The work of a call whose caller makes each attempt itself.
+pub(crate) struct CallersWork;
+
+impl<R> Work<R> for CallersWork {
+    fn execute(&mut self) -> Option<R> {
+        None
+    }
+    const IS_REPEATABLE: bool = true;
+    const IS_MADE_BY_CALLER: bool = true;
 }
 
 /// Work that can be executed once.

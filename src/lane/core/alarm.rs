@@ -18,14 +18,15 @@ impl Queue {
     pub(super) fn next_alarm(&self) -> Option<Moment> {
         self.alarms.iter().map(|(at, _)| *at).min()
     }
-
-    /// Returns when a deadline passes or an alarm rings next.
-    pub(super) fn next_timed(&self) -> Option<Moment> {
-        self.scheduler.next_deadline().into_iter().chain(self.next_alarm()).min()
-    }
 }
 
 impl LaneCore {
+    /// Returns when a deadline passes, an alarm rings or the offer of a turn ends next.
+    pub(super) fn next_timed(&self, queue: &Queue) -> Option<Moment> {
+        let deadline = queue.scheduler.next_deadline().into_iter();
+        deadline.chain(queue.next_alarm()).chain(self.offers.next_end()).min()
+    }
+
     /// Removes and returns the wakers of the alarms that are due.
     pub(super) fn take_due_alarms(&self, queue: &mut Queue) -> Vec<Waker> {
         if queue.alarms.is_empty() {

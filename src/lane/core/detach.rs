@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::{LaneCore, cut_off};
 use crate::lane::attachment::{Attachment, AttachmentStage};
+use crate::lane::call::CallMeta;
 use crate::lane::error::LaneErrorKind;
 use crate::lane::state::LaneState;
 use crate::quota::Moment;
@@ -38,7 +39,10 @@ impl LaneCore {
     }
 
     fn reject_all_of(&self, attachment: &Arc<Attachment>) -> usize {
-        let queued = self.lock_queue().scheduler.drain_matching(|meta| meta.is_of(attachment));
+        let is_meant = |meta: &CallMeta| meta.is_of(attachment);
+        let mut queued = self.lock_queue().scheduler.drain_matching(is_meant);
+        queued.extend(self.offers.take_parked(is_meant));
+        queued.extend(self.take_back_offers(is_meant));
         let rejected = self.reject(queued.into_iter().map(|job| (job, LaneErrorKind::Closed)));
         self.ring_all();
         // Calls of other proxies may have waited behind them.
@@ -94,5 +98,6 @@ impl LaneCore {
         !self.has_deferred.load(Ordering::SeqCst)
             && (is_cut_off || attachment.unfinished(self.index) <= in_flight_left)
             && !queue.scheduler.has_any(|meta| meta.is_of(attachment))
+            && !self.offers.has_parked(|meta| meta.is_of(attachment))
     }
 }

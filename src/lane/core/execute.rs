@@ -10,6 +10,7 @@
 //! the worker counts as searching, because the caller may call again at once and rely on it. If the caller makes the
 //! attempt itself (`turn.rs`), no worker is searching then: one is woken if calls wait.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
@@ -54,6 +55,13 @@ pub(super) struct BegunAttempt {
     record: Option<UsageRecord>,
 }
 
+impl BegunAttempt {
+    /// Returns the permit of the processes that share the quota.
+    pub(super) fn shared(&self) -> Option<&SharedPermit> {
+        self.shared.as_ref()
+    }
+}
+
 /// An attempt that has ended, and whose slots are released.
 pub(super) struct EndedAttempt {
     result: AttemptResult,
@@ -62,9 +70,13 @@ pub(super) struct EndedAttempt {
 
 impl LaneCore {
     /// Runs the loop of a worker, until the lane is closed.
-    pub(in crate::lane) fn run_worker(&self, worker: usize) {
+    pub(in crate::lane) fn run_worker(self: &Arc<Self>, worker: usize) {
         self.pool.begin_search();
-        while let Some((job, dispatch)) = self.pool.next_call(self) {
+        while let Some((job, dispatch)) = self.pool.next_call(&**self) {
+            if job.is_made_by_caller() {
+                self.offer(job, dispatch);
+                continue;
+            }
             let is_cut_off = self.in_flight_calls.start(worker, &job);
             // In this order: `cut_off_attachment` sets the stage before it reads the calls.
             if is_cut_off || self.is_cut_off(&job) {
@@ -121,7 +133,7 @@ impl LaneCore {
             #[cfg(feature = "tracing")]
             let _entered = span.enter();
             let begun = self.begin_attempt(dispatch, meta);
-            if self.is_stale(&begun) && job.recall() {
+            if self.is_stale(begun.shared()) && job.recall() {
                 return self.send_back(job, begun, in_flight);
             }
             match job.execute() {
@@ -146,8 +158,8 @@ impl LaneCore {
     }
 
     /// Returns whether this process stood still for so long since it asked for the permit that others may use it.
-    fn is_stale(&self, begun: &BegunAttempt) -> bool {
-        let permit = self.pacing.source().zip(begun.shared.as_ref());
+    pub(super) fn is_stale(&self, shared: Option<&SharedPermit>) -> bool {
+        let permit = self.pacing.source().zip(shared);
         permit.is_some_and(|(source, permit)| !source.is_fresh(permit, self.clock.now()))
     }
 

@@ -15,6 +15,7 @@ mod detach;
 mod estimate;
 mod execute;
 pub(super) mod long_wait;
+pub(super) mod offer;
 mod poll;
 pub(super) mod reentrancy;
 pub(super) mod turn;
@@ -29,6 +30,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use parking_lot::{Mutex, MutexGuard};
 
 use self::alarm::Alarms;
+use self::offer::Offers;
 use self::poll::Deferred;
 use self::reentrancy::AwaitedCalls;
 use super::attachment::AttachmentStage;
@@ -91,6 +93,7 @@ pub(crate) struct LaneCore {
     pub(super) expired_session_policy: ExpiredSessionPolicy,
     pub(super) open_breaker_policy: OpenBreakerPolicy,
     pub(super) in_flight_calls: InFlightCalls,
+    pub(super) offers: Offers,
     pub(super) awaited_calls: AwaitedCalls,
 }
 
@@ -183,6 +186,7 @@ impl LaneCore {
             expired_session_policy,
             open_breaker_policy,
             in_flight_calls: InFlightCalls::new(thread_count(max_in_flight, urgent_workers)),
+            offers: Offers::default(),
             awaited_calls: AwaitedCalls::default(),
         }
     }
@@ -377,7 +381,9 @@ impl LaneCore {
 
     /// Rejects all queued calls. Returns how many.
     pub(super) fn reject_all(&self) -> usize {
-        let queued = self.lock_queue().scheduler.drain();
+        let mut queued = self.lock_queue().scheduler.drain();
+        queued.extend(self.offers.take_parked(|_| true));
+        queued.extend(self.take_back_offers(|_| true));
         let rejected = self.reject(queued.into_iter().map(|job| (job, LaneErrorKind::Closed)));
         self.ring_all();
         self.idle.notify();

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use super::LaneCore;
 use super::alarm::ring;
+use super::turn::OwnCall;
 use crate::lane::attachment::AttachmentStage;
 use crate::lane::call::CallMeta;
 use crate::lane::call::worker_class::WorkerClass;
@@ -65,6 +66,8 @@ pub(in crate::lane) struct Deferred {
     to_drop: Vec<Job>,
     /// The wakers of alarms that are due.
     due_alarms: Vec<Waker>,
+    /// Turns that were not taken in time.
+    ended_offers: Vec<OwnCall>,
 }
 
 impl WorkSource for LaneCore {
@@ -86,12 +89,14 @@ impl WorkSource for LaneCore {
                 }
             }
             deferred.due_alarms = self.take_due_alarms(&mut queue);
+            deferred.ended_offers = self.offers.take_ended(self.clock.now());
             let next = match &mut work {
                 NextWork::Sleep(until) => {
-                    *until = until.iter().copied().chain(queue.next_alarm()).min();
+                    let timed = queue.next_alarm().into_iter().chain(self.offers.next_end());
+                    *until = until.iter().copied().chain(timed).min();
                     *until
                 }
-                NextWork::Run(..) => queue.next_timed(),
+                NextWork::Run(..) => self.next_timed(&queue),
                 NextWork::Closed => None,
             };
             let mut needs_wakeup = false;
@@ -147,7 +152,7 @@ impl WorkSource for LaneCore {
         let mut queue = self.queue.lock();
         queue.leader_wakes_at = None;
         self.has_unseen_calls()
-            || queue.next_timed().is_some()
+            || self.next_timed(&queue).is_some()
             || self.can_take_more(&queue.scheduler)
     }
 }
@@ -393,6 +398,7 @@ impl LaneCore {
     fn complete_deferred(&self, deferred: Vec<Deferred>) {
         let (mut rejected, mut dropped, mut due_alarms) = (Vec::new(), Vec::new(), Vec::new());
         for calls in deferred {
+            self.end_offers(calls.ended_offers);
             rejected.extend(calls.rejected);
             dropped.extend(calls.to_drop);
             due_alarms.extend(calls.due_alarms);
@@ -407,7 +413,11 @@ impl LaneCore {
 
 impl Deferred {
     fn is_empty(&self) -> bool {
-        self.rejected.is_empty() && self.to_drop.is_empty() && self.due_alarms.is_empty()
+        let Self { rejected, to_drop, due_alarms, ended_offers } = self;
+        rejected.is_empty()
+            && to_drop.is_empty()
+            && due_alarms.is_empty()
+            && ended_offers.is_empty()
     }
 
     fn reject(

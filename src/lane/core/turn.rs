@@ -15,8 +15,8 @@ use super::LaneCore;
 use super::execute::{AttemptBy, BegunAttempt, FollowUp, InFlightGuard};
 use super::poll::Dispatch;
 use super::reentrancy::CurrentCallGuard;
-use crate::lane::call::Attempt;
 use crate::lane::call::task::RejectResult;
+use crate::lane::call::{Attempt, CallMeta};
 use crate::lane::error::LaneErrorKind;
 use crate::lane::queue::priority_level::Job;
 use crate::lane::state::LaneState;
@@ -63,13 +63,7 @@ impl LaneCore {
             // If its proxy was shut down, the call is queued and rejected as any other one.
             self.dispatch(job, &mut pacing_state, now, &queue.scheduler).ok()?
         };
-        let is_cut_off = self.in_flight_calls.start_by_caller(job);
-        // In this order, as a worker: `cut_off_attachment` sets the stage before it reads the calls.
-        if is_cut_off || self.is_cut_off(job) {
-            self.cut_off_one(job);
-        }
-        let stage = Stage::Dispatched(Box::new(dispatch));
-        Some(OwnCall { lane: Arc::clone(self), job: Job::clone(job), stage })
+        Some(OwnCall::new(self, job, dispatch))
     }
 
     /// Wakes a worker if a call waits, after slots were released on a thread that does not poll.
@@ -84,7 +78,57 @@ impl LaneCore {
 }
 
 impl OwnCall {
-    /// Reports that the attempt begins.
+    /// Records that the caller of a dispatched call makes it.
+    pub(super) fn new(lane: &Arc<LaneCore>, job: &Job, dispatch: Dispatch) -> Self {
+        let is_cut_off = lane.in_flight_calls.start_by_caller(job);
+        // In this order, as a worker: `cut_off_attachment` sets the stage before it reads the calls.
+        if is_cut_off || lane.is_cut_off(job) {
+            lane.cut_off_one(job);
+        }
+        let stage = Stage::Dispatched(Box::new(dispatch));
+        Self { lane: Arc::clone(lane), job: Job::clone(job), stage }
+    }
+
+    pub(super) fn meta(&self) -> &CallMeta {
+        self.job.meta()
+    }
+
+    /// Returns whether this process stood still for so long that others may use the permit.
+    pub(super) fn is_stale(&self) -> bool {
+        match &self.stage {
+            Stage::Dispatched(dispatch) => self.lane.is_stale(dispatch.shared.as_ref()),
+            Stage::Begun(begun, _) => self.lane.is_stale(begun.shared()),
+            Stage::Over => false,
+        }
+    }
+
+    /// Takes the turn back, with nothing sent. `place` gets the call, unless its caller has left or was answered. The call
+    /// counts as in flight until it has its place, so the lane never looks idle in between.
+    pub(super) fn take_back(mut self, place: impl FnOnce(Job)) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let (lane, meta) = (&self.lane, self.job.meta());
+        let is_recalled = self.job.recall();
+        let follow_up = catch_panic(|| {
+            let _in_flight = InFlightGuard { lane, meta, by: AttemptBy::Caller };
+            let follow_up = match stage {
+                Stage::Dispatched(dispatch) => {
+                    let Dispatch { permit, shared, context } = *dispatch;
+                    lane.report_breakers(context.breaker_change);
+                    lane.give_up(permit, shared, context, meta);
+                    FollowUp::default()
+                }
+                Stage::Begun(begun, _) => lane.give_up_attempt(*begun, meta),
+                Stage::Over => FollowUp::default(),
+            };
+            if is_recalled {
+                place(Job::clone(&self.job));
+            }
+            follow_up
+        });
+        self.finish(follow_up.unwrap_or_default());
+    }
+
+    /// Reports that the attempt begins, unless that was reported.
     pub(in crate::lane) fn begin(&mut self) {
         self.stage = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Dispatched(dispatch) => {

@@ -1,0 +1,89 @@
+//! A call that a task makes itself: it waits for its turn as any other call, and then polls its own future.
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::call::state::Abandoned;
+use super::call::task::CallHandle;
+use super::core::LaneCore;
+use super::core::turn::OwnCall;
+use super::error::LaneError;
+use super::ticket::Ticket;
+use super::turn::Turn;
+
+/// A call of a task. Dropped before its attempt has begun, it is taken back and never sent.
+pub(crate) struct TaskCall<R, E> {
+    call: Arc<dyn CallHandle<Result<R, E>>>,
+    lane: Arc<LaneCore>,
+    /// The turn that it got at once.
+    first: Option<OwnCall>,
+    /// Dropped last: it detaches from a call that was sent.
+    ticket: Ticket<R, E>,
+    is_answered: bool,
+}
+
+impl<R, E> TaskCall<R, E> {
+    pub(super) fn new(
+        call: Arc<dyn CallHandle<Result<R, E>>>,
+        lane: Arc<LaneCore>,
+        first: Option<OwnCall>,
+        ticket: Ticket<R, E>,
+    ) -> Self {
+        Self { call, lane, first, ticket, is_answered: false }
+    }
+}
+
+impl<R, E: From<LaneError>> TaskCall<R, E> {
+    /// Makes the call: waits for its turn, and polls the future of `attempt`. If the lane retries the call, it waits for another
+    /// turn and makes another future.
+    pub(crate) async fn run<F>(mut self, mut attempt: impl FnMut() -> F) -> Result<R, E>
+    where
+        F: Future<Output = Result<R, E>>,
+    {
+        loop {
+            let own = match self.first.take() {
+                Some(own) => own,
+                None => match poll_fn(|context| self.poll_turn(context)).await {
+                    Ok(own) => own,
+                    Err(answer) => return answer,
+                },
+            };
+            let attempt = &mut attempt;
+            // The closure is code of the caller too. Within the attempt its panic is caught.
+            Turn::new(Arc::clone(&self.call), own).run(async move { attempt().await }).await;
+        }
+    }
+
+    /// Waits for a turn. The answer is the error if it comes first.
+    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Result<OwnCall, Result<R, E>>> {
+        // First the waker: a turn that is offered after this wakes the task.
+        if let Poll::Ready(answer) = self.ticket.poll_answer(context.waker()) {
+            self.is_answered = true;
+            return Poll::Ready(Err(answer.unwrap_or_else(|error| Err(error.into()))));
+        }
+        match self.lane.take_turn(self.call.meta().number) {
+            Some(own) => Poll::Ready(Ok(own)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<R, E> Drop for TaskCall<R, E> {
+    fn drop(&mut self) {
+        if self.is_answered {
+            return;
+        }
+        // Reported as cancelled, if it was not sent.
+        drop(self.first.take());
+        self.lane.leave(self.call.meta().number);
+        if self.ticket.take_back() {
+            return;
+        }
+        // A worker may be about to offer the turn.
+        if matches!(self.call.abandon().0, Abandoned::NeverSent) {
+            let info = self.call.meta().to_call_info();
+            self.lane.observer.notify(|observer| observer.cancelled(&info));
+        }
+    }
+}

@@ -1,0 +1,523 @@
+//! Calls that tasks make themselves, each after a wait for its turn: on which thread, in which order, and every point at which
+//! such a call ends or its future is dropped.
+#![cfg(target_os = "linux")] // `support/stepped.rs`, whose error is used here, is.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lanekeeper::clock::{Clock, ManualClock};
+use lanekeeper::lane::{CallOptions, LaneConfig, LaneErrorKind, Priority, Shutdown};
+use lanekeeper::proxy::{LaneCall, Lanes};
+use lanekeeper::quota::Quota;
+use lanekeeper::resilience::RetryPolicy;
+use support::lanes::{
+    READ, SECOND, hold, ms, observed, one, options, priority, status, submit, the, unlimited,
+    until, within_reason,
+};
+use support::notes::{Event, EventLog};
+use support::stepped::Failure;
+
+type Answer = Result<u32, Failure>;
+
+fn write() -> LaneCall {
+    LaneCall::write("test").name("write")
+}
+
+fn read() -> LaneCall {
+    LaneCall::read("test").name("read")
+}
+
+/// Remembers that its task was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A task that the test polls by hand.
+struct Task {
+    future: Pin<Box<dyn Future<Output = Answer>>>,
+    woken: Arc<Woken>,
+}
+
+impl Task {
+    /// Begins a call, and polls it once.
+    fn begin(future: impl Future<Output = Answer> + 'static) -> (Self, Poll<Answer>) {
+        let mut task = Self { future: Box::pin(future), woken: Arc::default() };
+        let poll = task.poll();
+        (task, poll)
+    }
+
+    /// Begins a call that has to wait.
+    fn waiting(future: impl Future<Output = Answer> + 'static) -> Self {
+        let (task, poll) = Self::begin(future);
+        assert!(poll.is_pending());
+        task
+    }
+
+    fn poll(&mut self) -> Poll<Answer> {
+        self.woken.0.store(false, Ordering::SeqCst);
+        let waker = Waker::from(Arc::clone(&self.woken));
+        self.future.as_mut().poll(&mut Context::from_waker(&waker))
+    }
+
+    fn is_woken(&self) -> bool {
+        self.woken.0.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it is woken, and polls it.
+    fn poll_once_woken(&mut self) -> Poll<Answer> {
+        until(|| self.is_woken());
+        self.poll()
+    }
+}
+
+/// The attempts that were begun.
+#[derive(Clone, Default)]
+struct Made(Arc<AtomicUsize>);
+
+impl Made {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Returns a call that counts its attempts, and whose answer is `answer`.
+    fn call(
+        &self,
+        lanes: &Lanes,
+        call: LaneCall,
+        options: CallOptions,
+        answer: u32,
+    ) -> impl Future<Output = Answer> + use<> {
+        let (made, lanes) = (self.clone(), lanes.clone());
+        async move {
+            let attempt = || {
+                made.0.fetch_add(1, Ordering::SeqCst);
+                async move { Ok(answer) }
+            };
+            lanes.run(&call, &options, attempt).await
+        }
+    }
+}
+
+fn lane_error(answer: Poll<Answer>) -> LaneErrorKind {
+    match answer {
+        Poll::Ready(Err(Failure::Lane(error))) => error.kind,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A lane of one call a second whose slot is used, and its clock.
+fn used_up() -> (Lanes, ManualClock, Arc<EventLog>) {
+    let (clock, log) = (ManualClock::new(), Arc::new(EventLog::default()));
+    let config = LaneConfig::new(Quota::per_second(1)).in_flight(2);
+    let lanes = observed(config, clock.clone(), Some(log.clone()));
+    submit(&lanes, READ, &options(), || ()).wait().unwrap();
+    (lanes, clock, log)
+}
+
+#[test]
+fn a_call_waits_for_its_turn_and_is_made_by_its_own_task() {
+    let (lanes, clock, log) = used_up();
+    let here = thread::current().id();
+    let call = {
+        let lanes = lanes.clone();
+        async move {
+            let attempt = || async {
+                assert_eq!(thread::current().id(), here);
+                Ok(7)
+            };
+            lanes.run(&write(), &options(), attempt).await
+        }
+    };
+    let mut task = Task::waiting(call);
+    clock.advance(SECOND - ms(1));
+    assert!(task.poll().is_pending());
+    clock.advance(ms(1));
+    assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(7)));
+    assert_eq!(status(&lanes).in_flight, 0);
+    assert_eq!(log.of("test", 1), [Event::Submitted, Event::Dispatched, Event::Finished]);
+    // Its slot counts from the answer, as that of any call.
+    let next = submit(&lanes, READ, &options(), || ());
+    clock.advance(SECOND);
+    next.wait().unwrap();
+}
+
+#[test]
+fn on_an_idle_lane_the_first_poll_makes_the_call() {
+    let lanes = one(unlimited(1), Clock::system());
+    let made = Made::default();
+    let (_, answer) = Task::begin(made.call(&lanes, read(), options(), 3));
+    assert_eq!((answer, made.count()), (Poll::Ready(Ok(3)), 1));
+}
+
+#[test]
+fn a_future_that_is_dropped_before_its_turn_is_never_sent_and_takes_no_slot() {
+    let (lanes, clock, log) = used_up();
+    let made = Made::default();
+    let first = Task::waiting(made.call(&lanes, write(), options(), 1));
+    let mut second = Task::waiting(made.call(&lanes, write(), options(), 2));
+    drop(first);
+    assert_eq!(status(&lanes).queued, 1);
+    clock.advance(SECOND);
+    assert_eq!(second.poll_once_woken(), Poll::Ready(Ok(2)));
+    assert_eq!(made.count(), 1);
+    assert_eq!(log.of("test", 1), [Event::Submitted, Event::Cancelled]);
+}
+
+#[test]
+fn a_future_that_is_dropped_with_its_turn_is_never_sent_and_gives_its_slot_back_at_once() {
+    let (lanes, clock, log) = used_up();
+    let made = Made::default();
+    let first = Task::waiting(made.call(&lanes, write(), options(), 1));
+    let mut second = Task::waiting(made.call(&lanes, write(), options(), 2));
+    clock.advance(SECOND);
+    until(|| first.is_woken());
+    assert_eq!(status(&lanes).in_flight, 1);
+    drop(first);
+    // No time passes.
+    assert_eq!(second.poll_once_woken(), Poll::Ready(Ok(2)));
+    assert_eq!((made.count(), status(&lanes).in_flight), (1, 0));
+    assert_eq!(log.of("test", 1), [Event::Submitted, Event::Cancelled]);
+}
+
+#[test]
+fn a_task_that_does_not_take_its_turn_loses_it_and_gets_another_one() {
+    let (lanes, clock, _) = used_up();
+    let made = Made::default();
+    let mut first = Task::waiting(made.call(&lanes, write(), options(), 1));
+    clock.advance(SECOND);
+    until(|| first.is_woken());
+    let mut second = Task::waiting(made.call(&lanes, write(), options(), 2));
+    clock.advance(ms(99));
+    assert!(!second.is_woken());
+    clock.advance(ms(1));
+    assert_eq!(second.poll_once_woken(), Poll::Ready(Ok(2)));
+    // The first is parked: it is offered no turn, however long its task sleeps.
+    clock.advance(10 * SECOND);
+    submit(&lanes, READ, &options(), || ()).wait().unwrap();
+    assert_eq!(status(&lanes).queued, 1);
+    assert!(first.poll().is_pending());
+    clock.advance(SECOND);
+    assert_eq!(first.poll_once_woken(), Poll::Ready(Ok(1)));
+    assert_eq!(made.count(), 2);
+}
+
+#[test]
+fn a_future_that_is_dropped_while_its_call_is_parked_leaves_nothing_behind() {
+    let (lanes, clock, log) = used_up();
+    let made = Made::default();
+    let task = Task::waiting(made.call(&lanes, write(), options(), 1));
+    clock.advance(SECOND);
+    until(|| task.is_woken());
+    clock.advance(ms(100));
+    until(|| status(&lanes).in_flight == 0);
+    drop(task);
+    assert_eq!((status(&lanes).queued, made.count()), (0, 0));
+    assert_eq!(log.of("test", 1), [Event::Submitted, Event::Cancelled]);
+}
+
+#[test]
+fn a_future_that_is_dropped_under_way_is_a_lost_call_and_holds_its_slot() {
+    let (lanes, clock, log) = used_up();
+    let call = {
+        let lanes = lanes.clone();
+        async move { lanes.run(&write(), &options(), pending::<Answer>).await }
+    };
+    let mut task = Task::waiting(call);
+    clock.advance(SECOND);
+    assert!(task.poll_once_woken().is_pending());
+    clock.advance(SECOND);
+    drop(task);
+    assert_eq!(status(&lanes).in_flight, 0);
+    assert_eq!(log.of("test", 1)[..3], [Event::Submitted, Event::Dispatched, Event::Finished]);
+    // It was in flight for a second, and may arrive for as long again.
+    let next = submit(&lanes, READ, &options(), || ());
+    clock.advance(2 * SECOND - ms(1));
+    assert_eq!(status(&lanes).queued, 1);
+    clock.advance(ms(1));
+    next.wait().unwrap();
+}
+
+#[test]
+fn a_retry_waits_for_another_turn_and_makes_another_future() {
+    let clock = ManualClock::new();
+    let policy = RetryPolicy::default();
+    let config = LaneConfig::new(Quota::per_second(1)).in_flight(2).retry(policy);
+    let lanes = one(config, clock.clone());
+    let made = Made::default();
+    let call = {
+        let (lanes, made) = (lanes.clone(), made.clone());
+        async move {
+            let attempt = || {
+                let number = made.0.fetch_add(1, Ordering::SeqCst);
+                async move { if number == 0 { Err(Failure::NotSent) } else { Ok(9) } }
+            };
+            lanes.run(&read(), &options(), attempt).await
+        }
+    };
+    let mut task = Task::waiting(call);
+    assert_eq!(made.count(), 1);
+    // Its delay is at most some seconds.
+    for _ in 0..100 {
+        clock.advance(ms(100));
+    }
+    assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(9)));
+    assert_eq!(made.count(), 2);
+}
+
+#[test]
+fn a_deadline_that_passes_while_the_call_waits_is_an_error_and_nothing_is_sent() {
+    let (lanes, clock, _) = used_up();
+    let made = Made::default();
+    let deadline = options().deadline(3 * SECOND);
+    let mut task = Task::waiting(made.call(&lanes, write(), deadline, 2));
+    the(&lanes).pause();
+    clock.advance(3 * SECOND);
+    let kind = lane_error(task.poll_once_woken());
+    assert!(matches!(kind, LaneErrorKind::DeadlinePassed { .. }), "{kind:?}");
+    assert_eq!(made.count(), 0);
+}
+
+#[test]
+fn a_panic_of_the_closure_or_of_its_future_is_the_answer() {
+    let lanes = one(unlimited(1), Clock::system());
+    let closure = {
+        let lanes = lanes.clone();
+        async move {
+            let attempt = || -> std::future::Ready<Answer> { panic!("no future") };
+            lanes.run(&write(), &options(), attempt).await
+        }
+    };
+    let kind = lane_error(Task::begin(closure).1);
+    assert!(
+        matches!(&kind, LaneErrorKind::Panicked { message } if message == "no future"),
+        "{kind:?}"
+    );
+    let future = {
+        let lanes = lanes.clone();
+        async move {
+            let attempt = || async { poll_fn(|_| panic!("no answer")).await };
+            lanes.run::<u32, Failure, _>(&write(), &options(), attempt).await
+        }
+    };
+    let kind = lane_error(Task::begin(future).1);
+    assert!(
+        matches!(&kind, LaneErrorKind::Panicked { message } if message == "no answer"),
+        "{kind:?}"
+    );
+    assert_eq!(status(&lanes).in_flight, 0);
+}
+
+#[test]
+fn a_shutdown_answers_those_that_wait_that_have_a_turn_and_that_are_parked() {
+    for how in [Shutdown::Now, Shutdown::Drain(Duration::ZERO)] {
+        let clock = ManualClock::new();
+        let config = LaneConfig::new(Quota::per_second(1)).in_flight(3);
+        let lanes = one(config, clock.clone());
+        submit(&lanes, READ, &options(), || ()).wait().unwrap();
+        let made = Made::default();
+        let mut parked = Task::waiting(made.call(&lanes, write(), options(), 1));
+        clock.advance(SECOND);
+        until(|| parked.is_woken());
+        clock.advance(ms(100));
+        until(|| status(&lanes).in_flight == 0);
+        submit(&lanes, READ, &options(), || ()).wait().unwrap();
+        let mut offered = Task::waiting(made.call(&lanes, write(), options(), 2));
+        clock.advance(SECOND);
+        until(|| offered.is_woken());
+        let mut waiting = Task::waiting(made.call(&lanes, write(), options(), 3));
+        the(&lanes).shutdown(how);
+        for task in [&mut parked, &mut offered, &mut waiting] {
+            assert_eq!(lane_error(task.poll()), LaneErrorKind::Closed);
+        }
+        assert_eq!((made.count(), status(&lanes).queued, status(&lanes).in_flight), (0, 0, 0));
+    }
+}
+
+#[test]
+fn an_urgent_call_of_either_kind_is_the_next() {
+    let (lanes, clock, _) = used_up();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let note = |name: &'static str| {
+        let order = Arc::clone(&order);
+        move || order.lock().unwrap().push(name)
+    };
+    let task = |name, options: CallOptions| {
+        let (lanes, note) = (lanes.clone(), note(name));
+        Task::waiting(async move {
+            let attempt = || {
+                note();
+                async { Ok(0) }
+            };
+            lanes.run(&write(), &options, attempt).await
+        })
+    };
+    let mut bulk = task("task", options());
+    let thread = submit(&lanes, READ, &options(), note("thread"));
+    let urgent_thread = submit(&lanes, READ, &priority(1), note("urgent thread"));
+    let mut urgent_task = task("urgent task", options().priority(Priority::URGENT));
+    clock.advance(SECOND);
+    urgent_thread.wait().unwrap();
+    clock.advance(SECOND);
+    assert!(urgent_task.poll_once_woken().is_ready());
+    clock.advance(SECOND);
+    assert!(bulk.poll_once_woken().is_ready());
+    clock.advance(SECOND);
+    thread.wait().unwrap();
+    assert_eq!(*order.lock().unwrap(), ["urgent thread", "urgent task", "task", "thread"]);
+}
+
+#[test]
+fn tasks_that_are_polled_and_dropped_at_any_moment_lose_no_slot_and_send_nothing_twice() {
+    within_reason(|| {
+        let lanes = one(unlimited(4), Clock::system());
+        let (begun, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let threads: Vec<_> = (0..8)
+            .map(|seed| {
+                let (lanes, begun, ended) = (lanes.clone(), Arc::clone(&begun), Arc::clone(&ended));
+                thread::spawn(move || {
+                    let mut random = fastrand::Rng::with_seed(seed);
+                    for _ in 0..400 {
+                        let (begun, ended, lanes) =
+                            (Arc::clone(&begun), Arc::clone(&ended), lanes.clone());
+                        let steps = random.usize(..4);
+                        let call = async move {
+                            let attempt = || async {
+                                begun.fetch_add(1, Ordering::SeqCst);
+                                let mut left = steps;
+                                poll_fn(|context| {
+                                    if left == 0 {
+                                        return Poll::Ready(());
+                                    }
+                                    left -= 1;
+                                    context.waker().wake_by_ref();
+                                    Poll::Pending
+                                })
+                                .await;
+                                ended.fetch_add(1, Ordering::SeqCst);
+                                Ok(1)
+                            };
+                            lanes.run(&write(), &options(), attempt).await
+                        };
+                        let mut task = Task { future: Box::pin(call), woken: Arc::default() };
+                        let polls = random.usize(..12);
+                        for _ in 0..polls {
+                            if task.poll().is_ready() {
+                                break;
+                            }
+                            if random.bool() {
+                                thread::yield_now();
+                            }
+                        }
+                        drop(task);
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        until(|| status(&lanes).in_flight == 0 && status(&lanes).queued == 0);
+        assert!(begun.load(Ordering::SeqCst) >= ended.load(Ordering::SeqCst));
+        assert!(ended.load(Ordering::SeqCst) > 0);
+        // All slots are there.
+        let held: Vec<_> = (0..4).map(|_| hold(&lanes, READ)).collect();
+        held.into_iter().for_each(|held| held.let_go().wait().unwrap());
+        assert_eq!(the(&lanes).shutdown(Shutdown::Drain(SECOND)).in_flight, 0);
+    });
+}
+
+#[test]
+fn the_broker_counts_no_call_too_many_of_threads_and_tasks_together() {
+    const LIMIT: usize = 40;
+    const WINDOW: Duration = Duration::from_millis(100);
+    const CALLS: usize = 400;
+    within_reason(|| {
+        let quota = Quota::new(LIMIT as u32, WINDOW);
+        let lanes = one(LaneConfig::new(quota).in_flight(LIMIT), Clock::system());
+        let (counted, left) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(CALLS)));
+        // The broker counts a call at some moment while it is under way, and then it goes on for a while.
+        let count = |counted: &Mutex<Vec<Instant>>| counted.lock().unwrap().push(Instant::now());
+        let is_more = |left: &AtomicUsize| {
+            left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                .is_ok()
+        };
+        let threads = (0..4).map(|_| {
+            let (lanes, counted, left) = (lanes.clone(), Arc::clone(&counted), Arc::clone(&left));
+            thread::spawn(move || {
+                while is_more(&left) {
+                    let counted = Arc::clone(&counted);
+                    let work = move || {
+                        count(&counted);
+                        Ok::<_, Failure>(())
+                    };
+                    lanes.call(&read(), &options(), work).unwrap();
+                }
+            })
+        });
+        let executors = (0..2).map(|seed| {
+            let (lanes, counted, left) = (lanes.clone(), Arc::clone(&counted), Arc::clone(&left));
+            thread::spawn(move || {
+                let mut random = fastrand::Rng::with_seed(seed);
+                let mut tasks: Vec<Option<Task>> = (0..16).map(|_| None).collect();
+                loop {
+                    let mut is_over = true;
+                    for slot in &mut tasks {
+                        if slot.is_none() && is_more(&left) {
+                            let (lanes, counted) = (lanes.clone(), Arc::clone(&counted));
+                            let (before, after) = (random.u64(..20), random.u64(..20));
+                            let call = async move {
+                                let attempt = || async {
+                                    pause(ms(before)).await;
+                                    count(&counted);
+                                    pause(ms(after)).await;
+                                    Ok(0)
+                                };
+                                lanes.run(&write(), &options(), attempt).await
+                            };
+                            *slot = Some(Task { future: Box::pin(call), woken: Arc::default() });
+                        }
+                        if slot.as_mut().is_some_and(|task| task.poll().is_ready()) {
+                            *slot = None;
+                        }
+                        is_over &= slot.is_none();
+                    }
+                    if is_over {
+                        return;
+                    }
+                    thread::yield_now();
+                }
+            })
+        });
+        let all: Vec<_> = threads.chain(executors).collect();
+        all.into_iter().for_each(|thread| thread.join().unwrap());
+        let mut counted = std::mem::take(&mut *counted.lock().unwrap());
+        counted.sort();
+        assert_eq!(counted.len(), CALLS);
+        for span in counted.windows(LIMIT + 1) {
+            let took = span[LIMIT].duration_since(span[0]);
+            assert!(took >= WINDOW, "{} calls in {took:?}", LIMIT + 1);
+        }
+        let took = counted[CALLS - 1].duration_since(counted[0]);
+        println!(
+            "{CALLS} calls in {took:?}, of {:?} at least",
+            WINDOW * (CALLS / LIMIT - 1) as u32
+        );
+    });
+}
+
+/// Is ready after a time. Its task is polled again and again.
+async fn pause(time: Duration) {
+    let until = Instant::now() + time;
+    poll_fn(|_| if Instant::now() < until { Poll::Pending } else { Poll::Ready(()) }).await;
+}
