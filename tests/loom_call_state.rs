@@ -325,3 +325,132 @@ fn a_call_that_is_recalled_is_sent_once_or_never() {
         assert_told_once(found, &counters);
     });
 }
+
+/// The turn of a call that its task makes, as `core/offer.rs` keeps it.
+#[derive(Default)]
+struct Turns {
+    /// Whether the turn is offered, and whether the call is parked.
+    kept: sync::Mutex<(bool, bool)>,
+    /// How many times slots were taken, and given back or used.
+    taken: AtomicUsize,
+    ended: AtomicUsize,
+}
+
+impl Turns {
+    fn take_offer(&self) -> bool {
+        std::mem::take(&mut self.kept.lock().0)
+    }
+
+    fn offer(&self, call: &Call) {
+        if !call.dispatch() {
+            return;
+        }
+        self.taken.fetch_add(1, SeqCst);
+        self.kept.lock().0 = true;
+        if !call.is_pending() && self.take_offer() {
+            self.ended.fetch_add(1, SeqCst);
+        }
+        drop(call.take_waker().map(std::task::Waker::wake));
+    }
+
+    /// The leader ends the offer.
+    fn end_offer(&self, call: &Call) {
+        if self.take_offer() {
+            let is_recalled = call.recall();
+            self.ended.fetch_add(1, SeqCst);
+            if is_recalled {
+                self.kept.lock().1 = true;
+                if !call.is_queued() {
+                    self.kept.lock().1 = false;
+                }
+            }
+        }
+    }
+
+    /// The task is polled with a turn.
+    fn make(&self, call: &Call, counters: &Counters) {
+        if self.take_offer() {
+            if call.take_work().is_some() {
+                counters.sent.fetch_add(1, SeqCst);
+                let _ = call.complete(DONE);
+            }
+            self.ended.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// The future is dropped.
+    fn leave(&self, call: &Call, counters: &Counters) {
+        let take_back = || {
+            self.kept.lock().1 = false;
+            if self.take_offer() {
+                call.recall();
+                self.ended.fetch_add(1, SeqCst);
+            }
+        };
+        take_back();
+        if call.reject(|_| CANCELLED).is_some() || call.abandon().0 == Abandoned::NeverSent {
+            counters.refused.fetch_add(1, SeqCst);
+        }
+        take_back();
+    }
+}
+
+/// Runs `leaving` beside a worker that offers the turn and a leader that ends the offer.
+fn model_turns(leaving: impl Fn(&Turns, &Call, &Counters) + Copy + Sync + Send + 'static) {
+    model(move |call, counters| {
+        let turns = Arc::new(Turns::default());
+        let offered = Arc::clone(&turns);
+        let worker = beside(&call, &counters, move |call, _| offered.offer(call));
+        let ended = Arc::clone(&turns);
+        let leader = beside(&call, &counters, move |call, _| ended.end_offer(call));
+        leaving(&turns, &call, &counters);
+        worker.join().unwrap();
+        leader.join().unwrap();
+        let (sent, unsent) = (counters.sent.load(SeqCst), counters.refused.load(SeqCst));
+        assert_eq!(sent + unsent, 1, "it is told once, and truly");
+        assert_eq!(
+            turns.taken.load(SeqCst),
+            turns.ended.load(SeqCst),
+            "no slot is lost or doubled"
+        );
+        assert_eq!(*turns.kept.lock(), (false, false), "nothing is left behind");
+    });
+}
+
+#[test]
+fn a_future_that_is_dropped_while_it_waits_is_never_sent_and_costs_no_slot() {
+    model_turns(|turns, call, counters| turns.leave(call, counters));
+}
+
+#[test]
+fn a_future_that_may_be_polled_with_its_turn_and_is_then_dropped_is_sent_or_not() {
+    model_turns(|turns, call, counters| {
+        turns.make(call, counters);
+        turns.leave(call, counters);
+    });
+}
+
+#[test]
+fn a_task_is_woken_for_its_turn_or_finds_it() {
+    model(|call, _| {
+        let turns = Arc::new(Turns::default());
+        let offered = Arc::clone(&turns);
+        let worker = beside(&call, &Arc::default(), move |call, _| offered.offer(call));
+        let woken = Arc::new(Wakes::default());
+        let waker = std::task::Waker::from(Arc::clone(&woken));
+        assert!(call.poll(&waker).is_pending());
+        let found = turns.take_offer();
+        worker.join().unwrap();
+        assert!(found || woken.0.load(SeqCst) == 1);
+    });
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl std::task::Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}

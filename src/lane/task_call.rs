@@ -76,14 +76,16 @@ impl<R, E> Drop for TaskCall<R, E> {
         }
         // Reported as cancelled, if it was not sent.
         drop(self.first.take());
-        self.lane.leave(self.call.meta().number);
-        if self.ticket.take_back() {
-            return;
+        let meta = self.call.meta();
+        self.lane.leave(meta.number);
+        // An answer that is here is left to the ticket, which reports it as late.
+        if !self.ticket.take_back()
+            && Arc::clone(&self.call).as_queued_call().is_pending()
+            && matches!(self.call.abandon().0, Abandoned::NeverSent)
+        {
+            self.lane.observer.notify(|observer| observer.cancelled(&meta.to_call_info()));
         }
-        // A worker may be about to offer the turn.
-        if matches!(self.call.abandon().0, Abandoned::NeverSent) {
-            let info = self.call.meta().to_call_info();
-            self.lane.observer.notify(|observer| observer.cancelled(&info));
-        }
+        // A worker was about to offer the turn, or the leader to park the call. After this they see that the caller has left.
+        self.lane.leave(meta.number);
     }
 }

@@ -176,7 +176,11 @@ impl LaneCore {
 
     fn park(&self, job: Job) {
         let attachment = Arc::clone(&job.meta().attachment);
-        self.offers.park(job);
+        self.offers.park(Job::clone(&job));
+        if !job.is_queued() {
+            // Its caller has left in between, and found nothing to take back.
+            drop(self.offers.unpark(job.meta().number));
+        }
         // A lane or a proxy that was shut down in between has not seen the call.
         if self.state() == LaneState::Closed {
             self.reject_all();
