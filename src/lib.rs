@@ -203,6 +203,8 @@ mod sent;
 mod session;
 #[cfg(feature = "redis")]
 pub mod shared_quota;
+#[cfg(feature = "redis")]
+mod shared_quotes;
 pub mod stack;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub mod telemetry;
