@@ -163,7 +163,15 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     fn pause_unless_closed(&self, until: Moment) -> bool {
         let mut pending = self.pending.lock();
         let clock = &self.config.clock;
-        !self.work_available.wait_while(&mut pending, clock, Some(until), |pending| !pending.closed)
+        // Another process takes real time, even while a manual clock stands still. A wait by such a clock looks at its condition
+        // every millisecond, and ends with the second look.
+        let mut has_waited = clock.is_system();
+        let is_waiting = |pending: &mut PendingRequests<K, V, E>| {
+            let ends = std::mem::replace(&mut has_waited, true) && !clock.is_system();
+            !pending.closed && !ends
+        };
+        self.work_available.wait_while(&mut pending, clock, Some(until), is_waiting);
+        !pending.closed
     }
 
     /// Shares what a request brought, and ends the claim.

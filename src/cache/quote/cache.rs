@@ -205,8 +205,18 @@ impl<B> QuoteCache<B> {
         // whether the caller has the quote in the cache. A later `seen` counts as that quote as well:
         // the wall clock stepped back, or the time is of no quote of this cache.
         let is_seen = |quote: &Quote| seen.is_some() && quote.fetched_at <= seen;
-        let seen = self.cache.batch_of(instrument, is_seen);
-        let newer = self.cache.get_after_with(instrument, seen, &self.options);
+        let began = self.cache.now();
+        let known = self.cache.batch_of(instrument, is_seen);
+        let mut newer = self.cache.get_after_with(instrument, known, &self.options);
+        // A quote that another process fetched is new to this cache, and yet the caller may have it, by way of another one.
+        if let Ok(Some(Cached { value, batch, origin: Origin::Shared, .. })) = &newer {
+            if is_seen(value) {
+                let passed = self.cache.now().since(began);
+                let deadline = self.options.deadline.map(|limit| limit.saturating_sub(passed));
+                let options = GetOptions { deadline, ..self.options };
+                newer = self.cache.get_after_with(instrument, Some(*batch), &options);
+            }
+        }
         match newer.map_err(to_broker_error)? {
             Some(newer) => Ok(QuoteRef::from(&newer).to_quote()),
             None => Err(BrokerError::NoQuote { instrument: instrument.clone() }),
