@@ -1,14 +1,14 @@
 -- Claims the fetch.
--- ARGV   5 the version that lacks a value  6 for how many microseconds the values are wanted  7.. what is wanted
+-- ARGV   4 the version that lacks a value  5 for how many microseconds the values are wanted  6.. what is wanted
 -- Answer the moment, the epoch, `granted`, `busy` or `changed`
 local answer = 'busy'
-if ARGV[5] ~= epoch .. '/' .. version then
+if ARGV[4] ~= epoch .. '/' .. version then
   answer = 'changed'
 elseif fetcher == '' or fetcher == me then
   answer, fetcher, lease = 'granted', me, now + LEASE
 else
-  local wanted, expires = {}, text(now + tonumber(ARGV[6]))
-  for i = 7, #ARGV do
+  local wanted, expires = {}, text(now + tonumber(ARGV[5]))
+  for i = 6, #ARGV do
     wanted[#wanted + 1] = expires
     wanted[#wanted + 1] = ARGV[i]
   end

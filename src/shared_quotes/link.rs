@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// For how long a key is wanted after its process said so. It says so again at least every 50 ms.
 const WANTED_FOR: Duration = Duration::from_millis(500);
 
-/// By how much the clock of Redis may be behind what this process expects, beside a thousandth of the time.
+/// By how much the clock of Redis may be set back without being noticed, beside a thousandth of the time. Each age is longer by it.
 const SLACK: Duration = Duration::from_millis(2);
 
 /// A store of values in Redis.
@@ -49,7 +49,6 @@ struct State {
 /// The last answer.
 struct Heard {
     now: u64,
-    epoch: String,
     /// When the answer was here.
     at: Moment,
 }
@@ -60,9 +59,9 @@ struct Trip {
     answer: Answer,
 }
 
-/// Returns a duration that is a thousandth longer, in case that the clock of Redis is slow.
-fn longer(time: Duration) -> Duration {
-    time.saturating_add(time / 1000)
+/// Returns the longest time that can have passed while the clock of Redis advanced by `time`.
+fn longest(time: Duration) -> Duration {
+    time.saturating_add(time / 1000).saturating_add(SLACK)
 }
 
 fn micros(time: Duration) -> u64 {
@@ -94,7 +93,7 @@ impl<K: Display + FromStr + Clone + Eq + Hash, V> Link<K, V> {
         [self.key("-state"), self.key("-wanted")].into_iter().chain(values).collect()
     }
 
-    /// Runs a script. `add` adds the arguments after the first four.
+    /// Runs a script. `add` adds the arguments after the first three.
     fn run(&self, script: &Script, keys: &[String], add: impl Fn(&mut Cmd)) -> Option<Trip> {
         let mut head = Head { process: self.process.clone(), ..Head::default() };
         let asked_at = self.clock.now();
@@ -107,7 +106,7 @@ impl<K: Display + FromStr + Clone + Eq + Hash, V> Link<K, V> {
                 // The script of that answer ran before the answer was here, and the next one runs after this moment.
                 let passed = asked_at.since(heard.at);
                 let least = passed.saturating_sub(passed / 1000).saturating_sub(SLACK);
-                (heard.now.saturating_add(micros(least)), heard.epoch.clone())
+                heard.now.saturating_add(micros(least))
             });
         }
         if !self.clock.is_system() {
@@ -127,7 +126,7 @@ impl<K: Display + FromStr + Clone + Eq + Hash, V> Link<K, V> {
             state.paused_until = now + PAUSE;
             return None;
         };
-        state.heard = Some(Heard { now: answer.now, epoch: answer.epoch.clone(), at: now });
+        state.heard = Some(Heard { now: answer.now, at: now });
         Some(Trip { asked_at, answer })
     }
 
@@ -143,7 +142,7 @@ impl<K: Display + FromStr + Clone + Eq + Hash, V> Link<K, V> {
         if of != &**epoch {
             return None;
         }
-        let age = longer(Duration::from_micros(trip.answer.now.checked_sub(micros)?));
+        let age = longest(Duration::from_micros(trip.answer.now.checked_sub(micros)?));
         // A value from before the clock's origin would seem to be as young as the origin.
         if age > trip.asked_at.since(Moment::ORIGIN) {
             return None;

@@ -16,7 +16,7 @@
 //! `a - (t - s)` as the moment at which the request was sent. Both ways make the value look older, never younger.
 //!
 //! This holds if the clock of Redis's host runs as fast as the reader's, and is not set. A slewed clock is slower by 0.05 % at
-//! most, and each age is taken as 0.1 % longer. If the clock is set *forward*, values look older. If it is set *back*, they would
+//! most, and each age is taken as longer by 2 ms and 0.1 %. If the clock is set *forward*, values look older. If it is set *back*, they would
 //! look younger. `clock.lua` finds that in two ways, and begins a new *epoch*, in which values of earlier ones count for nothing:
 //!
 //! - the time is before the latest that any process saw; or

@@ -38,8 +38,8 @@ impl Scripts {
 pub(super) struct Head {
     /// The moment of a clock that is moved by hand. `None` is the time of the host of Redis.
     pub(super) moment: Option<u64>,
-    /// The earliest moment that it can be, and the epoch in which that holds.
-    pub(super) earliest: Option<(u64, String)>,
+    /// The earliest moment that it can be.
+    pub(super) earliest: Option<u64>,
     pub(super) process: String,
 }
 
@@ -48,11 +48,7 @@ impl Head {
     pub(super) fn add(&self, command: &mut Cmd, keys: &[String]) {
         command.arg(keys.len()).arg(keys);
         let or_empty = |moment: Option<u64>| moment.map(|it| it.to_string()).unwrap_or_default();
-        let (earliest, epoch) = match &self.earliest {
-            Some((earliest, epoch)) => (Some(*earliest), epoch.as_str()),
-            None => (None, ""),
-        };
-        command.arg(or_empty(self.moment)).arg(or_empty(earliest)).arg(epoch).arg(&self.process);
+        command.arg(or_empty(self.moment)).arg(or_empty(self.earliest)).arg(&self.process);
     }
 }
 

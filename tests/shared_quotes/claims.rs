@@ -40,11 +40,11 @@ fn a_value_of_another_process_has_its_age_and_origin() {
     clock.advance(secs(2));
     let shared = second.get(&1).unwrap().unwrap();
     assert_eq!((shared.origin, *shared.value), (Origin::Shared, 1));
-    // A thousandth is added for clocks that are not alike.
-    assert_eq!(shared.age, millis(2002));
+    // 2 ms and a thousandth are added for clocks that are not alike.
+    assert_eq!(shared.age, millis(2004));
     clock.advance(secs(1));
     let again = second.get(&1).unwrap().unwrap();
-    assert_eq!((again.origin, again.age), (Origin::Memory, millis(3002)));
+    assert_eq!((again.origin, again.age), (Origin::Memory, millis(3004)));
     clock.advance(secs(2));
     assert_eq!(value(&second, 1), 2);
 }

@@ -44,8 +44,8 @@ fn a_quote_of_another_process_is_a_cached_one_with_the_time_of_its_request() {
     let shared = second.quote(&infy()).unwrap();
     assert!(shared.cached);
     assert_eq!(shared.last_price, own.last_price);
-    // A thousandth of its age is added.
-    let before = SignedDuration::from_millis(3);
+    // 2 ms and a thousandth of its age are added.
+    let before = SignedDuration::from_millis(5);
     assert_eq!(shared.fetched_at.unwrap(), own.fetched_at.unwrap() - before);
 }
 
