@@ -28,8 +28,6 @@
 
 mod link;
 mod protocol;
-#[cfg(test)]
-mod tests;
 
 use std::fmt;
 use std::str::FromStr;
