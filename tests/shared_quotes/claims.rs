@@ -134,7 +134,7 @@ fn what_a_waiting_process_wants_is_in_the_next_request_of_another() {
     let (go_tx, go_rx) = mpsc::channel::<()>();
     let gate = std::sync::Mutex::new((claimed_tx, go_rx));
     // Its keys are chosen when another process already waits.
-    let quota = lanekeeper::SharedQuota::redis(&server.url(), "a").unwrap();
+    let quota = lanekeeper::SharedQuota::redis(&server.url(), "a").unwrap().timeout(secs(2));
     let values = lanekeeper::cache::SharedValues::new(
         &quota,
         "test",

@@ -9,6 +9,8 @@ use lanekeeper::cache::{BatchBuilder, BatchCache, BatchConfig, SharedValues};
 use lanekeeper::clock::{Clock, ManualClock};
 use lanekeeper::quota::Moment;
 
+use super::redis::RedisServer;
+
 pub type Cache = BatchCache<u32, u64, String>;
 
 pub const TTL: Duration = Duration::from_secs(5);
@@ -99,7 +101,8 @@ pub fn process(
     number: usize,
     during: During,
 ) -> Cache {
-    let quota = SharedQuota::redis(url, "a").unwrap();
+    // A machine that runs other tests may be slow.
+    let quota = SharedQuota::redis(url, "a").unwrap().timeout(secs(2));
     let values = SharedValues::new(&quota, "test", encode, decode).unwrap();
     let (source, clock): (_, Clock) = (Arc::clone(source), settings.clock.clone());
     BatchBuilder::new(settings).build_shared(values, move |batch| {
@@ -122,6 +125,13 @@ pub fn processes<const N: usize>(
     source: &Arc<Source>,
 ) -> [Cache; N] {
     std::array::from_fn(|number| process(url, settings(clock), source, number, Box::new(|| {})))
+}
+
+/// Waits until Redis has a value. Values are kept after the callers have theirs.
+pub fn wait_until_kept(server: &RedisServer, key: &str) {
+    while server.send(&format!("EXISTS lanekeeper:{{a}}:{key}")).starts_with(":0") {
+        std::thread::yield_now();
+    }
 }
 
 /// Returns the value of a key.

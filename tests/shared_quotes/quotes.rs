@@ -10,7 +10,7 @@ use lanekeeper::jiff::{SignedDuration, Timestamp};
 use lanekeeper::quota::{Limits, PriorUsage, Quota};
 use lanekeeper::{CallOptions, SharedQuota};
 
-use super::process::secs;
+use super::process::{secs, wait_until_kept};
 use super::redis::RedisServer;
 
 /// Returns a broker that answers so many requests for quotes.
@@ -32,7 +32,7 @@ fn a_quote_of_another_process_is_a_cached_one_with_the_time_of_its_request() {
     let Some(server) = RedisServer::start() else { return };
     let clock = ManualClock::new();
     clock.advance(secs(100));
-    let quota = SharedQuota::redis(&server.url(), "a").unwrap();
+    let quota = SharedQuota::redis(&server.url(), "a").unwrap().timeout(secs(5));
     let cache = |requests| {
         let builder = QuoteCache::builder(broker(requests)).clock(clock.clone());
         builder.shared_quotes(&quota).build()
@@ -40,6 +40,7 @@ fn a_quote_of_another_process_is_a_cached_one_with_the_time_of_its_request() {
     let (first, second) = (cache(1), cache(0));
     let own = first.quote(&infy()).unwrap();
     assert!(!own.cached);
+    wait_until_kept(&server, "quote:NSE:INFY");
     clock.advance(secs(3));
     let shared = second.quote(&infy()).unwrap();
     assert!(shared.cached);
@@ -53,7 +54,7 @@ fn a_quote_of_another_process_is_a_cached_one_with_the_time_of_its_request() {
 fn the_next_quote_is_not_the_one_that_was_seen() {
     let Some(server) = RedisServer::start() else { return };
     let clock = ManualClock::auto_advancing();
-    let quota = SharedQuota::redis(&server.url(), "a").unwrap();
+    let quota = SharedQuota::redis(&server.url(), "a").unwrap().timeout(secs(5));
     let cache = |requests| {
         let builder = QuoteCache::builder(broker(requests)).clock(clock.clone());
         builder.shared_quotes(&quota).build()
