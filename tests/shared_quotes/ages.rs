@@ -136,10 +136,12 @@ impl<'a> World<'a> {
                 // A process that has not heard the last answer yet would not notice a step back, as a new one. So the answers to
                 // what was kept have to be there.
                 let is_claimed = "HGET lanekeeper:{a}:test-state fetcher";
-                while !matches!(self.server.send(is_claimed).lines().next(), Some("$0" | "$-1")) {
-                    std::thread::yield_now();
+                for _ in 0..1000 {
+                    std::thread::sleep(millis(2));
+                    if matches!(self.server.send(is_claimed).lines().next(), Some("$0" | "$-1")) {
+                        break;
+                    }
                 }
-                std::thread::sleep(millis(2));
                 let wall = Clock::from(self.clock.clone()).wall_clock().timestamp;
                 let by = lanekeeper::jiff::SignedDuration::from_millis(*by);
                 self.clock.set_wall_clock(wall + by);
