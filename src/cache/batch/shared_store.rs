@@ -49,6 +49,10 @@ pub(crate) struct FoundValues<K, V> {
 
 /// Whether a process may fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "redis"),
+    expect(dead_code, reason = "only the store in Redis answers claims")
+)]
 pub(crate) enum Claim {
     /// It fetches, and the others wait for it.
     Granted,
