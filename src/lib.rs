@@ -116,7 +116,7 @@
 //! | `responses` | a cache for the answers of chosen methods: [`ResponseStats`](lane::ResponseStats) counts its hits |
 //! | `limiter` | a keyed limiter with rules, for the requests that reach a server of yours |
 //! | `tower` | with `limiter`, a layer for axum and the other services of tower |
-//! | `redis` | one quota for several processes, through Redis or Valkey; with `limiter`, its storages there |
+//! | `redis` | one quota for several processes, and their quotes, through Redis or Valkey; with `limiter`, its storages there |
 //! | `metrics`, `tracing` | counters and spans, for any exporter and subscriber |
 //!
 //! `alpaca`, `kite` and `journal` switch on `arbitrary_precision` of `serde_json`, which holds for every user of that crate in
@@ -203,6 +203,8 @@ mod sent;
 mod session;
 #[cfg(feature = "redis")]
 pub mod shared_quota;
+#[cfg(feature = "redis")]
+mod shared_quotes;
 pub mod stack;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub mod telemetry;

@@ -15,9 +15,10 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use lanekeeper::broker::lanes::QUOTE;
 use lanekeeper::cache::{
     Batch, BatchBuilder, BatchCache, BatchConfig, BatchResult, CacheStats, Cached, FetchError,
-    GetOptions, Origin,
+    GetOptions, Origin, SharedValues,
 };
 use lanekeeper::lane::CallOptions;
+use lanekeeper::shared_quota::{SharedQuota, SharedQuotaError};
 use lanekeeper::{Broker, BrokerError, Effect, ErrorDetail, Instrument, LaneCall};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -92,10 +93,12 @@ pub(crate) struct Found {
 }
 
 impl Quotes {
-    /// Makes the cache. The account exists later than it, so `account` is looked up for each batch.
+    /// Makes the cache. The account exists later than it, so `account` is looked up for each batch. With a shared quota the rows
+    /// are shared with the other gateways of the account.
     pub(crate) fn new(
         kite: &impl Broker,
         ttl: Duration,
+        shared: Option<&SharedQuota>,
         account: impl Fn() -> Weak<Account> + Send + Sync + 'static,
     ) -> Self {
         let limit = kite.quote_batch_limit();
@@ -106,7 +109,7 @@ impl Quotes {
         config.max_batch_keys = limit.count;
         config.max_batch_weight = limit.bytes;
         config.time_to_idle = Duration::from_secs(10);
-        let cache = BatchBuilder::new(config)
+        let builder = BatchBuilder::new(config)
             .weigher(move |key: &String| limit.cost(&instrument(key)))
             .split_on(|error| {
                 let BatchError::Failed(error) = error else { return false };
@@ -116,11 +119,17 @@ impl Quotes {
                     }
                     CallError::Lane(_) => false,
                 }
-            })
-            .build_late(move |batch| match account().upgrade() {
-                Some(account) => fetch(&account, batch),
-                None => Err(BatchError::Ended),
             });
+        let fetch = move |batch: &Batch<String>| {
+            let account = account().upgrade().ok_or(BatchError::Ended)?;
+            let rows = fetch(&account, batch)?;
+            Ok(rows.into_iter().map(|(key, row)| (key, Ok(row))).collect())
+        };
+        // It was checked with the quota that it can be shared.
+        let cache = match shared.and_then(|quota| shared_rows(quota).ok()) {
+            Some(rows) => builder.build_shared(rows, fetch),
+            None => builder.build_each(fetch),
+        };
         Self { cache: Arc::new(cache), waiting: Semaphore::new(MAX_WAITING) }
     }
 
@@ -155,6 +164,13 @@ impl Quotes {
     }
 }
 
+/// Returns what the gateways of an account need to share rows, as Kite wrote them.
+fn shared_rows(quota: &SharedQuota) -> Result<SharedValues<String, Row>, SharedQuotaError> {
+    let encode = |row: &Row| Some(row.get().as_bytes().to_vec());
+    let decode = |_: &String, text: &[u8], _| serde_json::from_slice(text).ok();
+    SharedValues::new(quota, "row", encode, decode)
+}
+
 /// Why a request for quotes has no answer.
 #[derive(Debug)]
 pub(crate) enum BatchFailure {
@@ -174,7 +190,7 @@ fn to_found(found: BatchResult<String, Row, BatchError>) -> Result<Found, BatchF
         FetchError::NoThread { error } => BatchFailure::Internal(error),
         _ => BatchFailure::Internal("the batch took no instruments".to_owned()),
     })?;
-    let is_from_memory = !rows.is_empty() && rows.values().all(|row| row.origin == Origin::Memory);
+    let is_from_memory = !rows.is_empty() && rows.values().all(is_from_memory);
     let age = rows.values().map(|row| row.age).max().unwrap_or_default();
     Ok(Found { rows, is_from_memory, age })
 }
@@ -283,9 +299,9 @@ fn part(route: QuoteRoute, row: &RawValue) -> String {
     format!("{{{}}}", present.collect::<Vec<_>>().join(","))
 }
 
-/// Returns whether a row was in memory already.
+/// Returns whether a row was in memory already, of this gateway or of another one.
 pub(crate) fn is_from_memory(row: &Cached<Row>) -> bool {
-    row.origin == Origin::Memory
+    matches!(row.origin, Origin::Memory | Origin::Shared)
 }
 
 /// Returns the last price of a row, as it was written.

@@ -15,7 +15,7 @@ use lanekeeper_gateway::{Gateway, GatewayError};
 use redis::RedisServer;
 use serde_json::Value;
 use support::ops::{call, echo, own, status, until};
-use support::{kite, start};
+use support::{Upstream, door, kite, start, upstream};
 
 /// Returns settings with one lane, whose quota is shared.
 fn shared(upstream: &str, quota: &str, redis: &str) -> GatewayConfig {
@@ -103,4 +103,28 @@ fn an_address_from_the_environment_that_is_not_there_is_named() {
     let error = support::builder(config).start().map(|_| ()).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("set LANEKEEPER_REDIS in the environment"), "{text}");
+}
+
+#[test]
+fn two_gateways_make_one_request_for_the_same_quotes() {
+    let Some(server) = RedisServer::start() else { return };
+    let row = r#"{"instrument_token":408065,"last_price":1501.0500,"depth":{}}"#;
+    let answer = format!(r#"{{"status":"success","data":{{"NSE:INFY":{row}}}}}"#);
+    let upstream =
+        Upstream::start(move |_| Some(upstream::ok("application/json", answer.as_bytes())));
+    let gateway = || {
+        let mut config = kite(&upstream.url());
+        let account = config.accounts.values_mut().next().unwrap();
+        account.quote_ttl = std::time::Duration::from_secs(30);
+        config.shared = Some(SharedSettings::redis(&server.url()).unwrap());
+        start(config)
+    };
+    let (first, second) = (gateway(), gateway());
+    let get = |gateway: &Gateway| call(gateway.address(), "GET", "/quote?i=NSE:INFY", door::ALPHA);
+    for answer in [get(&first), get(&second)] {
+        assert!(answer.text().contains(row), "{}", answer.text());
+    }
+    let requests = upstream.requests();
+    assert_eq!(requests.iter().filter(|it| it.target.starts_with("/quote")).count(), 1);
+    until("it is counted", || status(&second)["accounts"][0]["quotes"]["shared"] == 1);
 }

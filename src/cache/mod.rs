@@ -15,6 +15,12 @@ mod quote;
 pub(crate) mod response;
 mod stripe;
 
+#[cfg(feature = "redis")]
+pub use crate::shared_quotes::SharedValues;
+#[cfg(feature = "redis")]
+pub(crate) use batch::shared_store::{
+    Claim, Departure, FoundValues, SharedStore, SharedValue, Stamp, Version,
+};
 pub use batch::{
     Batch, BatchBuilder, BatchCache, BatchConfig, BatchResult, BatchSubscription, CacheFull,
     CacheStats, Cached, FetchError, GetOptions, Key, Origin, Shared,

@@ -30,6 +30,7 @@ pub(super) struct CacheOverrides {
     max_batch_keys: Option<usize>,
     max_batch_weight: Option<usize>,
     linger: Option<Duration>,
+    share: Option<bool>,
     pub(super) request_deadline: Option<Duration>,
 }
 
@@ -48,6 +49,7 @@ impl CacheOverrides {
             max_batch_keys: positive_number(&mut table, "max_batch_keys"),
             max_batch_weight: positive_number(&mut table, "max_batch_weight"),
             linger: table.time_between("linger", Duration::ZERO, MAX_LINGER, "1s"),
+            share: table.switch("share"),
             request_deadline: table.time_at_least("request_deadline", minimum),
         };
         let ttl = changes.ttl.unwrap_or(BatchConfig::default().ttl);
@@ -72,6 +74,7 @@ impl CacheOverrides {
         set_if_some(&mut settings.max_batch_keys, self.max_batch_keys);
         set_if_some(&mut settings.max_batch_weight, self.max_batch_weight);
         set_if_some(&mut settings.linger, self.linger);
+        set_if_some(&mut settings.share, self.share);
     }
 }
 
@@ -173,6 +176,7 @@ mod tests {
             max_batch_keys: 200,
             max_batch_weight: 4000,
             linger: ms(5),
+            share: false,
             ..BatchConfig::default()
         };
         assert_eq!(applied(&config), shown(&settings));
@@ -193,6 +197,6 @@ mod tests {
             assert_eq!(applied(&config), shown(&BatchConfig::default()), "{row}");
             seen += 1;
         }
-        assert_eq!(seen, 8);
+        assert_eq!(seen, 9);
     }
 }

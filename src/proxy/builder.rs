@@ -328,6 +328,8 @@ impl LanesBuilder {
         let Self {
             clock, names, budget_names, session, reported_limits, pace_log, settings, ..
         } = self;
+        #[cfg(feature = "redis")]
+        let shared_quota = self.shared_quota;
         let session = session.unwrap_or_else(Session::without_renewal);
         let recorder = pace_log.map(|log| PaceRecorder::new(log, names, budget_names));
         #[cfg(feature = "redis")]
@@ -359,6 +361,8 @@ impl LanesBuilder {
             }
         }
         let shared = SharedLanes::new(lanes, budget_names, pacing, clock, session);
+        #[cfg(feature = "redis")]
+        let shared = shared.with_shared_quota(shared_quota);
         Ok(Lanes(Arc::new(ProxyLanes::new(Arc::new(shared), None, &settings))))
     }
 

@@ -404,6 +404,12 @@ impl Lanes {
         &self.0.shared.clock
     }
 
+    /// Returns the account of which the quotas are shared with other processes, if they are.
+    #[cfg(feature = "redis")]
+    pub(crate) fn shared_quota(&self) -> Option<&crate::SharedQuota> {
+        self.0.shared.shared_quota.as_ref()
+    }
+
     /// Returns the session that the calls are made in: the one given to the builder, or the adapter's. If there is
     /// neither, the session never expires. Refused credentials then fail only the call in question: the other
     /// calls are not held, since no renewal would ever release them.

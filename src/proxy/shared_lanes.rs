@@ -17,6 +17,8 @@ use crate::Session;
 use crate::cache::response::{ResponseCache, ResponseCacheSettings};
 use crate::clock::Clock;
 use crate::lane::{Attachment, DROP_TIMEOUT, Lane, SharedPacing, Shutdown, ShutdownSummary};
+#[cfg(feature = "redis")]
+use crate::shared_quota::SharedQuota;
 
 /// The lanes of one or more proxies.
 pub(super) struct SharedLanes {
@@ -25,6 +27,9 @@ pub(super) struct SharedLanes {
     pub(super) pacing: Arc<SharedPacing>,
     pub(super) clock: Clock,
     pub(super) session: Session,
+    /// The account of which the quotas are shared with other processes.
+    #[cfg(feature = "redis")]
+    pub(super) shared_quota: Option<SharedQuota>,
     /// How many proxies are neither shut down nor dropped.
     open_proxies: AtomicUsize,
 }
@@ -37,7 +42,22 @@ impl SharedLanes {
         clock: Clock,
         session: Session,
     ) -> Self {
-        Self { lanes, budgets, pacing, clock, session, open_proxies: AtomicUsize::new(0) }
+        Self {
+            lanes,
+            budgets,
+            pacing,
+            clock,
+            session,
+            #[cfg(feature = "redis")]
+            shared_quota: None,
+            open_proxies: AtomicUsize::new(0),
+        }
+    }
+
+    #[cfg(feature = "redis")]
+    pub(super) fn with_shared_quota(mut self, shared_quota: Option<SharedQuota>) -> Self {
+        self.shared_quota = shared_quota;
+        self
     }
 }
 

@@ -43,7 +43,7 @@ pub use self::link::WhenAway;
 use self::member::Member;
 use self::permits::{PartSettings, SharedPermits};
 use self::protocol::NotShareable;
-pub(crate) use self::protocol::Scope;
+pub(crate) use self::protocol::{Scope, key};
 #[cfg(feature = "config")]
 pub(crate) use self::settings::has_password;
 pub use self::settings::{SharedSettings, SharedSettingsError};
@@ -240,6 +240,17 @@ impl SharedQuota {
 
     pub(crate) fn has_one_path(&self) -> bool {
         self.has_one_path
+    }
+
+    /// Returns the name of the account.
+    pub(crate) fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// Returns connections of their own to the Redis of the account.
+    pub(crate) fn pool(&self) -> Result<RedisPool, SharedQuotaError> {
+        let settings = RedisSettings { timeout: self.timeout, ..RedisSettings::default() };
+        RedisPool::new(&self.url, settings).map_err(|_| SharedQuotaError::Address)
     }
 
     fn check(&self) -> Result<(), SharedQuotaError> {

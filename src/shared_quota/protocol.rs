@@ -181,7 +181,7 @@ pub(crate) struct Step<'a> {
 const GRACE: Duration = Duration::from_millis(25);
 
 /// Returns the key of an account. All keys of an account have one hash tag.
-pub(super) fn key(account: &str, rest: &str) -> String {
+pub(crate) fn key(account: &str, rest: &str) -> String {
     format!("lanekeeper:{{{account}}}:{rest}")
 }
 

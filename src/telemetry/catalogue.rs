@@ -133,6 +133,8 @@ catalogue! {
         "Requests that the cache made.";
     CACHE_BATCH_KEYS Counter "lanekeeper_cache_batch_keys_total" ["cache"]
         "Keys in those.";
+    CACHE_SHARED Counter "lanekeeper_cache_shared_total" ["cache"]
+        "Values that other processes had fetched, in place of a request of the cache.";
     CACHE_FAILURES Counter "lanekeeper_cache_failures_total" ["cache"]
         "Requests of the cache that failed.";
     CACHE_DIVIDED Counter "lanekeeper_cache_divided_total" ["cache"]

@@ -124,6 +124,7 @@ fn by_code(folder: &Path) -> StackBuilder<CachedProxyBuilder<Kite>> {
             cache.max_batch_keys = 200;
             cache.max_batch_weight = 4000;
             cache.linger = ms(5);
+            cache.share = false;
         })
         .request_deadline(secs(3))
         .order_guard(|guard| {

@@ -221,8 +221,8 @@ fn build_kite(
         (None, true) => builder.prior_usage(PriorUsage::None),
         (None, false) => builder,
     };
-    if let Some(shared) = shared {
-        builder = builder.shared(shared);
+    if let Some(shared) = &shared {
+        builder = builder.shared(shared.clone());
     }
     let proxy = builder.build()?;
     let known = PlacementsLink::default();
@@ -237,7 +237,8 @@ fn build_kite(
     let link = AccountLink::default();
     let quotes = (!config.quote_ttl.is_zero()).then(|| {
         let link = Arc::clone(&link);
-        Quotes::new(&kite, config.quote_ttl, move || link.get().cloned().unwrap_or_default())
+        let account = move || link.get().cloned().unwrap_or_default();
+        Quotes::new(&kite, config.quote_ttl, shared.as_ref(), account)
     });
     let lanes = proxy.lanes().clone();
     let placements = Placements::new(lanes.clock().clone(), told);

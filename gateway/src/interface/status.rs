@@ -127,6 +127,8 @@ struct QuotesView {
     joined: u64,
     entries: usize,
     requests: u64,
+    /// Rows that other gateways had fetched.
+    shared: u64,
     mean_age: f64,
 }
 
@@ -236,6 +238,7 @@ impl Sampler {
                     joined: stats.joined,
                     entries: stats.entries,
                     requests: stats.batches,
+                    shared: stats.shared,
                     mean_age: stats.mean_age.as_secs_f64(),
                 }
             }),

@@ -8,6 +8,9 @@ use super::bounds::{Key, Shared};
 use super::config::BatchConfig;
 use super::core::{CacheHooks, Core};
 use super::fetch::Batch;
+use super::shared_store::SharedStore;
+#[cfg(feature = "redis")]
+use crate::shared_quotes::SharedValues;
 
 /// A builder for a [`BatchCache`] with optional hooks for key weights, split errors and refreshes.
 #[must_use = "a builder makes nothing until it is built"]
@@ -88,7 +91,35 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
         self,
         fetch: impl Fn(&Batch<K>) -> Result<HashMap<K, Result<V, E>>, E> + Send + Sync + 'static,
     ) -> BatchCache<K, V, E> {
-        BatchCache::from_core(Core::new(self.config, self.hooks, Box::new(fetch)))
+        self.build_with(None, fetch)
+    }
+
+    /// Builds a cache like [`build_each`](Self::build_each), which shares its values with the caches of other processes: see
+    /// [`SharedValues`].
+    ///
+    /// A value that another process fetched is used in place of a request if it is young enough for every caller that waits for
+    /// it. Its [`Origin`](crate::cache::Origin) is `Shared`. No lookup fails because of Redis: without its answer the cache
+    /// fetches for itself.
+    #[cfg(feature = "redis")]
+    pub fn build_shared<V: Shared>(
+        self,
+        values: SharedValues<K, V>,
+        fetch: impl Fn(&Batch<K>) -> Result<HashMap<K, Result<V, E>>, E> + Send + Sync + 'static,
+    ) -> BatchCache<K, V, E>
+    where
+        K: fmt::Display + std::str::FromStr,
+    {
+        let store = values.into_store(&self.config.clock, self.config.ttl);
+        let store = self.config.share.then_some(store);
+        self.build_with(store, fetch)
+    }
+
+    pub(super) fn build_with<V: Shared>(
+        self,
+        shared: Option<Box<dyn SharedStore<K, V>>>,
+        fetch: impl Fn(&Batch<K>) -> Result<HashMap<K, Result<V, E>>, E> + Send + Sync + 'static,
+    ) -> BatchCache<K, V, E> {
+        BatchCache::from_core(Core::new(self.config, self.hooks, Box::new(fetch), shared))
     }
 }
 

@@ -15,6 +15,7 @@ use super::store::{CacheEntry, CacheFull};
 use super::subscription::BatchSubscription;
 use super::wait::{FoundEntry, Query};
 use super::watch::{Watch, WatchOutcome};
+use crate::quota::Moment;
 
 /// A read-through cache that fetches in batches.
 ///
@@ -278,6 +279,10 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
             WatchOutcome::Answered(result) => Ok(result.complete()?.remove(key)),
             WatchOutcome::TimedOut | WatchOutcome::Closed => Err(watch.time_out(started_at)),
         }
+    }
+
+    pub(in crate::cache) fn now(&self) -> Moment {
+        self.core.now()
     }
 
     /// Returns the number of the request that brought the value of `key`, if the cache holds one for

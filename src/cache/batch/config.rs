@@ -43,6 +43,11 @@ pub struct BatchConfig {
     /// which is about the time that a group of threads takes to wake up. With a manual clock the
     /// fetcher does not wait.
     pub linger: Duration,
+    /// Whether to share values with the caches of other processes, if the cache is built with what that needs: a quote cache
+    /// in front of lanes with a [shared quota](crate::proxy), or [`BatchBuilder::build_shared`]. True by default.
+    ///
+    /// [`BatchBuilder::build_shared`]: crate::cache::BatchBuilder
+    pub share: bool,
     /// The clock that ages are measured with.
     pub clock: Clock,
 }
@@ -64,6 +69,7 @@ impl Default for BatchConfig {
             max_batch_keys: usize::MAX,
             max_batch_weight: usize::MAX,
             linger: Duration::from_millis(2),
+            share: true,
             clock: Clock::system(),
         }
     }

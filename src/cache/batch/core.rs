@@ -17,9 +17,10 @@ use super::config::{AgePolicy, BatchConfig, Freshness, fraction_of};
 use super::fetch::{Fetch, KeySource};
 use super::keys::{BatchLimit, BatchQueue};
 use super::lookup::{FetchError, GetOptions, Origin};
-use super::pending::{PendingRequests, Refresh};
+use super::pending::{InFlightBatch, PendingRequests, Refresh};
 use super::quarantine::next_backoff;
 use super::request::{PendingRequest, RequestOutcome};
+use super::shared_store::{Departure, SharedStore, Stamp};
 use super::stats::Counters;
 use super::store::{CacheEntry, CacheFull, EntryContent, Snapshot, Store};
 use crate::clock::TimedCondvar;
@@ -42,6 +43,8 @@ pub(super) struct Core<K, V, E> {
     pub(super) age_policy: AgePolicy,
     pub(super) hooks: CacheHooks<K, E>,
     pub(super) fetch: Box<Fetch<K, V, E>>,
+    /// The values of other processes, if they are shared.
+    pub(super) shared: Option<Box<dyn SharedStore<K, V>>>,
     pub(super) store: Store<K, V, E>,
     pub(super) pending: Mutex<PendingRequests<K, V, E>>,
     /// Wakes the fetcher when a request or a refresh is pending.
@@ -55,6 +58,20 @@ pub(super) struct Core<K, V, E> {
     next_refresh_request: AtomicU64,
     /// The seed of all random numbers of the cache.
     seed: std::hash::RandomState,
+}
+
+/// What a fetch returned for a key.
+pub(super) struct FetchedContent<V, E> {
+    pub(super) content: EntryContent<V, E>,
+    /// When its request was sent, if that was a request of another process.
+    pub(super) shared: Option<(Moment, Stamp)>,
+}
+
+impl<V, E> FetchedContent<V, E> {
+    /// Wraps what a request of this cache returned.
+    fn own(content: EntryContent<V, E>) -> Self {
+        Self { content, shared: None }
+    }
 }
 
 /// A caller's wait for one key of a request.
@@ -74,6 +91,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         settings: BatchConfig,
         hooks: CacheHooks<K, E>,
         fetch: Box<Fetch<K, V, E>>,
+        shared: Option<Box<dyn SharedStore<K, V>>>,
     ) -> Self {
         let store = Store::new(settings.time_to_idle, settings.max_capacity);
         Self {
@@ -81,6 +99,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             config: settings,
             hooks,
             fetch,
+            shared,
             store,
             pending: Mutex::new(PendingRequests::new()),
             work_available: TimedCondvar::default(),
@@ -166,7 +185,16 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             };
             let allowed = self.age_policy.max_age_for(self.config.ttl, options);
             let young = |sent| now.since(sent) < allowed;
-            let (request, joined) = pending.join_or_open(key, weight, limit, queue, young);
+            // The entry that is here was not enough. Without one, the value that the caller has seen may be any.
+            let not_enough = match entry {
+                Some(entry) => entry.sent,
+                None if seen(index) > 0 => now,
+                None => Moment::ORIGIN,
+            };
+            let invalidated = pending.invalidated.get(key).copied().unwrap_or(Moment::ORIGIN);
+            let newer_than = not_enough.max(invalidated).max(now - allowed);
+            let (request, joined) =
+                pending.join_or_open(key, weight, limit, queue, young, newer_than);
             let counter = if joined { &self.counters.joined } else { &self.counters.misses };
             counter.fetch_add(1, Ordering::Relaxed);
             KeyLookup::Pending(Waiter { key: key.clone(), request })
@@ -208,6 +236,9 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         if let Some(in_flight) = &mut pending.in_flight {
             in_flight.invalidated.insert(key.clone());
         }
+        if self.shared.is_some() {
+            pending.note_invalidated(key, self.now(), self.age_policy.hard_limit());
+        }
         let before = self.store.invalidate(key);
         drop(pending);
         drop(before);
@@ -228,7 +259,11 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
 
     /// Returns the keys to piggyback on a request: the refresh requests, then all other keys that
     /// are due, oldest first.
-    fn due_keys(&self, pending: &PendingRequests<K, V, E>, now: Moment) -> Vec<(K, usize)> {
+    pub(super) fn due_keys(
+        &self,
+        pending: &PendingRequests<K, V, E>,
+        now: Moment,
+    ) -> Vec<(K, usize)> {
         let refreshing = |key: &K| Some((key.clone(), self.store.weight_if_due(key, now)?));
         pending.refreshing.iter().filter_map(refreshing).chain(self.store.due_keys(now)).collect()
     }
@@ -237,9 +272,11 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     pub(super) fn complete_fetch(&self, outcome: Result<HashMap<K, Result<V, E>>, FetchError<E>>) {
         let error = match outcome {
             Ok(answers) => {
-                let content = |answer| match answer {
-                    Ok(value) => EntryContent::Value(Arc::new(value)),
-                    Err(error) => EntryContent::Failed(Arc::new(error)),
+                let content = |answer| {
+                    FetchedContent::own(match answer {
+                        Ok(value) => EntryContent::Value(Arc::new(value)),
+                        Err(error) => EntryContent::Failed(Arc::new(error)),
+                    })
                 };
                 let contents = answers.into_iter().map(|(key, answer)| (key, content(answer)));
                 // If no keys were requested, all waiters may have left.
@@ -292,7 +329,8 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             Some([key]) => {
                 let key = key.clone();
                 drop(pending);
-                self.store_results(HashMap::from([(key, EntryContent::Refused(Arc::new(error)))]));
+                let refused = FetchedContent::own(EntryContent::Refused(Arc::new(error)));
+                self.store_results(HashMap::from([(key, refused)]));
                 return None;
             }
             Some(_) => {}
@@ -313,20 +351,28 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
 
     /// Stores the results of the request in flight and completes it. Returns `false` if there is
     /// none. A key that is not in `contents` is absent.
-    fn store_results(&self, mut contents: HashMap<K, EntryContent<V, E>>) -> bool {
-        let (keys, batch, sent) = {
+    pub(super) fn store_results(&self, mut contents: HashMap<K, FetchedContent<V, E>>) -> bool {
+        let (keys, batch, sent, stamp) = {
             let pending = self.pending.lock();
             let Some(in_flight) = &pending.in_flight else { return false };
-            (in_flight.batch_keys.keys().to_vec(), pending.generation, in_flight.sent)
+            let InFlightBatch { batch_keys, sent, stamp, .. } = in_flight;
+            (batch_keys.keys().to_vec(), pending.generation, *sent, stamp.clone())
         };
         let now = self.now();
         let is_refusal =
-            contents.values().any(|content| matches!(content, EntryContent::Refused(_)));
+            contents.values().any(|fetched| matches!(fetched.content, EntryContent::Refused(_)));
         let entry_of = |key: K| {
-            let content = contents.remove(&key).unwrap_or(EntryContent::Absent);
+            let absent = FetchedContent::own(EntryContent::Absent);
+            let FetchedContent { content, shared } = contents.remove(&key).unwrap_or(absent);
+            let (sent, stamp, origin) = match shared {
+                Some((sent, stamp)) => (sent, Some(stamp), Origin::Shared),
+                None => (sent, stamp.clone(), Origin::Fetched),
+            };
             let ttl = self.ttl_of(&key, &content, sent);
             let weight = (self.hooks.weigher)(&key);
-            (key, Arc::new(CacheEntry::new(content, (batch, sent), ttl, weight, now)))
+            let mut entry = CacheEntry::new(content, (batch, sent), ttl, weight, now);
+            (entry.stamp, entry.origin) = (stamp, origin);
+            (key, Arc::new(entry))
         };
         let entries: Snapshot<K, V, E> = keys.into_iter().map(entry_of).collect();
         // A caller that misses a key reads the store again under this lock. So it finds either the
@@ -430,22 +476,50 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
 
 impl<K: Key, V: Shared, E: Shared + Clone> KeySource<K> for Core<K, V, E> {
     fn take_keys(&self, generation: u64) -> Vec<K> {
+        let is_valid = |pending: &PendingRequests<K, V, E>| {
+            pending.generation == generation && pending.fetching
+        };
+        if !is_valid(&self.pending.lock()) {
+            return Vec::new();
+        }
+        // With no lock held: the store may be on another machine. The request is sent after its stamp.
+        let departure = self.shared.as_ref().and_then(|store| store.depart());
+        let (stamp, wanted) = match departure {
+            Some(Departure { stamp, wanted }) => (Some(stamp), wanted),
+            None => (None, Vec::new()),
+        };
+        let weigh = |key: K| {
+            let weight = (self.hooks.weigher)(&key);
+            (key, weight)
+        };
+        let others = wanted.into_iter().map(weigh).collect();
         let mut pending = self.pending.lock();
-        if pending.generation != generation || !pending.fetching {
+        if !is_valid(&pending) {
             return Vec::new();
         }
         let now = self.now();
         // The source repeats the request: the keys stay the same, and the values are newer.
         if let Some(in_flight) = &mut pending.in_flight {
             in_flight.sent = now;
+            // Without a new one, the earlier stamp is still not after the request.
+            in_flight.stamp = stamp.or(in_flight.stamp.take());
             return in_flight.batch_keys.keys().to_vec();
         }
         let due = self.due_keys(&pending, now);
         let snapshot = self.store.snapshot();
         let had_value = |key: &K| snapshot.get(key).is_some_and(|entry| entry.has_value());
-        let in_flight =
-            pending.dispatch(now, due, self.batch_limit(), had_value, self.random(generation));
-        let keys = in_flight.map(|in_flight| in_flight.batch_keys.keys().to_vec());
+        let in_flight = pending.dispatch(
+            now,
+            others,
+            due,
+            self.batch_limit(),
+            had_value,
+            self.random(generation),
+        );
+        let keys = in_flight.map(|in_flight| {
+            in_flight.stamp = stamp;
+            in_flight.batch_keys.keys().to_vec()
+        });
         let keys = keys.unwrap_or_default();
         // Set this last: if user code above panicked, no keys were taken.
         pending.keys_taken = true;

@@ -11,6 +11,7 @@ use super::core::Core;
 use super::fetch::{Batch, KeySource};
 use super::lookup::FetchError;
 use super::pending::{PendingRequests, Refresh};
+use super::sharing::Sharing;
 use crate::panic::catch_panic;
 
 /// Starts the fetcher thread. It participates in a manual clock: an auto-advancing one does not advance while a request
@@ -122,12 +123,26 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
 
     /// Runs one fetch: calls the source and handles its result.
     fn run_fetch(self: &Arc<Self>, generation: u64) {
+        // The code of a key or a value may panic. The request is then sent without the others.
+        let sharing = catch_panic(|| self.take_shared_or_claim());
+        let is_claimed = match sharing.unwrap_or(Sharing::Fetch { is_claimed: false }) {
+            Sharing::Fetch { is_claimed } => is_claimed,
+            Sharing::Satisfied => {
+                let mut pending = self.pending.lock();
+                pending.fetching = false;
+                return self.announce_fetch_end(pending);
+            }
+        };
         let source: Arc<dyn KeySource<K>> = Arc::clone(self) as _;
         let batch = Batch::new(Arc::downgrade(&source), generation);
         drop(source);
         let fetched = catch_panic(|| (self.fetch)(&batch));
         // From here on the batch hands out no keys, even if the source kept a clone of it.
-        self.pending.lock().fetching = false;
+        let request = {
+            let mut pending = self.pending.lock();
+            pending.fetching = false;
+            pending.in_flight.as_ref().map(|it| Arc::clone(it.response.request()))
+        };
         let outcome = match fetched {
             Ok(outcome) => outcome.map_err(FetchError::Failed),
             Err(message) => Err(FetchError::Panicked { message }),
@@ -137,5 +152,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             let _ = catch_panic(|| self.complete_fetch(Err(FetchError::Panicked { message })));
         }
         self.announce_fetch_end(self.pending.lock());
+        // The callers have their values: they do not wait for this.
+        let _ = catch_panic(|| self.keep_fetched(request, is_claimed));
     }
 }

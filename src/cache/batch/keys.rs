@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use super::request::{PendingRequest, ResponseGuard};
+use crate::quota::Moment;
 
 /// The maximum size of one request.
 #[derive(Debug, Clone, Copy)]
@@ -28,12 +29,20 @@ impl BatchQueue {
     pub(super) const ALL: [Self; 3] = [Self::Trusted, Self::Quarantined, Self::Refused];
 }
 
-/// The keys of one request, and the number of waiters for each.
+/// The waiters for one key of a request.
+#[derive(Debug, Clone, Copy, Default)]
+struct KeyWaiters {
+    count: usize,
+    /// A value that was fetched elsewhere satisfies all of them if its request was sent later.
+    newer_than: Moment,
+}
+
+/// The keys of one request, and the waiters for each.
 #[derive(Debug)]
 pub(super) struct BatchKeys<K> {
     pub(super) queue: BatchQueue,
     keys: Vec<K>,
-    waiters: HashMap<K, usize>,
+    waiters: HashMap<K, KeyWaiters>,
     weight: usize,
     /// Keys to piggyback if the limit allows, before all other keys that are due.
     pub(super) piggyback: Vec<(K, usize)>,
@@ -70,7 +79,7 @@ impl<K: Clone + Eq + Hash> BatchKeys<K> {
         }
         // Run the code that can panic first, so that a key is in both collections or in neither.
         let (listed, awaited) = (key.clone(), key.clone());
-        self.waiters.insert(awaited, 0);
+        self.waiters.insert(awaited, KeyWaiters::default());
         self.keys.push(listed);
         self.weight = weight;
         true
@@ -90,7 +99,13 @@ impl<K: Clone + Eq + Hash> BatchKeys<K> {
 
     /// Returns whether a caller waits for `key`.
     pub(super) fn has_waiter_for(&self, key: &K) -> bool {
-        self.waiters.get(key).is_some_and(|waiting| *waiting > 0)
+        self.waiters.get(key).is_some_and(|waiters| waiters.count > 0)
+    }
+
+    /// Returns the keys that callers wait for, each with the moment than which a value from elsewhere must be newer.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = (&K, Moment)> {
+        let awaited = self.keys.iter().filter_map(|key| Some((key, self.waiters.get(key)?)));
+        awaited.filter(|(_, waiters)| waiters.count > 0).map(|(key, it)| (key, it.newer_than))
     }
 
     /// Returns whether the key was untracked, and has not been requested since.
@@ -99,20 +114,28 @@ impl<K: Clone + Eq + Hash> BatchKeys<K> {
     }
 
     pub(super) fn has_waiters(&self) -> bool {
-        self.waiters.values().any(|waiting| *waiting > 0)
+        self.waiters.values().any(|waiters| waiters.count > 0)
     }
 
-    /// Adds a waiter for `key`, which tracks it again.
-    pub(super) fn add_waiter(&mut self, key: &K) {
-        if let Some(waiting) = self.waiters.get_mut(key) {
-            *waiting += 1;
+    /// Adds a waiter for `key`, which tracks it again. A value from elsewhere satisfies it if that is newer than `newer_than`.
+    pub(super) fn add_waiter(&mut self, key: &K, newer_than: Moment) {
+        if let Some(waiters) = self.waiters.get_mut(key) {
+            waiters.count += 1;
         }
+        self.require_newer(key, newer_than);
         self.untracked.remove(key);
     }
 
+    /// From now on, only a value that is newer than this moment satisfies the waiters of `key`.
+    pub(super) fn require_newer(&mut self, key: &K, than: Moment) {
+        if let Some(waiters) = self.waiters.get_mut(key) {
+            waiters.newer_than = waiters.newer_than.max(than);
+        }
+    }
+
     pub(super) fn remove_waiter(&mut self, key: &K) {
-        if let Some(waiting) = self.waiters.get_mut(key) {
-            *waiting = waiting.saturating_sub(1);
+        if let Some(waiters) = self.waiters.get_mut(key) {
+            waiters.count = waiters.count.saturating_sub(1);
         }
     }
 
@@ -128,7 +151,7 @@ impl<K: Clone + Eq + Hash> BatchKeys<K> {
 
     /// Returns the given keys with their waiters, as a part of this request.
     pub(super) fn subset(&self, keys: &[K]) -> Self {
-        let of = |key: &K| (key.clone(), self.waiters.get(key).copied().unwrap_or(0));
+        let of = |key: &K| (key.clone(), self.waiters.get(key).copied().unwrap_or_default());
         Self {
             keys: keys.to_vec(),
             waiters: keys.iter().map(of).collect(),
@@ -136,6 +159,13 @@ impl<K: Clone + Eq + Hash> BatchKeys<K> {
             is_part: true,
             ..Self::new(BatchQueue::Quarantined)
         }
+    }
+
+    /// Replaces the keys, whatever the limit. The waiters of the keys that stay are kept.
+    pub(super) fn replace(&mut self, keys: Vec<K>) {
+        let of = |key: &K| (key.clone(), self.waiters.get(key).copied().unwrap_or_default());
+        self.waiters = keys.iter().map(of).collect();
+        self.keys = keys;
     }
 }
 
@@ -192,7 +222,7 @@ mod tests {
         for key in [1, 2, 3] {
             batch_keys.add(&key, 1, LIMIT);
         }
-        batch_keys.add_waiter(&2);
+        batch_keys.add_waiter(&2, Moment::ORIGIN);
         batch_keys.untrack(&[3]);
         let mut part = batch_keys.subset(&[2, 3]);
         assert!(part.has_waiter_for(&2) && !part.has_waiter_for(&3) && part.is_untracked(&3));

@@ -56,6 +56,8 @@ pub enum Origin {
     Stale,
     /// From a request that the caller waited for.
     Fetched,
+    /// From a request of another process, whose value the caller waited for.
+    Shared,
 }
 
 /// A value with its age and origin.

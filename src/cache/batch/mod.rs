@@ -9,6 +9,7 @@
 //! - `store.rs` holds the entries: one snapshot, read without a lock.
 //! - `pending.rs` assigns keys to requests. `request.rs` is one request, `keys.rs` its keys, and
 //!   `quarantine.rs` keeps the keys of refused requests.
+//! - `sharing.rs` takes values that other processes fetched, from a store that `shared_store.rs` describes.
 //! - `builder.rs` and `config.rs` set the cache up, `stats.rs` counts, `bounds.rs` names the bounds
 //!   on key and value types.
 
@@ -24,6 +25,8 @@ pub(super) mod lookup;
 mod pending;
 mod quarantine;
 mod request;
+pub(crate) mod shared_store;
+mod sharing;
 pub(super) mod stats;
 pub(super) mod store;
 pub(super) mod subscription;

@@ -25,6 +25,7 @@ use super::keys::{BatchKeys, BatchLimit, BatchQueue, OpenBatch};
 use super::lookup::FetchError;
 use super::quarantine::Quarantine;
 use super::request::{PendingRequest, RequestOutcome, ResponseGuard, SplitRequests};
+use super::shared_store::Stamp;
 use crate::quota::Moment;
 
 /// The request in flight.
@@ -33,6 +34,8 @@ pub(super) struct InFlightBatch<K, V, E> {
     pub(super) batch_keys: BatchKeys<K>,
     /// The moment just before the request was sent.
     pub(super) sent: Moment,
+    /// The same in the time that several processes share, if they do.
+    pub(super) stamp: Option<Stamp>,
     /// Keys that were invalidated since. Their values in the response are not stored.
     pub(super) invalidated: HashSet<K>,
 }
@@ -57,6 +60,8 @@ pub(super) struct PendingRequests<K, V, E> {
     /// The keys among them that the current fetch is for.
     pub(super) refreshing: Vec<K>,
     pub(super) quarantine: Quarantine<K>,
+    /// When keys were invalidated, if other processes share their values: those have to be newer.
+    pub(super) invalidated: HashMap<K, Moment>,
     /// The number of the current fetch. A [`Batch`](super::fetch::Batch) is valid for one
     /// generation.
     pub(super) generation: u64,
@@ -80,6 +85,7 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
             to_refresh: HashMap::new(),
             refreshing: Vec::new(),
             quarantine: Quarantine::new(),
+            invalidated: HashMap::new(),
             generation: 0,
             fetches_ended: 0,
             retry_at: Moment::ORIGIN,
@@ -92,7 +98,7 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
     /// Returns a request that carries `key`, and whether the caller shares it: the request is in
     /// flight, or another caller waits for `key` on it. `young_enough` returns whether a request
     /// that was sent at a given moment is young enough. `queue` is where the key waits if no
-    /// request carries it yet.
+    /// request carries it yet. A value from elsewhere has to be newer than `newer_than`.
     pub(super) fn join_or_open(
         &mut self,
         key: &K,
@@ -100,19 +106,20 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
         limit: BatchLimit,
         queue: BatchQueue,
         young_enough: impl Fn(Moment) -> bool,
+        newer_than: Moment,
     ) -> (Arc<PendingRequest<K, V, E>>, bool) {
         if let Some(in_flight) = &mut self.in_flight {
             if in_flight.batch_keys.contains(key)
                 && !in_flight.invalidated.contains(key)
                 && young_enough(in_flight.sent)
             {
-                in_flight.batch_keys.add_waiter(key);
+                in_flight.batch_keys.add_waiter(key, newer_than);
                 return (Arc::clone(in_flight.response.request()), true);
             }
         }
         if let Some(open) = self.open_batches().find(|open| open.batch_keys.contains(key)) {
             let joined = open.batch_keys.has_waiter_for(key);
-            open.batch_keys.add_waiter(key);
+            open.batch_keys.add_waiter(key, newer_than);
             return (Arc::clone(open.response.request()), joined);
         }
         let waiting = &mut self.queues[queue as usize];
@@ -124,7 +131,7 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
             waiting.len() - 1
         });
         let open = &mut waiting[index];
-        open.batch_keys.add_waiter(key);
+        open.batch_keys.add_waiter(key, newer_than);
         (Arc::clone(open.response.request()), false)
     }
 
@@ -199,30 +206,73 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
     }
 
     /// Returns the queue whose turn it is, or `None` if no caller waits.
-    fn next_queue(&mut self) -> Option<BatchQueue> {
+    fn peek_queue(&mut self) -> Option<BatchQueue> {
         self.retain_awaited();
         let turns = BatchQueue::ALL.into_iter().cycle().skip(self.last_queue as usize + 1);
-        let next = turns
-            .take(BatchQueue::ALL.len())
-            .find(|queue| !self.queues[*queue as usize].is_empty());
+        turns.take(BatchQueue::ALL.len()).find(|queue| !self.queues[*queue as usize].is_empty())
+    }
+
+    /// Takes the turn of the queue that is next. Returns `None` if no caller waits.
+    fn next_queue(&mut self) -> Option<BatchQueue> {
+        let next = self.peek_queue();
         self.last_queue = next.unwrap_or(BatchQueue::Trusted);
         next
     }
 
+    /// Returns the keys that callers of the next request wait for, each with the moment than which a value from elsewhere must be
+    /// newer. Returns `None` if the next request is for keys that are not trusted.
+    pub(super) fn awaited_by_next(&mut self) -> Option<Vec<(K, Moment)>> {
+        match self.peek_queue() {
+            None => Some(Vec::new()),
+            Some(BatchQueue::Trusted) => {
+                let front = self.queues[BatchQueue::Trusted as usize].front()?;
+                let awaited = front.batch_keys.awaited();
+                Some(awaited.map(|(key, newer_than)| (key.clone(), newer_than)).collect())
+            }
+            Some(BatchQueue::Quarantined | BatchQueue::Refused) => None,
+        }
+    }
+
+    /// Dispatches the next request, which is for trusted keys, as one for `keys` alone. Their values are here. The oldest of them
+    /// was sent at `oldest`.
+    pub(super) fn dispatch_with(&mut self, keys: Vec<K>, oldest: Moment) {
+        self.next_queue();
+        let waiting = &mut self.queues[BatchQueue::Trusted as usize];
+        let open = waiting.pop_front();
+        let open = open.unwrap_or_else(|| OpenBatch::new(BatchKeys::new(BatchQueue::Trusted)));
+        let OpenBatch { response, mut batch_keys, .. } = open;
+        batch_keys.replace(keys);
+        self.in_flight = Some(InFlightBatch {
+            response,
+            batch_keys,
+            sent: oldest,
+            stamp: None,
+            invalidated: HashSet::new(),
+        });
+    }
+
+    /// Notes that the values of `key` have to be newer than `now`. What is older than `retention` is forgotten.
+    pub(super) fn note_invalidated(&mut self, key: &K, now: Moment, retention: Duration) {
+        self.invalidated.retain(|_, at| now.since(*at) <= retention);
+        self.invalidated.insert(key.clone(), now);
+        self.open_batches().for_each(|open| open.batch_keys.require_newer(key, now));
+    }
+
     /// Dispatches the next open request. The capacity left goes to the keys that callers would like
-    /// to piggyback, then to `due`, each with its weight. Returns `None` if there is no key to
-    /// send.
+    /// to piggyback, then to those that `others` wait for, then to `due`, each with its weight.
+    /// Returns `None` if there is no key to send.
     ///
     /// `had_value` returns whether a key had a value before, and `random` is any number. They
     /// determine which single key is isolated, if one is.
     pub(super) fn dispatch(
         &mut self,
         sent: Moment,
+        others: Vec<(K, usize)>,
         due: Vec<(K, usize)>,
         limit: BatchLimit,
         had_value: impl Fn(&K) -> bool,
         random: u64,
-    ) -> Option<&InFlightBatch<K, V, E>> {
+    ) -> Option<&mut InFlightBatch<K, V, E>> {
         match self.next_queue() {
             Some(BatchQueue::Quarantined) if self.quarantine.should_isolate_keys() => {
                 self.isolate_key(had_value, random)
@@ -238,15 +288,24 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
             let OpenBatch { batch_keys, .. } = self.queues[queue].front_mut()?;
             let mut wanted = std::mem::take(&mut batch_keys.piggyback);
             wanted.retain(|(key, _)| !batch_keys.is_untracked(key));
-            wanted.extend(due);
-            wanted.retain(|(key, _)| !self.is_quarantined(key, sent));
+            let own = |(key, weight)| (key, weight, true);
+            let mut wanted: Vec<_> = wanted.into_iter().map(own).collect();
+            wanted.extend(others.into_iter().map(|(key, weight)| (key, weight, false)));
+            wanted.extend(due.into_iter().map(own));
+            wanted.retain(|(key, ..)| !self.is_quarantined(key, sent));
             let OpenBatch { batch_keys, .. } = self.queues[queue].front_mut()?;
-            for (key, weight) in wanted {
+            for (key, weight, is_own) in wanted {
                 if batch_keys.keys().len() >= limit.keys {
                     break;
                 }
+                let is_new = !batch_keys.contains(&key);
                 if batch_keys.add(&key, weight, limit) {
-                    batch_keys.track(&key);
+                    match is_own {
+                        true => batch_keys.track(&key),
+                        // No caller of this cache has a use for it.
+                        false if is_new => batch_keys.untrack(std::slice::from_ref(&key)),
+                        false => {}
+                    }
                 }
             }
         }
@@ -254,9 +313,14 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
         if batch_keys.keys().is_empty() {
             return None;
         }
-        self.in_flight =
-            Some(InFlightBatch { response, batch_keys, sent, invalidated: HashSet::new() });
-        self.in_flight.as_ref()
+        self.in_flight = Some(InFlightBatch {
+            response,
+            batch_keys,
+            sent,
+            stamp: None,
+            invalidated: HashSet::new(),
+        });
+        self.in_flight.as_mut()
     }
 
     /// Returns whether `key` must not be piggybacked.
@@ -410,13 +474,13 @@ mod tests {
         keys: &[u8],
     ) -> Arc<PendingRequest<u8, (), ()>> {
         let requests: Vec<_> =
-            keys.iter().map(|key| pending.join_or_open(key, 1, LIMIT, queue, any).0).collect();
+            keys.iter().map(|key| pending.join_or_open(key, 1, LIMIT, queue, any, NOW).0).collect();
         requests.into_iter().next_back().unwrap()
     }
 
     /// Dispatches the next request and returns its keys.
     fn dispatch_keys(pending: &mut Numbers) -> Vec<u8> {
-        let in_flight = pending.dispatch(NOW, Vec::new(), LIMIT, |_| false, 0);
+        let in_flight = pending.dispatch(NOW, Vec::new(), Vec::new(), LIMIT, |_| false, 0);
         in_flight.map(|in_flight| in_flight.batch_keys.keys().to_vec()).unwrap_or_default()
     }
 
@@ -438,26 +502,27 @@ mod tests {
     #[test]
     fn one_request_is_in_flight_and_carries_all_callers_of_the_same_key() {
         let mut pending = Numbers::new();
-        let (first, joined) = pending.join_or_open(&1, 1, LIMIT, BatchQueue::Trusted, any);
+        let (first, joined) = pending.join_or_open(&1, 1, LIMIT, BatchQueue::Trusted, any, NOW);
         assert!(!joined);
         assert!(
-            pending.join_or_open(&1, 1, LIMIT, BatchQueue::Trusted, any).1,
+            pending.join_or_open(&1, 1, LIMIT, BatchQueue::Trusted, any, NOW).1,
             "another caller waits for it"
         );
-        let in_flight = pending.dispatch(NOW, vec![(2, 1)], LIMIT, |_| false, 0).unwrap();
+        let in_flight =
+            pending.dispatch(NOW, Vec::new(), vec![(2, 1)], LIMIT, |_| false, 0).unwrap();
         assert!(in_flight.response.guards(&first));
         assert_eq!(in_flight.batch_keys.keys(), [1, 2]);
         assert!(Arc::ptr_eq(
             &first,
-            &pending.join_or_open(&2, 1, LIMIT, BatchQueue::Trusted, any).0
+            &pending.join_or_open(&2, 1, LIMIT, BatchQueue::Trusted, any, NOW).0
         ));
 
         let (next, joined) =
-            pending.join_or_open(&2, 1, LIMIT, BatchQueue::Trusted, |sent| sent > NOW);
+            pending.join_or_open(&2, 1, LIMIT, BatchQueue::Trusted, |sent| sent > NOW, NOW);
         assert!(!joined && !Arc::ptr_eq(&first, &next), "the one in flight is too old");
         assert!(!Arc::ptr_eq(
             &first,
-            &pending.join_or_open(&3, 1, LIMIT, BatchQueue::Trusted, any).0
+            &pending.join_or_open(&3, 1, LIMIT, BatchQueue::Trusted, any, NOW).0
         ));
     }
 
@@ -507,7 +572,7 @@ mod tests {
         join_all(&mut numbers, BatchQueue::Trusted, &[5]);
         let late = NOW + FIRST * 9;
         let due = (1..=4).chain([9]).map(|key| (key, 1)).collect();
-        let in_flight = numbers.dispatch(late, due, LIMIT, |_| false, 0).unwrap();
+        let in_flight = numbers.dispatch(late, Vec::new(), due, LIMIT, |_| false, 0).unwrap();
         assert_eq!(
             in_flight.batch_keys.keys(),
             [5, 1, 2, 9],
@@ -550,7 +615,8 @@ mod tests {
         join_all(&mut numbers, BatchQueue::Trusted, &[1, 2, 3, 4, 5, 6, 7, 8]);
         let mut asked = Vec::new();
         for _ in 0..5 {
-            let in_flight = numbers.dispatch(NOW, Vec::new(), LIMIT, |key| *key == 6, 0).unwrap();
+            let in_flight =
+                numbers.dispatch(NOW, Vec::new(), Vec::new(), LIMIT, |key| *key == 6, 0).unwrap();
             asked.push(in_flight.batch_keys.keys().to_vec());
             if asked.last().is_some_and(|keys| keys.len() > 1) {
                 refuse(&mut numbers);

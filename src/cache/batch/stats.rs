@@ -30,6 +30,8 @@ pub struct CacheStats {
     pub batches: u64,
     /// Keys in all requests together.
     pub fetched: u64,
+    /// Values that other processes had fetched, in place of a request of this cache.
+    pub shared: u64,
     /// Keys in the largest request.
     pub largest_batch: u64,
     /// Requests that failed, including those that were split.
@@ -76,11 +78,15 @@ impl CacheStats {
 /// One line: the lookups, and the requests that they cost.
 impl fmt::Display for CacheStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { joined, batches, fetched, failures, entries, .. } = *self;
+        let Self { joined, batches, fetched, shared, failures, entries, .. } = *self;
         let percent = (100 * self.served()).checked_div(self.lookups()).unwrap_or(0);
         write!(f, "lookups {}  from memory {percent} %  shared {joined}", self.lookups())?;
         write!(f, "  requests {batches}")?;
-        write!(f, "  keys requested {fetched}  failed {failures}  keys in memory {entries}")
+        write!(f, "  keys requested {fetched}  ")?;
+        if shared > 0 {
+            write!(f, "from other processes {shared}  ")?;
+        }
+        write!(f, "failed {failures}  keys in memory {entries}")
     }
 }
 
@@ -101,6 +107,7 @@ pub(super) struct Counters {
     pub(super) joined: AtomicU64,
     pub(super) batches: AtomicU64,
     pub(super) fetched: AtomicU64,
+    pub(super) shared: AtomicU64,
     pub(super) largest_batch: AtomicU64,
     pub(super) failures: AtomicU64,
     pub(super) splits: AtomicU64,
@@ -114,7 +121,7 @@ impl Counters {
         let of_origin = match origin {
             Origin::Memory => &stripe.hits,
             Origin::Stale => &stripe.stale,
-            Origin::Fetched => &stripe.fetched,
+            Origin::Fetched | Origin::Shared => &stripe.fetched,
         };
         of_origin.fetch_add(1, Ordering::Relaxed);
         let age = age.as_nanos() as u64;
@@ -146,6 +153,7 @@ impl Counters {
             joined: of(&self.joined),
             batches: of(&self.batches),
             fetched: of(&self.fetched),
+            shared: of(&self.shared),
             largest_batch: of(&self.largest_batch),
             failures: of(&self.failures),
             splits: of(&self.splits),

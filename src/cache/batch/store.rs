@@ -14,7 +14,8 @@ use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
 use super::config::{AgePolicy, Freshness};
-use super::lookup::GetOptions;
+use super::lookup::{GetOptions, Origin};
+use super::shared_store::Stamp;
 use crate::quota::Moment;
 
 /// What the source returned for a key.
@@ -38,6 +39,10 @@ pub(in crate::cache) struct CacheEntry<V, E> {
     pub(super) batch: u64,
     /// The moment just before the request was sent.
     pub(super) sent: Moment,
+    /// When it was sent in the time that several processes share, if they do.
+    pub(super) stamp: Option<Stamp>,
+    /// Where callers that waited for the entry got it from.
+    pub(super) origin: Origin,
     /// How long the entry is fresh.
     pub(super) ttl: Duration,
     /// The weight of the key in a request.
@@ -55,7 +60,8 @@ impl<V, E> CacheEntry<V, E> {
         last_use: Moment,
     ) -> Self {
         let last_used = AtomicU64::new(last_use.as_nanos());
-        Self { content, batch, sent, ttl, weight, last_used }
+        let (stamp, origin) = (None, Origin::Fetched);
+        Self { content, batch, sent, stamp, origin, ttl, weight, last_used }
     }
 
     /// Returns the value, `None` if there is none, or why the source did not answer for the key.

@@ -35,7 +35,7 @@ impl<V: Shared, E: Shared + Clone> FoundEntry<V, E> {
         core: &Core<K, V, E>,
     ) -> Self {
         let arrived_in_time = received_at.since(entry.sent) <= core.age_policy.hard_limit();
-        Self { entry: Arc::clone(entry), origin: Origin::Fetched, arrived_in_time }
+        Self { entry: Arc::clone(entry), origin: entry.origin, arrived_in_time }
     }
 }
 
@@ -178,7 +178,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
                 true => Err(FetchError::TooOld { age }),
                 false => Cached::from_entry(entry, age, *origin),
             };
-            if *origin == Origin::Fetched && answer.is_ok() {
+            if matches!(origin, Origin::Fetched | Origin::Shared) && answer.is_ok() {
                 self.counters.record_answer(*origin, age);
             }
             match answer {

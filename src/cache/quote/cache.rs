@@ -7,16 +7,21 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::fetch::{QuoteFetchError, fetch_quotes};
+#[cfg(feature = "redis")]
+use super::shared::shared_quotes;
 use super::subscription::QuoteSubscription;
 use crate::broker::{Broker, BrokerError, ErrorDetail, Instrument, Quote, Quotes, RowProblem};
 use crate::cache::batch::BatchCache;
 use crate::cache::batch::builder::BatchBuilder;
 use crate::cache::batch::config::BatchConfig;
+use crate::cache::batch::fetch::Batch;
 use crate::cache::batch::lookup::{BatchResult, Cached, FetchError, GetOptions, Origin};
 use crate::cache::batch::stats::CacheStats;
 use crate::cache::batch::store::CacheFull;
 use crate::clock::Clock;
 use crate::proxy::{HasLanes, Lanes};
+#[cfg(feature = "redis")]
+use crate::shared_quota::SharedQuota;
 
 /// A [`Broker`] that returns quotes from a cache while they are fresh, and fetches many at once
 /// otherwise. All other calls are forwarded to the inner broker.
@@ -200,8 +205,18 @@ impl<B> QuoteCache<B> {
         // whether the caller has the quote in the cache. A later `seen` counts as that quote as well:
         // the wall clock stepped back, or the time is of no quote of this cache.
         let is_seen = |quote: &Quote| seen.is_some() && quote.fetched_at <= seen;
-        let seen = self.cache.batch_of(instrument, is_seen);
-        let newer = self.cache.get_after_with(instrument, seen, &self.options);
+        let began = self.cache.now();
+        let known = self.cache.batch_of(instrument, is_seen);
+        let mut newer = self.cache.get_after_with(instrument, known, &self.options);
+        // A quote that another process fetched is new to this cache, and yet the caller may have it, by way of another one.
+        if let Ok(Some(Cached { value, batch, origin: Origin::Shared, .. })) = &newer {
+            if is_seen(value) {
+                let passed = self.cache.now().since(began);
+                let deadline = self.options.deadline.map(|limit| limit.saturating_sub(passed));
+                let options = GetOptions { deadline, ..self.options };
+                newer = self.cache.get_after_with(instrument, Some(*batch), &options);
+            }
+        }
         match newer.map_err(to_broker_error)? {
             Some(newer) => Ok(QuoteRef::from(&newer).to_quote()),
             None => Err(BrokerError::NoQuote { instrument: instrument.clone() }),
@@ -281,6 +296,8 @@ impl<B: Broker + 'static> QuoteCache<B> {
             fetch_broker: None,
             config: settings,
             refresh_if: Box::new(|| true),
+            #[cfg(feature = "redis")]
+            shared_quota: None,
         }
     }
 }
@@ -324,6 +341,9 @@ pub struct QuoteCacheBuilder<B> {
     fetch_broker: Option<B>,
     config: BatchConfig,
     refresh_if: Box<dyn Fn() -> bool + Send + Sync>,
+    /// The account of which the quotes are shared.
+    #[cfg(feature = "redis")]
+    shared_quota: Option<SharedQuota>,
 }
 
 impl<B: Broker + 'static> QuoteCacheBuilder<B> {
@@ -377,6 +397,26 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
         self
     }
 
+    /// Shares the quotes with the other processes of the account of `quota`, through its Redis. A cache in front of a proxy
+    /// with a shared quota does that by itself, unless [`BatchConfig::share`] is off.
+    ///
+    /// ```
+    /// # #[cfg(feature = "mock")] {
+    /// use lanekeeper::SharedQuota;
+    /// use lanekeeper::broker::MockBroker;
+    /// use lanekeeper::cache::QuoteCache;
+    ///
+    /// let quota = SharedQuota::redis("redis://127.0.0.1:6379", "account-1")?;
+    /// let broker = QuoteCache::builder(MockBroker::new()).shared_quotes(&quota).build();
+    /// # }
+    /// # Ok::<(), lanekeeper::shared_quota::SharedQuotaError>(())
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn shared_quotes(mut self, quota: &SharedQuota) -> Self {
+        self.shared_quota = Some(quota.clone());
+        self
+    }
+
     pub(super) fn fetch_with(mut self, fetch_broker: B) -> Self {
         self.fetch_broker = Some(fetch_broker);
         self
@@ -384,18 +424,27 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
 
     /// Builds the cache.
     pub fn build(self) -> QuoteCache<B> {
-        let Self { inner, fetch_broker, config: mut settings, refresh_if } = self;
+        let Self { inner, fetch_broker, config: mut settings, refresh_if, .. } = self;
         let inner = Arc::new(inner);
         let fetch_broker = fetch_broker.map_or_else(|| Arc::clone(&inner), Arc::new);
         let limit = inner.quote_batch_limit();
         settings.max_batch_keys = settings.max_batch_keys.min(limit.count);
         settings.max_batch_weight = settings.max_batch_weight.min(limit.bytes);
         let clock = settings.clock.clone();
-        let cache = BatchBuilder::new(settings)
+        #[cfg(feature = "redis")]
+        let shared = self.shared_quota.and_then(|quota| shared_quotes(&quota, &clock));
+        let builder = BatchBuilder::new(settings)
             .weigher(move |instrument| limit.cost(instrument))
             .split_on(|error| matches!(error, QuoteFetchError::Broker(BrokerError::Rejected(_))))
-            .refresh_if(refresh_if)
-            .build_each(move |batch| fetch_quotes(&*fetch_broker, batch, &clock));
+            .refresh_if(refresh_if);
+        let fetch = move |batch: &Batch<Instrument>| fetch_quotes(&*fetch_broker, batch, &clock);
+        #[cfg(feature = "redis")]
+        let cache = match shared {
+            Some(values) => builder.build_shared(values, fetch),
+            None => builder.build_each(fetch),
+        };
+        #[cfg(not(feature = "redis"))]
+        let cache = builder.build_each(fetch);
         QuoteCache { inner, options: GetOptions::new(), cache: Arc::new(cache) }
     }
 }

@@ -82,7 +82,7 @@ fn assign_problems(
 }
 
 /// Returns the wall clock time at `moment`.
-fn wall_time_at(clock: &Clock, moment: Moment) -> Option<Timestamp> {
+pub(super) fn wall_time_at(clock: &Clock, moment: Moment) -> Option<Timestamp> {
     let wall = clock.wall_clock();
     let since = SignedDuration::try_from(wall.moment.since(moment)).ok()?;
     wall.timestamp.checked_sub(since).ok()

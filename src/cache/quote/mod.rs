@@ -2,6 +2,7 @@
 //!
 //! - `cache.rs` is the cache, `broker_impl.rs` its implementation of `Broker`.
 //! - `fetch.rs` is one request to the inner broker.
+//! - `shared.rs` writes and reads the quotes that several processes share (feature `redis`).
 //! - `subscription.rs` is an iterator over new quotes.
 //! - `proxied.rs` builds a cache together with the paced proxy behind it.
 
@@ -9,6 +10,8 @@ mod broker_impl;
 mod cache;
 mod fetch;
 mod proxied;
+#[cfg(feature = "redis")]
+mod shared;
 mod subscription;
 
 pub use cache::{QuoteCache, QuoteCacheBuilder};

@@ -15,7 +15,8 @@ use crate::proxy::BuildError;
 
 impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
     /// Puts a [`QuoteCache`] in front of the proxy, in which quotes are fresh for `ttl`. Configure
-    /// the lanes before this call.
+    /// the lanes before this call. If the lanes share their quota with other processes, the quotes
+    /// are shared as well, unless [`BatchConfig::share`] is off.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
@@ -129,7 +130,14 @@ impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
         let options = CallOptions { deadline, ..CallOptions::new() };
         let fetch_broker = proxy.with(options);
         let clock = proxy.lanes().clock().clone();
+        #[cfg(feature = "redis")]
+        let shared_quota = proxy.lanes().shared_quota().cloned();
         let cache = QuoteCache::builder(proxy).configure(|own| *own = settings).clock(clock);
+        #[cfg(feature = "redis")]
+        let cache = match shared_quota {
+            Some(quota) => cache.shared_quotes(&quota),
+            None => cache,
+        };
         Ok(cache.fetch_with(fetch_broker).refresh_if(is_idle).build())
     }
 }
