@@ -327,7 +327,6 @@ fn a_call_that_is_recalled_is_sent_once_or_never() {
 }
 
 /// The turn of a call that its task makes, as `core/offer.rs` keeps it.
-#[derive(Default)]
 struct Turns {
     /// Whether the turn is offered, and whether the call is parked.
     kept: sync::Mutex<(bool, bool)>,
@@ -337,6 +336,11 @@ struct Turns {
 }
 
 impl Turns {
+    fn new() -> Self {
+        let kept = sync::Mutex::new((false, false));
+        Self { kept, taken: AtomicUsize::default(), ended: AtomicUsize::default() }
+    }
+
     fn take_offer(&self) -> bool {
         std::mem::take(&mut self.kept.lock().0)
     }
@@ -350,7 +354,7 @@ impl Turns {
         if !call.is_pending() && self.take_offer() {
             self.ended.fetch_add(1, SeqCst);
         }
-        drop(call.take_waker().map(std::task::Waker::wake));
+        let _ = call.take_waker().map(std::task::Waker::wake);
     }
 
     /// The leader ends the offer.
@@ -398,7 +402,7 @@ impl Turns {
 /// Runs `leaving` beside a worker that offers the turn and a leader that ends the offer.
 fn model_turns(leaving: impl Fn(&Turns, &Call, &Counters) + Copy + Sync + Send + 'static) {
     model(move |call, counters| {
-        let turns = Arc::new(Turns::default());
+        let turns = Arc::new(Turns::new());
         let offered = Arc::clone(&turns);
         let worker = beside(&call, &counters, move |call, _| offered.offer(call));
         let ended = Arc::clone(&turns);
@@ -433,7 +437,7 @@ fn a_future_that_may_be_polled_with_its_turn_and_is_then_dropped_is_sent_or_not(
 #[test]
 fn a_task_is_woken_for_its_turn_or_finds_it() {
     model(|call, _| {
-        let turns = Arc::new(Turns::default());
+        let turns = Arc::new(Turns::new());
         let offered = Arc::clone(&turns);
         let worker = beside(&call, &Arc::default(), move |call, _| offered.offer(call));
         let woken = Arc::new(Wakes::default());

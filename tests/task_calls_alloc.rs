@@ -16,13 +16,15 @@ use lanekeeper::quota::Quota;
 use support::lanes::{READ, one, options, status, submit};
 use support::stepped::Failure;
 
+type Answer = Result<u32, Failure>;
+
 const TASKS: usize = 100_000;
 
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()
 }
 
-fn call(lanes: &Lanes, answer: u32) -> impl Future<Output = Result<u32, Failure>> + use<> {
+fn call(lanes: &Lanes, answer: u32) -> impl Future<Output = Answer> + use<> {
     let lanes = lanes.clone();
     async move {
         let call = LaneCall::read("test");
@@ -36,7 +38,7 @@ fn a_hundred_thousand_tasks_wait_without_a_thread_each() {
     let lanes = one(config, ManualClock::new());
     submit(&lanes, READ, &options(), || ()).wait().unwrap();
     let threads_before = threads();
-    let mut tasks: Vec<Pin<Box<dyn Future<Output = Result<u32, Failure>>>>> =
+    let mut tasks: Vec<Pin<Box<dyn Future<Output = Answer>>>> =
         (0..TASKS).map(|number| Box::pin(call(&lanes, number as u32)) as _).collect();
     let waker = Waker::noop();
     let allocated = measure(|| {
