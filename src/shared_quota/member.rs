@@ -207,11 +207,16 @@ impl Member {
         &self.lanes
     }
 
-    /// Sets by how much a slot of a lane may be free earlier than a window after its call ended, as far as this process knows.
-    pub(super) fn set_credit(&mut self, lane: usize, credit: Duration) {
-        if let Some(known) = self.credits.get_mut(lane) {
-            *known = credit;
+    /// Sets by how much a slot of each lane may be free earlier than a window after its call ended, as far as this process knows.
+    pub(super) fn set_credits(&mut self, of: impl Fn(usize) -> Duration) {
+        for (lane, credit) in self.credits.iter_mut().enumerate() {
+            *credit = of(lane);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_credit(&mut self, lane: usize, credit: Duration) {
+        self.credits[lane] = credit;
     }
 
     /// Returns the charges that were used so far.
