@@ -163,6 +163,37 @@ fn an_urgent_call_goes_out_although_the_shares_of_silent_processes_are_all_of_th
     assert_eq!(account.ask(&mut second, urgent).0, StepOutcome::Denied);
 }
 
+#[test]
+fn a_share_is_left_alone_until_what_was_sent_by_it_is_forgotten() {
+    let Some(mut account) = Account::start() else { return };
+    let quota = Quota::per_second(2);
+    let (mut one, mut other) = (member("one", quota.windows()), member("other", quota.windows()));
+    let say = Say { reserved_for: Duration::from_secs(10), ..silent() };
+    let beat = |account: &mut Account, member: &mut Member| {
+        let trip = member.beat(&say, account.time());
+        let value = account.run(BEAT, &trip);
+        member.on_beat(&trip, &value).unwrap();
+    };
+    beat(&mut account, &mut one);
+    beat(&mut account, &mut other);
+    account.wait(2.0);
+    beat(&mut account, &mut one);
+    let calls = |account: &mut Account, other: &mut Member| {
+        beat(account, other);
+        let granted = |_: &u32| {
+            let (outcome, number) = account.ask(other, CALL);
+            other.end(number, account.moment(), account.moment());
+            outcome == StepOutcome::Granted
+        };
+        (0..3).filter(granted).count()
+    };
+    // The one is cut off, and may send a call by its share at the end of the tenth second.
+    account.wait(10.1);
+    assert_eq!(calls(&mut account, &mut other), 1);
+    account.wait(2.0);
+    assert_eq!(calls(&mut account, &mut other), 2);
+}
+
 /// An account in which one process has sent by its share for long, and then returns.
 fn after_long_away(quota: &Quota, calls: u32) -> Option<(Account, Member, Trip)> {
     let mut account = Account::start()?;
