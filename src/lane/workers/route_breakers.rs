@@ -391,15 +391,15 @@ mod tests {
         let mut refused = 0;
         for step in 0..6000_u64 {
             let now = at(step * 100);
-            for index in 0..2 {
+            for (index, routes) in both.iter_mut().enumerate() {
                 // The network of one of them is down for a while. The broker fails one call in twenty.
                 let fails = (index == 0 && step < 100) || rng.u32(..20) == 0;
                 let outcome = if fails { CallOutcome::Failure } else { CallOutcome::Success };
-                if both[index].blocked_route("writes", false, now).is_some() {
+                if routes.blocked_route("writes", false, now).is_some() {
                     refused += usize::from(step > 1000);
                     continue;
                 }
-                call_at(&mut both[index], now, outcome);
+                call_at(routes, now, outcome);
             }
             if step % 10 == 0 {
                 let heard = [1, 0].map(|other| both[other].troubled(now));
