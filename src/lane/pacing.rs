@@ -144,7 +144,7 @@ impl SharedPacing {
         self.lanes().map(|lane| lane.health().rate_percent()).collect()
     }
 
-    /// Returns the routes whose breakers refuse calls, apart from those that were opened by hand.
+    /// Returns the routes whose breakers refuse calls because calls of this process failed.
     #[cfg(feature = "redis")]
     pub(crate) fn refused_routes(&self) -> Vec<RefusedRoute> {
         let now = self.clock.now();

@@ -10,9 +10,6 @@
 -- A process is `joined beat processes rank settled place`. The rank goes by the time of joining. A share of a limit of n is
 -- ceil((n - rank) / processes): all shares together are n, and no share grows because another process has joined.
 local PROCS = KEYS[2]
--- Where the credit of a process binds the others: for as long as a window that has a credit may remember one of its calls. See
--- `CREDITED` in step.lua.
-local CREDIT_FOR = 61000000
 local function parse(value)
   local joined, beat, count, rank, settled, place = string.match(value, '^(%d+) (%d+) (%d+) (%d+) (%d+) (.*)$')
   return { joined = tonumber(joined), beat = tonumber(beat), count = tonumber(count), rank = tonumber(rank),
@@ -80,17 +77,12 @@ local reply = { now, raw, born, #names, mine and mine.rank or 0, mine and mine.s
 -- The credit of a lane is the least of all its processes, and of those that were here a window ago. Of one that has told none
 -- it is zero.
 local function note_credit(lane, least)
-  local kept, has_told = { table.concat({ me, least, text(now + CREDIT_FOR) }, ':') }, { [me] = true }
-  for name, credit, till in string.gmatch(redis.call('HGET', META, 'credits:' .. lane) or '', '([^: ]+):(%d+):(%d+)') do
-    if name ~= me and tonumber(till) > now then
-      kept[#kept + 1], has_told[name] = table.concat({ name, credit, till }, ':'), true
-      least = math.min(least, tonumber(credit))
-    end
-  end
+  local others = tell_credit(lane, least)
+  for _, credit in pairs(others) do least = math.min(least, credit) end
   for _, name in ipairs(names) do
-    if not has_told[name] then least = 0 end
+    if name ~= me and not others[name] then least = 0 end
   end
-  redis.call('HSET', META, 'credits:' .. lane, table.concat(kept, ' '), 'credit:' .. lane, text(least))
+  redis.call('HSET', META, 'credit:' .. lane, text(least))
 end
 
 for key = 3, #KEYS do

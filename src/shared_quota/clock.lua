@@ -48,3 +48,18 @@ local function save_clock()
   redis.call('HSET', META, 'last', text(now), 'offset', text(offset), 'born', born, 'run', run, 'hold', text(hold))
   redis.call('PEXPIRE', META, keep)
 end
+
+-- For how long the round trip credit that a process told binds the others: as long as a window that has a credit may remember
+-- one of its calls. See `CREDITED` in step.lua.
+local CREDIT_FOR = 61000000
+-- Notes the credit of this process for a lane. Returns those of the others that still hold, by the names of their processes.
+local function tell_credit(lane, credit)
+  local lines, others = { table.concat({ me, text(credit), text(now + CREDIT_FOR) }, ':') }, {}
+  for name, told, till in string.gmatch(redis.call('HGET', META, 'credits:' .. lane) or '', '([^: ]+):(%d+):(%d+)') do
+    if name ~= me and tonumber(till) > now then
+      lines[#lines + 1], others[name] = table.concat({ name, told, till }, ':'), tonumber(told)
+    end
+  end
+  redis.call('HSET', META, 'credits:' .. lane, table.concat(lines, ' '))
+  return others
+end

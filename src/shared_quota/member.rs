@@ -159,6 +159,9 @@ pub(crate) struct Member {
 /// For how long a permit that may have been granted is told to be unused.
 const DOUBTFUL_FOR: Duration = Duration::from_secs(3);
 
+/// For how long a call may be on its way to the broker after its process may send no more.
+const IN_TRANSIT: Duration = Duration::from_secs(1);
+
 impl Member {
     pub(super) fn new(
         process: String,
@@ -207,11 +210,16 @@ impl Member {
         &self.lanes
     }
 
-    /// Sets by how much a slot of a lane may be free earlier than a window after its call ended, as far as this process knows.
-    pub(super) fn set_credit(&mut self, lane: usize, credit: Duration) {
-        if let Some(known) = self.credits.get_mut(lane) {
-            *known = credit;
+    /// Sets by how much a slot of each lane may be free earlier than a window after its call ended, as far as this process knows.
+    pub(super) fn set_credits(&mut self, of: impl Fn(usize) -> Duration) {
+        for (lane, credit) in self.credits.iter_mut().enumerate() {
+            *credit = of(lane);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_credit(&mut self, lane: usize, credit: Duration) {
+        self.credits[lane] = credit;
     }
 
     /// Returns the charges that were used so far.
@@ -552,7 +560,8 @@ impl Member {
             place: say.place,
             is_leaving: say.is_leaving,
             dead: say.dead.to_vec(),
-            reserved_for: say.reserved_for,
+            // What is sent by a share at the end of its time is not told.
+            reserved_for: say.reserved_for.saturating_add(self.forgotten_after()),
             retention: self.scopes.iter().map(Scope::retention).max().unwrap_or_default(),
             lanes: lanes.collect(),
             refused: say.refused,
@@ -567,6 +576,13 @@ impl Member {
             sent_at: time.now(),
             words: words_of(&command),
         }
+    }
+
+    /// Returns after which time no window remembers a call that was not told. A day does until it ends.
+    fn forgotten_after(&self) -> Duration {
+        let windows = self.scopes.iter().flat_map(|scope| &scope.windows);
+        let rolling = windows.filter(|it| !matches!(it.kind, WindowKind::Calendar { .. }));
+        Duration::from_nanos(rolling.map(Window::retention).max().unwrap_or(0)) + IN_TRANSIT
     }
 
     pub(super) fn on_beat(&mut self, trip: &Trip, value: &Value) -> Result<BeatReply, Unusable> {

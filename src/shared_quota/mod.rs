@@ -210,8 +210,8 @@ impl SharedQuota {
     }
 
     /// Sets for how long a process that is cut off from Redis goes on with its share, and for how long the others leave it alone.
-    /// That is also for how long a process that was killed costs the others its share, unless one of them runs on the same
-    /// machine. From 10 s to a day; the default is 10 min. It must be the same in all processes.
+    /// That, and the longest window that is no day, is also for how long a process that was killed costs the others its share,
+    /// unless one of them runs on the same machine. From 10 s to a day; the default is 10 min. It must be the same in all processes.
     #[must_use]
     pub fn share_for(mut self, time: Duration) -> Self {
         self.reserved_for = time;

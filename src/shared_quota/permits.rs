@@ -194,13 +194,24 @@ impl SharedPermits {
         self.set_windows(scope, to.quota().windows(), Some(to.reserved()))
     }
 
+    /// Locks the state, in which the round trip credits are those of this moment. Call it with no lock held.
+    fn state_with_credits(&self) -> MutexGuard<'_, State> {
+        let pacing = if self.settings.has_credit { self.pacing() } else { None };
+        let pacing_state = pacing.as_ref().map(|pacing| pacing.lock().0);
+        let mut state = self.state();
+        if let Some(pacing_state) = pacing_state {
+            state.member.set_credits(|lane| pacing_state.credit(lane));
+        }
+        state
+    }
+
     /// Makes a request with the words that `make` returns for a run of Redis.
     fn send(&self, script: &Script, make: impl FnOnce(&mut State, Time<'_>) -> Trip) -> Answered {
         let mut made = None;
         let reply = self.pool.with_run(|connection, run| {
             let wall = self.clock.wall_clock();
             let time = Time { wall, moment: None, account: &self.settings.account, run };
-            let trip = made.insert(make(&mut self.state(), time));
+            let trip = made.insert(make(&mut self.state_with_credits(), time));
             script.run(connection, |command| {
                 for word in &trip.words {
                     command.arg(word);
@@ -212,10 +223,9 @@ impl SharedPermits {
 
     /// Says that this process is alive. Returns whether Redis answered.
     pub(super) fn say_alive(&self, is_leaving: bool) -> bool {
-        let pacing = self.pacing();
-        let rates = pacing.as_ref().map(|pacing| pacing.rates()).unwrap_or_default();
-        let refused = pacing.as_ref().map(|pacing| pacing.refused_routes()).unwrap_or_default();
-        (0..rates.len()).for_each(|lane| self.note_credit(lane));
+        // Not held during the trip: to drop a proxy waits for this thread, unless the proxy is dropped on it.
+        let read = |pacing: Arc<SharedPacing>| (pacing.rates(), pacing.refused_routes());
+        let (rates, refused) = self.pacing().map(read).unwrap_or_default();
         let mut told_pauses = Vec::new();
         let sent = self.send(&self.beat, |state, time| {
             told_pauses.clone_from(&state.pauses);
@@ -248,7 +258,7 @@ impl SharedPermits {
                     self.on_failure(UNUSABLE);
                     return false;
                 };
-                if let Some(pacing) = pacing {
+                if let Some(pacing) = self.pacing() {
                     pacing.set_hints(&reply.refused, self.clock.now() + HINTS_FOR);
                 }
                 // It reads files, so without the lock.
@@ -261,14 +271,6 @@ impl SharedPermits {
                 false
             }
             (Ok(_), None) => false,
-        }
-    }
-
-    /// Reads the round trip credit that this process has for a lane. Call it with no lock held.
-    fn note_credit(&self, lane: usize) {
-        if let Some(pacing) = self.pacing().filter(|_| self.settings.has_credit) {
-            let credit = pacing.lock().0.credit(lane);
-            self.state().member.set_credit(lane, credit);
         }
     }
 
@@ -452,7 +454,6 @@ impl SharedPermits {
             }
             return;
         }
-        self.note_credit(lane);
         let sent = self.send(&self.step, |state, time| {
             // By now: its age decides whether it may be used.
             state.member.postpone(&mut ask, time.wall.moment);

@@ -141,6 +141,7 @@ local function hear(scope, kind, of, slots, age)
   if kind == 'U' then
     redis.call('ZREM', scope.log, unpack(members(of, slots, nil, {})))
   elseif kind == 'R' then
+    scope.is_charged = true
     -- A call that is known may have been in flight for longer than Redis knew.
     redis.call('ZADD', scope.log, 'GT', unpack(members(of, slots, text(score), {})))
   else
@@ -198,8 +199,8 @@ local function save_scope(scope)
     redis.call('HSET', META, 'quota:' .. scope.name, scope.quota)
     if scope.noted then redis.call('HSET', META, 'other:' .. scope.name, text(now) .. ' ' .. scope.noted) end
   end
-  -- Which lanes use it, for its credit.
-  if scope.lanes ~= scope.noted_lanes then redis.call('HSET', META, 'lanes:' .. scope.name, scope.lanes) end
+  -- Which lanes have calls in it, for its credit.
+  if scope.is_charged and scope.lanes ~= scope.noted_lanes then redis.call('HSET', META, 'lanes:' .. scope.name, scope.lanes) end
   redis.call('PEXPIRE', scope.log, keep)
   redis.call('PEXPIRE', scope.counts, keep)
 end
@@ -241,6 +242,11 @@ for _, scope in ipairs(scopes) do
   end
 end
 for _, scope in ipairs(scopes) do expire(scope) end
+-- A credit that has fallen binds the others together with the calls that are told, and not only from the next heartbeat on.
+if own_credit < tonumber(redis.call('HGET', META, 'credit:' .. LANE) or 0) then
+  tell_credit(LANE, own_credit)
+  redis.call('HSET', META, 'credit:' .. LANE, text(own_credit))
+end
 local is_restored = false
 for _ = 1, tonumber(next_arg()) do
   local kind, of, slots, age = next_arg(), next_arg(), tonumber(next_arg()), tonumber(next_arg())
@@ -414,6 +420,7 @@ if before > 0 then room(0) end
 if pause > now and pause > free then free = pause end
 if free == 0 then
   for _, scope in ipairs(scopes) do
+    scope.is_charged = true
     redis.call('ZADD', scope.log, unpack(members(id, weight, text(now + lease), {})))
     if scope.gap > 0 then
       local gap = tonumber(redis.call('HGET', scope.counts, 'gap') or 0)

@@ -155,6 +155,22 @@ const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(300);
 
 #[test]
+fn a_proxy_that_is_dropped_during_a_heartbeat_has_left_its_account_when_that_returns() {
+    let Some(redis) = RedisServer::start() else { return };
+    let process =
+        Process::start(shared(&redis).timeout(Duration::from_secs(10)), Quota::per_second(10));
+    process.wait_for(SharedMode::Shared);
+    std::thread::scope(|scope| {
+        // It answers no request meanwhile, this one's end neither.
+        scope.spawn(|| redis.send("CLIENT PAUSE 2500 ALL"));
+        // There is a heartbeat each second.
+        std::thread::sleep(Duration::from_millis(1500));
+        drop(process);
+        assert_eq!(redis.send("HLEN lanekeeper:{a}:procs").lines().next(), Some(":0"));
+    });
+}
+
+#[test]
 fn what_was_spent_of_a_day_is_known_after_a_restart() {
     let Some(redis) = RedisServer::start() else { return };
     let zone = lanekeeper::jiff::tz::TimeZone::UTC;

@@ -256,7 +256,7 @@ impl LaneHealth {
         self.routes.states(now)
     }
 
-    /// Returns the routes whose breakers are not closed, unless that was done by hand.
+    /// Returns the routes of which the calls of this process say that the broker fails.
     #[cfg(feature = "redis")]
     pub(in crate::lane) fn troubled_routes(&mut self, now: Moment) -> Vec<&'static str> {
         self.routes.troubled(now)

@@ -7,7 +7,8 @@
 //! A breaker that opened by itself never refuses an urgent call: the call is sent, and its result counts.
 //!
 //! Another process of the account may say that its breaker refuses a route. That is a hint: its network may be broken, and not
-//! the broker. So the route stays open for calls here, and the first of them that fails confirms the hint.
+//! the broker. So the route stays open for calls here, and the first of them that fails confirms the hint. It does so once: if
+//! the breaker has closed again, calls that were made from here have shown that the route works.
 
 use std::time::Duration;
 
@@ -24,8 +25,17 @@ pub(super) struct RouteBreakers {
     routes: Vec<RouteBreaker>,
     /// Whether any of them may refuse a call. Nearly always none does, and then none is checked.
     may_refuse: bool,
-    /// The routes that the breakers of other processes refuse, and until when that counts.
-    hints: (Vec<String>, Moment),
+    /// The routes that the breakers of other processes refuse.
+    hints: Vec<Hint>,
+    /// Until when they count.
+    hints_until: Moment,
+}
+
+/// A route that the breaker of another process refuses.
+struct Hint {
+    route: String,
+    /// Whether it has opened the breaker here.
+    is_used: bool,
 }
 
 struct RouteBreaker {
@@ -77,7 +87,8 @@ impl RouteBreakers {
             rng,
             routes: Vec::new(),
             may_refuse: is_troubled,
-            hints: (Vec::new(), Moment::ORIGIN),
+            hints: Vec::new(),
+            hints_until: Moment::ORIGIN,
         })
     }
 
@@ -126,11 +137,15 @@ impl RouteBreakers {
         outcome: CallOutcome,
         took: Duration,
     ) {
-        let is_hinted = now < self.hints.1 && self.hints.0.iter().any(|hinted| hinted == route);
+        let hint = self.hints.iter().position(|hint| hint.route == route && !hint.is_used);
+        let hint = hint.filter(|_| now < self.hints_until);
         let breaker = &mut self.route_mut(route).breaker;
-        breaker.record_with_hint(admission, now, outcome, took, is_hinted);
+        let is_used = breaker.record_with_hint(admission, now, outcome, took, hint.is_some());
         let is_closed = breaker.state(now) == BreakerState::Closed;
         self.update_may_refuse(is_closed, now);
+        if let Some(hint) = hint.and_then(|index| self.hints.get_mut(index)) {
+            hint.is_used = is_used;
+        }
     }
 
     /// Returns the state change of the breaker of a route, if it was not reported yet.
@@ -161,21 +176,23 @@ impl RouteBreakers {
         self.routes.iter_mut().map(state).collect()
     }
 
-    /// Returns the routes whose breakers are not closed, unless that was done by hand.
+    /// Returns the routes of which the calls of this process say that the broker fails.
     #[cfg(feature = "redis")]
     pub(super) fn troubled(&mut self, now: Moment) -> Vec<&'static str> {
-        let is_troubled = |route: &mut RouteBreaker| {
-            let is_automatic = route.breaker.mode() == BreakerMode::Automatic;
-            is_automatic && route.breaker.state(now) != BreakerState::Closed
-        };
         let routes = self.routes.iter_mut();
-        routes.filter_map(|route| is_troubled(route).then_some(route.name)).collect()
+        routes.filter_map(|it| it.breaker.is_evidence(now).then_some(it.name)).collect()
     }
 
     /// Hears which routes the breakers of other processes refuse. That counts until the given moment.
     #[cfg(feature = "redis")]
-    pub(super) fn set_hints(&mut self, routes: Vec<String>, until: Moment) {
-        self.hints = (routes, until);
+    pub(super) fn set_hints(&mut self, mut routes: Vec<String>, until: Moment) {
+        // Several processes may refuse the same one.
+        routes.sort_unstable();
+        routes.dedup();
+        let is_used = |route: &String| self.hints.iter().any(|it| it.is_used && it.route == *route);
+        let hints = routes.into_iter().map(|route| Hint { is_used: is_used(&route), route });
+        self.hints = hints.collect();
+        self.hints_until = until;
     }
 
     /// Sets the mode of every breaker.
@@ -279,7 +296,8 @@ mod tests {
         call(&mut routes, "writes", false, CallOutcome::Failure);
         assert!(routes.blocked_route("writes", false, NOW).is_some());
         assert_eq!(routes.blocked_route("writes", true, NOW), None);
-        assert_eq!(routes.troubled(NOW), ["writes"]);
+        // It is no hint to others in its turn.
+        assert_eq!(routes.troubled(NOW), [""; 0]);
         // A hint that was not said again is none.
         let mut routes = self::routes();
         routes.set_hints(vec!["writes".to_owned()], NOW);
@@ -288,5 +306,109 @@ mod tests {
         // What a person opened is no evidence.
         routes.set_mode(BreakerMode::ForcedOpen, NOW);
         assert_eq!(routes.troubled(NOW), [""; 0]);
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_breaker_that_no_call_tries_again_is_no_hint_for_longer_than_it_refuses_calls() {
+        let mut routes = routes();
+        call(&mut routes, "writes", false, CallOutcome::Failure);
+        call(&mut routes, "writes", false, CallOutcome::Failure);
+        assert_eq!(routes.troubled(NOW), ["writes"]);
+        let until = routes.blocked_route("writes", false, NOW).unwrap().until.unwrap();
+        assert_eq!(routes.troubled(until), [""; 0]);
+        assert_eq!(routes.states(until)[0].state, BreakerState::HalfOpen);
+        let probe = routes.admit("writes", false, until).unwrap();
+        assert_eq!(routes.troubled(until), ["writes"]);
+        routes.record("writes", probe, until, CallOutcome::Failure, TOOK);
+        assert_eq!(routes.troubled(until), ["writes"]);
+    }
+
+    /// Probes a breaker until it is closed.
+    #[cfg(feature = "redis")]
+    fn recover(routes: &mut RouteBreakers, route: &'static str, now: Moment) -> Moment {
+        let now = routes.blocked_route(route, false, now).and_then(|it| it.until).unwrap_or(now);
+        for _ in 0..2 {
+            let probe = routes.admit(route, false, now).unwrap();
+            routes.record(route, probe, now, CallOutcome::Success, TOOK);
+        }
+        assert_eq!(routes.blocked_route(route, false, now), None);
+        now
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_hint_opens_a_breaker_once_until_it_was_lifted() {
+        // Two processes say so.
+        let hint = vec!["writes".to_owned(); 2];
+        let mut routes = routes();
+        let fails = |routes: &mut RouteBreakers, now: Moment| {
+            let admission = routes.admit("writes", false, now).unwrap();
+            routes.record("writes", admission, now, CallOutcome::Failure, TOOK);
+            routes.blocked_route("writes", false, now).is_some()
+        };
+        let later = |now: Moment| now + Duration::from_secs(3);
+        routes.set_hints(hint.clone(), later(NOW));
+        assert!(fails(&mut routes, NOW));
+        // Its own calls have shown that the route works from here.
+        let now = recover(&mut routes, "writes", NOW);
+        for _ in 0..2 {
+            assert!(!fails(&mut routes, now));
+            call_at(&mut routes, now, CallOutcome::Success);
+            routes.set_hints(hint.clone(), later(now));
+        }
+        routes.set_hints(Vec::new(), later(now));
+        routes.set_hints(hint, later(now));
+        assert!(fails(&mut routes, now));
+    }
+
+    #[cfg(feature = "redis")]
+    fn call_at(routes: &mut RouteBreakers, now: Moment, outcome: CallOutcome) {
+        let admission = routes.admit("writes", false, now).unwrap();
+        routes.record("writes", admission, now, outcome, TOOK);
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_hint_opens_no_breaker_that_failures_do_not_open() {
+        let policy = BreakerPolicy::default().failures(None).failures_in_a_row(None);
+        let policy = policy.slow(Duration::from_secs(1), 50);
+        let mut routes = RouteBreakers::new(policy, fastrand::Rng::with_seed(1)).unwrap();
+        routes.set_hints(vec!["writes".to_owned()], NOW + Duration::from_secs(3));
+        call(&mut routes, "writes", false, CallOutcome::Failure);
+        assert_eq!(routes.blocked_routes(NOW), []);
+    }
+
+    /// Two processes whose calls fail now and then, as those of any broker.
+    #[cfg(feature = "redis")]
+    #[test]
+    fn two_processes_do_not_keep_each_others_breakers_open() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let policy = BreakerPolicy::default();
+        let mut both =
+            [1, 2].map(|seed| RouteBreakers::new(policy, fastrand::Rng::with_seed(seed)).unwrap());
+        let at = |millis: u64| NOW + Duration::from_millis(millis);
+        let mut refused = 0;
+        for step in 0..6000_u64 {
+            let now = at(step * 100);
+            for (index, routes) in both.iter_mut().enumerate() {
+                // The network of one of them is down for a while. The broker fails one call in twenty.
+                let fails = (index == 0 && step < 100) || rng.u32(..20) == 0;
+                let outcome = if fails { CallOutcome::Failure } else { CallOutcome::Success };
+                if routes.blocked_route("writes", false, now).is_some() {
+                    refused += usize::from(step > 1000);
+                    continue;
+                }
+                call_at(routes, now, outcome);
+            }
+            if step % 10 == 0 {
+                let heard = [1, 0].map(|other| both[other].troubled(now));
+                for (routes, heard) in both.iter_mut().zip(heard) {
+                    let heard = heard.into_iter().map(str::to_owned).collect();
+                    routes.set_hints(heard, now + Duration::from_secs(3));
+                }
+            }
+        }
+        assert_eq!(refused, 0);
     }
 }

@@ -66,6 +66,8 @@ pub struct CircuitBreaker {
     times_opened: u32,
     /// The start of the last failed half-open period, unless the breaker has been closed since.
     last_failed_half_open: Option<Moment>,
+    /// Whether only a hint opened it, and not enough of its own calls.
+    is_hinted: bool,
     random: u64,
     latest: Moment,
 }
@@ -109,6 +111,7 @@ impl CircuitBreaker {
             generation: 0,
             times_opened: 0,
             last_failed_half_open: None,
+            is_hinted: false,
             random,
             latest,
         }
@@ -197,7 +200,8 @@ impl CircuitBreaker {
         self.record_with_hint(admission, now, outcome, took, false);
     }
 
-    /// Does the same. With a hint there is other evidence that the broker fails, and one failure opens the breaker.
+    /// Does the same. With a hint there is other evidence that the broker fails, and one failure opens the breaker, if failures
+    /// can. Returns whether that has opened it, and its own calls would not have.
     pub(crate) fn record_with_hint(
         &mut self,
         admission: Admission,
@@ -205,21 +209,24 @@ impl CircuitBreaker {
         outcome: CallOutcome,
         took: Duration,
         is_hinted: bool,
-    ) {
+    ) -> bool {
         let now = self.advance_to(now);
         if admission.generation != self.generation || self.mode == BreakerMode::Disabled {
-            return;
+            return false;
         }
         let slow = self.config.is_slow(took);
         match &mut self.state {
             State::Closed(stats) => {
                 stats.record_outcome(now, outcome, slow);
                 let counts = stats.counts(now);
-                let is_confirmed = is_hinted && outcome == CallOutcome::Failure;
+                let is_confirmed =
+                    is_hinted && outcome == CallOutcome::Failure && self.config.counts_failures();
                 let trips = outcome != CallOutcome::Ignored
-                    && (is_confirmed || self.config.trips(&counts, stats.failures_in_a_row));
-                if trips && self.mode == BreakerMode::Automatic {
+                    && self.config.trips(&counts, stats.failures_in_a_row);
+                if (trips || is_confirmed) && self.mode == BreakerMode::Automatic {
+                    self.is_hinted = !trips;
                     self.open(now);
+                    return self.is_hinted;
                 }
             }
             State::HalfOpen(half_open) => {
@@ -245,6 +252,21 @@ impl CircuitBreaker {
                 }
             }
         }
+        false
+    }
+
+    /// Returns whether its own calls say now that the broker fails: they have opened it, and it refuses or probes. A breaker that
+    /// a hint opened says nothing of its own, or two breakers would keep each other open. Nor does one that no call has tried
+    /// since its open time, or it would say so for as long as none comes.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_evidence(&mut self, now: Moment) -> bool {
+        let now = self.advance_to(now);
+        let is_tried = match &self.state {
+            State::Closed(_) => false,
+            State::Open { until } => now < *until,
+            State::HalfOpen(_) => true,
+        };
+        is_tried && !self.is_hinted && self.mode == BreakerMode::Automatic
     }
 
     /// Returns the next moment after `now` at which time alone changes the result of

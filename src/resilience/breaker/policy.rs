@@ -219,6 +219,11 @@ impl BreakerPolicy {
         in_a_row || (counts.calls >= self.minimum && (failing || slow))
     }
 
+    /// Returns whether failures can open a breaker, and not only slow calls.
+    pub(super) fn counts_failures(&self) -> bool {
+        self.failures.is_some() || self.failures_in_a_row.is_some()
+    }
+
     /// Returns the time it stays open when it opens for the `nth` time in a row, before randomness.
     pub(super) fn open_duration(&self, nth: u32) -> Duration {
         let factor = self.growth.saturating_pow(nth.saturating_sub(1));

@@ -163,6 +163,37 @@ fn an_urgent_call_goes_out_although_the_shares_of_silent_processes_are_all_of_th
     assert_eq!(account.ask(&mut second, urgent).0, StepOutcome::Denied);
 }
 
+#[test]
+fn a_share_is_left_alone_until_what_was_sent_by_it_is_forgotten() {
+    let Some(mut account) = Account::start() else { return };
+    let quota = Quota::per_second(2);
+    let (mut one, mut other) = (member("one", quota.windows()), member("other", quota.windows()));
+    let say = Say { reserved_for: Duration::from_secs(10), ..silent() };
+    let beat = |account: &mut Account, member: &mut Member| {
+        let trip = member.beat(&say, account.time());
+        let value = account.run(BEAT, &trip);
+        member.on_beat(&trip, &value).unwrap();
+    };
+    beat(&mut account, &mut one);
+    beat(&mut account, &mut other);
+    account.wait(2.0);
+    beat(&mut account, &mut one);
+    let calls = |account: &mut Account, other: &mut Member| {
+        beat(account, other);
+        let granted = |_: &u32| {
+            let (outcome, number) = account.ask(other, CALL);
+            other.end(number, account.moment(), account.moment());
+            outcome == StepOutcome::Granted
+        };
+        (0..3).filter(granted).count()
+    };
+    // The one is cut off, and may send a call by its share at the end of the tenth second.
+    account.wait(10.1);
+    assert_eq!(calls(&mut account, &mut other), 1);
+    account.wait(2.0);
+    assert_eq!(calls(&mut account, &mut other), 2);
+}
+
 /// An account in which one process has sent by its share for long, and then returns.
 fn after_long_away(quota: &Quota, calls: u32) -> Option<(Account, Member, Trip)> {
     let mut account = Account::start()?;
@@ -348,6 +379,64 @@ fn the_credit_of_an_account_is_the_least_of_its_processes() {
     assert_eq!(reuse(&mut account, &mut one, &mut other), 980.0);
 }
 
+/// Returns how many milliseconds after a call the next one is granted, to a process that has the credit of this moment.
+fn granted_after(account: &mut Account, next: &mut Member) -> Option<u32> {
+    (0..=1001).find(|_| {
+        let is_granted = account.ask(next, CALL).0 == StepOutcome::Granted;
+        account.wait(if is_granted { 0.0 } else { 0.001 });
+        is_granted
+    })
+}
+
+#[test]
+fn a_credit_that_falls_binds_the_others_from_the_next_word_of_its_process_on() {
+    let Some(mut account) = Account::start() else { return };
+    let quota = Quota::per_second(1);
+    let (mut one, mut other) = (member("one", quota.windows()), member("other", quota.windows()));
+    let ms = Duration::from_millis;
+    one.set_credit(0, ms(100));
+    other.set_credit(0, ms(100));
+    account.beat(&mut one);
+    account.beat(&mut other);
+    account.wait(2.0);
+    let (outcome, number) = account.ask(&mut one, CALL);
+    assert_eq!(outcome, StepOutcome::Granted);
+    // Its path has become faster: this call took a fifth of the least round trip before.
+    one.end(number, account.moment(), account.moment());
+    one.set_credit(0, ms(20));
+    account.step(&mut one, None);
+    account.beat(&mut other);
+    assert_eq!(granted_after(&mut account, &mut other), Some(980));
+}
+
+#[test]
+fn after_a_loss_the_credit_of_a_process_binds_once_its_calls_are_told_again() {
+    let Some(mut account) = Account::start() else { return };
+    let quota = Quota::per_second(1);
+    let (mut one, mut other) = (member("one", quota.windows()), member("other", quota.windows()));
+    one.set_credit(0, Duration::from_millis(20));
+    other.set_credit(0, Duration::from_millis(100));
+    account.beat(&mut one);
+    account.beat(&mut other);
+    account.wait(2.0);
+    let (outcome, number) = account.ask(&mut one, CALL);
+    assert_eq!(outcome, StepOutcome::Granted);
+    cmd("FLUSHALL").exec(&mut account.connection).unwrap();
+    // The heartbeat of the one is late: a worker of a lane tells its calls again before.
+    account.beat(&mut other);
+    for member in [&mut one, &mut other] {
+        let trip = member.retell(CHARGE, Retelling::Lost, account.time());
+        let value = account.run(STEP, &trip);
+        assert_eq!(member.on_step(trip, None, &value).unwrap().outcome, StepOutcome::Heard);
+        member.finish_retelling();
+    }
+    account.wait(1.4);
+    one.end(number, account.moment(), account.moment());
+    account.step(&mut one, None);
+    account.beat(&mut other);
+    assert_eq!(granted_after(&mut account, &mut other), Some(980));
+}
+
 #[test]
 fn a_process_that_is_cut_off_for_long_has_no_credit_and_so_has_none_of_the_others() {
     let Some(mut account) = Account::start() else { return };
@@ -394,6 +483,10 @@ fn the_credit_of_a_budget_is_the_least_of_the_lanes_that_use_it() {
     account.beat(&mut one);
     let mut budgets = BudgetSet::EMPTY;
     assert!(budgets.insert(0));
+    // To look at what is used of a budget is not to use it.
+    let trip = one.step(Charge { lane: 1, budgets }, None, account.time());
+    let value = account.run(STEP, &trip);
+    one.on_step(trip, None, &value).unwrap();
     let mut granted_after = |account: &mut Account, lane: usize| {
         account.beat(&mut one);
         account.wait(2.0);
