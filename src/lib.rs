@@ -115,7 +115,7 @@
 //! | `config` | settings from a file, TOML or YAML |
 //! | `responses` | a cache for the answers of chosen methods: [`ResponseStats`](lane::ResponseStats) counts its hits |
 //! | `limiter` | a keyed limiter with rules, for the requests that reach a server of yours |
-//! | `tower` | with `limiter`, a layer for axum and the other services of tower |
+//! | `tower` | layers for services of tower: `outbound` puts lanes in front of an HTTP client; with `limiter`, one for axum and the like |
 //! | `redis` | one quota for several processes, and their quotes, through Redis or Valkey; with `limiter`, its storages there |
 //! | `metrics`, `tracing` | counters and spans, for any exporter and subscriber |
 //!
@@ -187,6 +187,8 @@ pub mod lane;
 #[cfg(feature = "limiter")]
 pub mod limiter;
 pub mod order_guard;
+#[cfg(feature = "tower")]
+pub mod outbound;
 #[cfg(feature = "journal")]
 mod pace_file;
 mod panic;

@@ -382,14 +382,19 @@ impl Lane {
     }
 
     /// Queues a call that its task makes, or dispatches it at once if it may be sent now.
-    pub(crate) fn submit_task_call<R: Send + 'static, E: From<LaneError> + Send + 'static>(
+    pub(crate) fn submit_task_call<
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+        const IS_REPEATABLE: bool,
+    >(
         &self,
         attachment: &Arc<Attachment>,
         method: MethodSpec,
         options: &CallOptions,
         failure: impl Fn(&Result<R, E>) -> Option<Failure> + Send + 'static,
     ) -> Result<TaskCall<R, E>, LaneError> {
-        let task = self.admit(attachment, method, options, CallersWork, failure)?;
+        let task =
+            self.admit(attachment, method, options, CallersWork::<IS_REPEATABLE>, failure)?;
         let job = Arc::clone(&task) as Job;
         let first = self.core.try_begin(&job);
         if first.is_none() {

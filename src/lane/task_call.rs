@@ -42,20 +42,43 @@ impl<R, E: From<LaneError>> TaskCall<R, E> {
         F: Future<Output = Result<R, E>>,
     {
         loop {
-            let own = match self.first.take() {
-                Some(own) => own,
-                None => match poll_fn(|context| self.poll_turn(context)).await {
-                    Ok(own) => own,
-                    Err(answer) => return answer,
-                },
+            let turn = match self.next_turn().await {
+                Ok(turn) => turn,
+                Err(answer) => return answer,
             };
             let attempt = &mut attempt;
             // The closure is code of the caller too. Within the attempt its panic is caught.
-            Turn::new(Arc::clone(&self.call), own).run(async move { attempt().await }).await;
+            turn.run(async move { attempt().await }).await;
         }
     }
 
-    /// Waits for a turn. The answer is the error if it comes first.
+    /// Makes a call that the lane never repeats.
+    #[cfg(feature = "tower")]
+    pub(crate) async fn run_once(
+        mut self,
+        attempt: impl Future<Output = Result<R, E>>,
+    ) -> Result<R, E> {
+        match self.next_turn().await {
+            Ok(turn) => turn.run(attempt).await,
+            Err(answer) => return answer,
+        }
+        loop {
+            // There is no second turn: its work is not repeatable.
+            if let Err(answer) = self.next_turn().await {
+                return answer;
+            }
+        }
+    }
+
+    /// Waits for a turn. The error is the answer, if it comes first.
+    async fn next_turn(&mut self) -> Result<Turn<R, E>, Result<R, E>> {
+        let own = match self.first.take() {
+            Some(own) => own,
+            None => poll_fn(|context| self.poll_turn(context)).await?,
+        };
+        Ok(Turn::new(Arc::clone(&self.call), own))
+    }
+
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Result<OwnCall, Result<R, E>>> {
         // First the waker: a turn that is offered after this wakes the task.
         if let Poll::Ready(answer) = self.ticket.poll_answer(context.waker()) {

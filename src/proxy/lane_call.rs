@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::future::Future;
 use std::time::Duration;
 
-use super::{Classify, Lanes, NO_SUCH_LANE, builder};
+use super::{Classify, Lanes, NO_SUCH_LANE, builder, failure_of};
 use crate::Effect;
 use crate::lane::{
     CallOptions, LaneError, LaneErrorKind, MethodSpec, OnceWork, Priority, RepeatableWork, Ticket,
@@ -327,9 +327,29 @@ impl Lanes {
         let options = options.clone();
         // It is submitted by the first poll, as futures are.
         async move {
-            let failure = |error: &E| Some(error.failure());
-            self.enqueue_task_call(method?, &options, failure)?.run(attempt).await
+            let method = method?;
+            let failure = failure_of(method.effect, |error: &E| Some(error.failure()));
+            let call = self.enqueue_task_call::<_, _, true>(method, &options, failure)?;
+            call.run(attempt).await
         }
+    }
+
+    /// Makes an asynchronous call like [`run`](Self::run), once: the lane never repeats it.
+    #[cfg(feature = "tower")]
+    pub(crate) async fn run_once<R, E>(
+        &self,
+        call: &LaneCall,
+        options: &CallOptions,
+        failure: impl Fn(&Result<R, E>) -> Option<crate::Failure> + Send + 'static,
+        attempt: impl Future<Output = Result<R, E>>,
+    ) -> Result<R, E>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+    {
+        let method = self.resolve(call)?;
+        let call = self.enqueue_task_call::<_, _, false>(method, options, failure)?;
+        call.run_once(attempt).await
     }
 
     /// Checks that the lane and the budgets of a call exist.

@@ -300,21 +300,19 @@ impl Lanes {
         lane.submit_or_begin(&self.0.attachment, method, options, work, failure)
     }
 
-    /// Queues a call that its task makes.
-    fn enqueue_task_call<R, E, F>(
+    /// Queues a call that its task makes, once or again for a retry.
+    fn enqueue_task_call<R, E, const IS_REPEATABLE: bool>(
         &self,
         method: MethodSpec,
         options: &CallOptions,
-        failure: impl Fn(&E) -> Option<F> + Send + 'static,
+        failure: impl Fn(&Result<R, E>) -> Option<Failure> + Send + 'static,
     ) -> Result<TaskCall<R, E>, LaneError>
     where
         R: Send + 'static,
         E: From<LaneError> + Send + 'static,
-        F: Into<Failure> + 'static,
     {
         let lane = self.lane_for(&method)?;
-        let failure = failure_of(method.effect, failure);
-        lane.submit_task_call(&self.0.attachment, method, options, failure)
+        lane.submit_task_call::<_, _, IS_REPEATABLE>(&self.0.attachment, method, options, failure)
     }
 
     fn lane_for(&self, method: &MethodSpec) -> Result<&Lane, LaneError> {

@@ -10,14 +10,14 @@ pub(crate) trait Work<R>: Send {
     const IS_MADE_BY_CALLER: bool = false;
 }
 
-/// The work of a call whose caller makes each attempt itself.
-pub(crate) struct CallersWork;
+/// The work of a call whose caller makes each attempt itself, or the only one.
+pub(crate) struct CallersWork<const IS_REPEATABLE: bool>;
 
-impl<R> Work<R> for CallersWork {
+impl<R, const IS_REPEATABLE: bool> Work<R> for CallersWork<IS_REPEATABLE> {
     fn execute(&mut self) -> Option<R> {
         None
     }
-    const IS_REPEATABLE: bool = true;
+    const IS_REPEATABLE: bool = IS_REPEATABLE;
     const IS_MADE_BY_CALLER: bool = true;
 }
 
