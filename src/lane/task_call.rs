@@ -108,7 +108,7 @@ impl<R, E> Drop for TaskCall<R, E> {
         {
             self.lane.observer.notify(|observer| observer.cancelled(&meta.to_call_info()));
         }
-        // A worker was about to offer the turn, or the leader to park the call. After this they see that the caller has left.
+        // A worker was about to offer the turn, or to park the call. After this it sees that the caller has left.
         self.lane.leave(meta.number);
     }
 }

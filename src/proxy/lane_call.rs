@@ -14,8 +14,8 @@ use crate::quota::{BudgetSet, Cost};
 
 /// What the lanes have to know of a call that no trait declares: its lane and budgets, by their names, and its effect.
 ///
-/// It has the meaning of the keys of `#[lane(..)]` at a method of a trait. Send it with [`Lanes::call`] or
-/// [`Lanes::submit`].
+/// It has the meaning of the keys of `#[lane(..)]` at a method of a trait. Send it with [`Lanes::call`], [`Lanes::submit`] or,
+/// from a task, [`Lanes::run`].
 ///
 /// ```
 /// # #[cfg(feature = "paper")] {
@@ -278,12 +278,15 @@ impl Lanes {
         }
     }
 
-    /// Makes an asynchronous call: waits for its turn like any other call, and then polls the future that `attempt` makes, on
-    /// the caller's own task. No thread runs the call, on any executor. If the lane retries it, `attempt` makes another future.
+    /// Makes an asynchronous call on the caller's own task: it waits for its turn like any other call, and then polls the future
+    /// that `attempt` makes. No worker runs it, and any executor will do. If the lane retries the call, `attempt` makes another
+    /// future. Nothing is submitted before the first poll. Where [`when_full`](crate::LaneConfig::when_full) is
+    /// [`Block`](crate::lane::OverflowPolicy::Block), that poll blocks the thread while the queue is full.
     ///
-    /// Dropped before its attempt has begun, the call is taken back and never sent. Dropped after that, it counts as sent and
-    /// lost, as [`Turn::run`] says. A task that does not take its turn within 100 ms loses it, and waits for another one. The
-    /// lane observes the deadline while the call waits; code that awaits a call in flight needs a timer of its executor.
+    /// Dropped before its attempt has begun, the call is taken back and never sent. Dropped later, it counts as sent and lost, as
+    /// [`Turn::run`] says. A task that does not take its turn within 100 ms loses it. Its call is queued again when the task is
+    /// polled, and its deadline is looked at then. A deadline does not end an attempt that has begun: use a timer of your
+    /// executor.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -90,10 +90,15 @@ impl EventQueue {
 impl Drop for EventQueue {
     fn drop(&mut self) {
         let is_under_way =
-            |state: &mut State| state.delivers.is_some_and(|id| id != thread::current().id());
+            |state: &State| state.delivers.is_some_and(|id| id != thread::current().id());
         let mut state = self.inner.state.lock();
         // An observer may drop the proxy itself. It cannot be waited for then.
-        self.inner.delivered.wait_while_for(&mut state, is_under_way, WAIT_AT_END);
+        let until = Instant::now() + WAIT_AT_END;
+        while is_under_way(&state) {
+            if self.inner.delivered.wait_until(&mut state, until).timed_out() {
+                return;
+            }
+        }
     }
 }
 

@@ -156,6 +156,10 @@ pub(crate) struct Member {
     retellings: u64,
 }
 
+/// A call is sent within this share of the lease of its permit: so it holds its slots for nearly a whole lease after it was sent,
+/// if its process is killed then.
+const FRESH_SHARE: u32 = 8;
+
 /// For how long a permit that may have been granted is told to be unused.
 const DOUBTFUL_FOR: Duration = Duration::from_secs(3);
 
@@ -288,10 +292,10 @@ impl Member {
         }
     }
 
-    /// Returns whether a call may still be sent by its permit. Half of its lease has to be left for the call.
+    /// Returns whether a call may still be sent by its permit. Nearly all of its lease has to be left for the call.
     pub(super) fn is_fresh(&self, number: u64, now: Moment) -> bool {
         self.open.get(&number).is_some_and(|call| {
-            call.by == GrantedBy::Share || now.since(call.asked_at) < self.lease / 2
+            call.by == GrantedBy::Share || now.since(call.asked_at) < self.lease / FRESH_SHARE
         })
     }
 

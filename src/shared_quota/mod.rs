@@ -60,6 +60,8 @@ use crate::redis::{RedisPool, RedisSettings};
 
 /// A quota that several processes share, for the `shared` method of a proxy's builder.
 ///
+/// A setting that is out of range is an error when the proxy is built ([`BuildError::SharedQuota`](crate::BuildError::SharedQuota)).
+///
 /// Give it the same account in every process, and each proxy the same limits. While Redis answers, all processes together keep
 /// to the quota, and divide it by priority and in turns. While it does not, each keeps to its share. A process that asks for a
 /// permit waits for Redis at most for the [`timeout`](Self::timeout) of each trip. Once there was no answer for
@@ -79,7 +81,7 @@ use crate::redis::{RedisPool, RedisSettings};
 ///
 /// # struct Station;
 /// # impl Weather for Station { fn report(&self, city: String) -> Result<String, LaneError> { Ok(city) } }
-/// let shared = SharedQuota::redis("redis://127.0.0.1:6379", "account-1")?;
+/// let shared = SharedQuota::redis("redis://127.0.0.1:6379", "account-1")?.process("bot");
 /// let weather = WeatherProxy::builder(Station)
 ///     .reports(Quota::per_second(10))
 ///     .shared(shared)
@@ -110,12 +112,12 @@ pub enum SharedQuotaError {
         "this is no address of a Redis: write redis://HOST:PORT, rediss://HOST:PORT, or unix:///PATH"
     )]
     Address,
-    /// The name of the account or of the process has characters that it must not have.
+    /// The name of the account, of the process or of a kind of values is not allowed.
     #[error(
         "`{name}` is no name of {what}: write up to 64 letters, digits, dots, dashes and underscores"
     )]
     Name {
-        /// `an account` or `a process`.
+        /// `an account`, `a process` or `a kind of values`.
         what: &'static str,
         /// The name.
         name: String,
@@ -170,17 +172,19 @@ impl SharedQuota {
         })
     }
 
-    /// Names this process, for the status. No two processes that run may have the same name, so a random part is added. The
-    /// default is the number of the process.
+    /// Names this process, for the status: up to 55 letters, digits, dots, dashes and underscores. No two processes that run may
+    /// have the same name, so a random part is added. The default is the number of the process. Another name is an error when
+    /// the proxy is built.
     #[must_use]
     pub fn process(mut self, name: &str) -> Self {
         self.process = format!("{name}-{:08x}", fastrand::u32(..));
         self
     }
 
-    /// Sets for how long a call surely holds its slots after its process was killed: longer than the adapter's timeout, by a
-    /// margin. A call that is in flight for longer is renewed. A permit is used within half of it, or not at all. From 2 s to
-    /// 10 min; the default is 8 s.
+    /// Sets for how long a call holds its slots if nothing more is heard of it: longer than the adapter's timeout, by a quarter at
+    /// least. A call that is in flight for longer is renewed. A permit is used within an eighth of it, or not at all, so a call
+    /// whose process is killed holds its slots for seven eighths of it from its sending on. From 2 s to 10 min; the default is
+    /// 8 s.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;

@@ -14,8 +14,8 @@
 local DENIED, GRANTED, HEARD, LOST = 0, 1, 2, 3
 -- Each process before this one has so long to come, in microseconds.
 local PER_LINE = 5000
--- Logs of at most this length have a credit. So that of a process that is no more is forgotten soon, and a longer window loses
--- little without one.
+-- Logs of at most this length have a credit, so that a process that has left binds the others for a minute only. A longer window
+-- loses little without one.
 local CREDITED = 60000000
 -- Where only calls in flight hold a window up, no time is known: then it is asked again after this.
 local RECHECK = 100000

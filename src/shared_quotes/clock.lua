@@ -6,6 +6,7 @@
 -- Gives  `now`, `epoch`, `version`, `fetcher`
 --
 -- Numbers are below 2^53 and so exact. `%.0f` because Lua writes large numbers with an exponent.
+-- As `LEASE` in cache/batch/shared_store.rs.
 local LEASE = 3000000
 local KEPT = 86400000
 local function text(x) return string.format('%.0f', x) end

@@ -259,7 +259,7 @@ where
     }
 
     fn keep(&self, values: &[(&K, &V)], stamp: &Stamp) {
-        // Values that are fresh for no time are for those that wait for them.
+        // With a `ttl` of zero no later caller could use the values.
         if self.ttl.is_zero() {
             return self.release();
         }

@@ -15,14 +15,15 @@
 //! its time `t`. That is at `a` or later. So from the request until `a` there pass at most `t - s`, and the reader takes
 //! `a - (t - s)` as the moment at which the request was sent. Both ways make the value look older, never younger.
 //!
-//! This holds if the clock of Redis's host runs as fast as the reader's, and is not set. A slewed clock is slower by 0.05 % at
-//! most, and each age is taken as longer by 2 ms and 0.1 %. If the clock is set *forward*, values look older. If it is set *back*, they would
-//! look younger. `clock.lua` finds that in two ways, and begins a new *epoch*, in which values of earlier ones count for nothing:
+//! This holds if the clock of Redis's host loses no more than 2 ms and 0.1 % against the reader's, by which each age is taken as
+//! longer. (`ntpd` slews by 0.05 %. A clock that loses more is found below like one that was set back.) If the clock is set
+//! *forward*, values look older. If it is set *back*, they would look younger. `clock.lua` finds that in two ways, and begins a
+//! new *epoch*, in which values of earlier ones count for nothing:
 //!
 //! - the time is before the latest that any process saw; or
 //! - it is before what this process expects by its last answer and its steady clock, by more than 2 ms and 0.1 %.
 //!
-//! The second way finds a step of any size, if a process with an earlier answer calls. The rest is a step back that comes before
+//! The second way finds every step beyond that slack, if a process with an earlier answer calls. The rest is a step back that comes before
 //! the first call of a process, by less than the time since any process called. Until a process with an earlier answer calls,
 //! values may look younger by that step to that new process.
 
@@ -50,7 +51,8 @@ type Decode<K, V> = dyn Fn(&K, &[u8], Moment) -> Option<V> + Send + Sync;
 /// [`BatchBuilder::build_shared`](crate::cache::BatchBuilder::build_shared).
 ///
 /// A [`QuoteCache`](crate::cache::QuoteCache) has this built in. Caches share if they have the same account and the same `kind`. A
-/// kind has one type of key and one encoding.
+/// kind has one type of key and one encoding. A key is written by `Display` and read by `FromStr`, which have to agree. The kinds
+/// `quote` and `row` are those of quote caches and gateways.
 ///
 /// ```no_run
 /// use lanekeeper::SharedQuota;

@@ -44,7 +44,7 @@ pub struct BatchConfig {
     /// fetcher does not wait.
     pub linger: Duration,
     /// Whether to share values with the caches of other processes, if the cache is built with what that needs: a quote cache
-    /// in front of lanes with a [shared quota](crate::proxy), or [`BatchBuilder::build_shared`]. True by default.
+    /// in front of lanes with a shared quota (feature `redis`), or [`BatchBuilder::build_shared`]. True by default.
     ///
     /// [`BatchBuilder::build_shared`]: crate::cache::BatchBuilder
     pub share: bool,

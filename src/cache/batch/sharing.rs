@@ -5,8 +5,8 @@
 //! at a time has the claim. The others wait for its values, for [`LEASE`] at most, and tell it which keys they want. It takes
 //! them along, and keeps what it got.
 //!
-//! Which age is acceptable is decided by the waiters. Each says when it joins than which moment a value must be newer
-//! (`keys.rs`), and the latest of these moments counts. Only trusted keys are taken from the store.
+//! The waiters decide which age is acceptable. Each states a moment when it joins (`keys.rs`), and a value must be newer than the
+//! latest of them. Only trusted keys are taken from the store.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -143,7 +143,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             !known.contains(*key) && is_acceptable(key, self.refresh_newer_than(&pending, key, now))
         };
         keys.extend(values.keys().filter(is_due).cloned());
-        // A caller that joins meanwhile gets the oldest of these values, so that one has to be young enough for it.
+        // The request counts as sent when the oldest of these values was, so a caller joins only if all are young enough for it.
         let oldest = keys.iter().filter_map(|key| values.get(key)).map(|value| value.sent).min();
         let content = |key: &K| {
             let SharedValue { value, sent, stamp } = values.get(key)?;

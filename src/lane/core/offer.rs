@@ -6,11 +6,12 @@
 //! # A task that does not come
 //!
 //! A task may be stuck, or wait for something else first. Its turn holds slots that other calls could use, and its permit
-//! grows old. So an offer ends after [`OFFERED_FOR`], and the slots go back unused. The call is then *parked*: it is queued
-//! for no turn until its task is polled again. So tasks that are never polled cost the lane one offer each. A task that comes too late
+//! grows old. So an offer ends after [`OFFERED_FOR`], and the slots go back unused. The call is then *parked*: it is in
+//! no queue until its task is polled again. So tasks that are never polled cost the lane one offer each. A task that comes too late
 //! for its turn finds its call parked, and queues it again.
 //!
-//! Either the task takes an offer, or the leader does that ends it. So a call is never both sent and queued again.
+//! An offer is taken by one of four: the task, the drop of its future, a poll of a worker that finds it ended, or the shutdown of the
+//! lane or the proxy. So a call is never both sent and queued again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,8 +30,8 @@ use crate::lane::state::LaneState;
 use crate::panic::catch_panic;
 use crate::quota::Moment;
 
-/// How long a task has to take its turn. Longer than a runtime that is busy takes to poll a task, and short beside the window
-/// of a lane that waits for the slots.
+/// How long a task has to take its turn: longer than a busy runtime needs to poll a task, and short beside the windows of a lane,
+/// whose slots it holds.
 pub(in crate::lane) const OFFERED_FOR: Duration = Duration::from_millis(100);
 
 /// The turns that are offered, and the calls that are parked.

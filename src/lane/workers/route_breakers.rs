@@ -7,7 +7,7 @@
 //! A breaker that opened by itself never refuses an urgent call: the call is sent, and its result counts.
 //!
 //! Another process of the account may say that its breaker refuses a route. That is a hint: its network may be broken, and not
-//! the broker. So the route stays open for calls here, and the first of them that fails confirms the hint. It does so once: if
+//! the broker. So calls here are still sent, and the first of them that fails opens the breaker here too. A hint does so once: if
 //! the breaker has closed again, calls that were made from here have shown that the route works.
 
 use std::time::Duration;
