@@ -1,6 +1,6 @@
 //! Quotes that the processes of an account share through Redis or Valkey: one request brings them to all.
 //!
-//! It is the [`SharedStore`](crate::cache::SharedStore) of a batch cache. `cache/batch/sharing.rs` decides what is taken and when
+//! It is the [`SharedStore`] of a batch cache. `cache/batch/sharing.rs` decides what is taken and when
 //! to claim the fetch.
 //!
 //! - `look.lua`, `claim.lua`, `depart.lua` and `keep.lua`, each after `clock.lua`, are what Redis does. `protocol.rs` has their

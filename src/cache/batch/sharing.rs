@@ -1,6 +1,6 @@
 //! How a cache shares its values with the caches of other processes.
 //!
-//! Before a request the fetcher looks in the [store](SharedStore). If that has a value for each awaited key which satisfies all
+//! Before a request the fetcher looks in the [store](super::shared_store::SharedStore). If that has a value for each awaited key which satisfies all
 //! of its waiters, these values complete the request, and nothing is sent. Otherwise the fetcher claims the fetch. One process
 //! at a time has the claim. The others wait for its values, for [`LEASE`] at most, and tell it which keys they want. It takes
 //! them along, and keeps what it got.
