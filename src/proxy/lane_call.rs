@@ -282,8 +282,15 @@ impl Lanes {
     /// the caller's own task. No thread runs the call, on any executor. If the lane retries it, `attempt` makes another future.
     ///
     /// Dropped before its attempt has begun, the call is taken back and never sent. Dropped after that, it counts as sent and
-    /// lost, as [`Turn::run`] says. A task that does not take its turn within 100 ms loses it, and waits for another one. The
-    /// lane observes the deadline while the call waits; code that awaits a call in flight needs a timer of its executor.
+    /// lost, as [`Turn::run`] says. The lane observes the deadline while the call waits; code that awaits a call in flight needs a
+    /// timer of its executor.
+    ///
+    /// A task that does not take its turn within 100 ms loses it, and waits for another one, which is offered for twice as long,
+    /// up to 6.4 s. A turn is lost too if the lane would hold the call back by then: if it was paused, if the broker throttles,
+    /// or if a breaker has opened or the session has expired.
+    ///
+    /// No thread is blocked. Where the lane's [`when_full`](crate::LaneConfig::when_full) is
+    /// [`Block`](crate::lane::OverflowPolicy::Block), a call that finds the queue full is queued beyond the limit.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {

@@ -429,6 +429,7 @@ impl LaneCore {
             let in_flight = self.in_flight() + self.reporting.load(Ordering::SeqCst);
             !has_deferred
                 && queue.scheduler.is_empty()
+                && !self.offers.has_parked(|_| true)
                 && self.queue_capacity.queued() == 0
                 && in_flight <= usize::from(own.is_some()) + self.cut_off_calls(own)
         };
