@@ -961,3 +961,43 @@ fn a_waker_that_polls_its_task_on_the_thread_of_the_worker_loses_nothing() {
         submit(&lanes, READ, &options(), || ()).wait().unwrap();
     });
 }
+
+#[test]
+fn a_probe_of_an_open_breaker_is_made_by_the_task_that_has_its_turn() {
+    let clock = ManualClock::new();
+    let breaker =
+        BreakerPolicy::default().failures_in_a_row(Some(1)).open_for(SECOND).max_open(SECOND);
+    let lanes = one(unlimited(2).breaker(breaker), clock.clone());
+    let lost = {
+        let lanes = lanes.clone();
+        async move { lanes.run(&write(), &options(), || async { Err(Failure::Lost) }).await }
+    };
+    assert_eq!(Task::begin(lost).1, Poll::Ready(Err(Failure::Lost)));
+    let made = Made::default();
+    let mut probe = Task::waiting(made.call(&lanes, write(), options(), 2));
+    // The open time has a random part.
+    clock.advance(2 * SECOND);
+    assert_eq!(probe.poll_once_woken(), Poll::Ready(Ok(2)));
+}
+
+#[test]
+fn a_waker_that_shuts_the_lane_on_the_thread_of_a_worker_has_its_task_answered() {
+    struct Shuts(Lanes, Arc<Woken>);
+    impl Wake for Shuts {
+        fn wake(self: Arc<Self>) {
+            the(&self.0).shutdown(Shutdown::Now);
+            Arc::clone(&self.1).wake();
+        }
+    }
+    within_reason(|| {
+        let (lanes, clock, _) = used_up();
+        let made = Made::default();
+        let mut task = Task::waiting(made.call(&lanes, write(), options(), 1));
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::new(Shuts(lanes, Arc::clone(&woken))));
+        assert!(task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        clock.advance(SECOND);
+        until(|| woken.0.load(Ordering::SeqCst));
+        assert_eq!((lane_error(task.poll()), made.count()), (LaneErrorKind::Closed, 0));
+    });
+}

@@ -29,6 +29,7 @@ use super::alarm::ring;
 use super::poll::Dispatch;
 use super::turn::OwnCall;
 use crate::clock::ActiveGuard;
+use crate::lane::attachment::Attachment;
 use crate::lane::call::CallMeta;
 use crate::lane::queue::priority_level::Job;
 use crate::panic::catch_panic;
@@ -125,6 +126,10 @@ impl Offers {
         self.change(|state| state.parked.remove(&parked_key(meta)))
     }
 
+    fn is_parked(&self, meta: &CallMeta) -> bool {
+        self.state.lock().parked.contains_key(&parked_key(meta))
+    }
+
     /// Takes the parked calls whose deadline has passed.
     pub(super) fn take_expired(&self, now: Moment) -> Vec<Job> {
         let is_due = |key: &ParkedKey| key.1.is_some_and(|deadline| deadline <= now);
@@ -199,20 +204,31 @@ impl LaneCore {
             } else if own.resume(now) {
                 return Some(own);
             }
-            own.take_back(|job| self.queue_again(job));
-        } else if let Some(job) = self.offers.unpark(meta) {
-            self.queue_again(job);
+            own.take_back(|job| {
+                self.requeue(job, now);
+                self.poll_soon(&meta.attachment);
+            });
+        } else if self.offers.is_parked(meta) {
+            self.queue_parked(meta);
+            self.poll_soon(&meta.attachment);
         }
         None
     }
 
-    fn queue_again(&self, job: Job) {
-        let attachment = Arc::clone(&job.meta().attachment);
-        self.requeue(job, self.clock.now());
-        // This thread does not poll.
+    /// Queues a parked call again. Under the lock of the queue, so that a drain sees the call in one place or the other.
+    fn queue_parked(&self, meta: &CallMeta) {
+        let mut queue = self.queue.lock();
+        if let Some(job) = self.offers.unpark(meta) {
+            // Its task holds it too, so no user code is dropped here.
+            self.requeue_in(&mut queue.scheduler, &job, self.clock.now());
+        }
+    }
+
+    /// Has a worker poll for a call that this thread has queued again.
+    fn poll_soon(&self, attachment: &Arc<Attachment>) {
         self.unseen_moves.store(true, Ordering::SeqCst);
         self.wake_one();
-        self.reject_if_shut(&attachment);
+        self.reject_if_shut(attachment);
     }
 
     /// Parks the calls whose tasks did not take their turns. Returns the wakers of tasks that were polled meanwhile: they
