@@ -7,7 +7,7 @@
 //!
 //! A task may be stuck, or wait for something else first. Its turn holds slots that other calls could use, and its permit
 //! grows old. So an offer ends after [`OFFERED_FOR`], and the slots go back unused. The call is then *parked*: it is queued
-//! for no turn until its task is polled again. So tasks that nobody polls cost the lane one offer each. A task that comes too late
+//! for no turn until its task is polled again. So tasks that are not polled cost the lane one offer each. A task that comes too late
 //! for its turn finds its call parked, and queues it again. Its next offer lasts twice as long, so a task that is always late gets
 //! its turn too.
 //!
