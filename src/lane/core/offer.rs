@@ -184,8 +184,8 @@ impl LaneCore {
             // User code.
             self.pool.cancel_search(&**self);
             drop(unwanted);
-            ring(waker);
             self.reject_if_shut(&meta.attachment);
+            ring(waker);
             let _ = catch_panic(|| drop(job));
             self.pool.begin_search();
         }
