@@ -364,9 +364,11 @@ impl Turns {
             self.ended.fetch_add(1, SeqCst);
             if is_recalled {
                 self.kept.lock().1 = true;
+                let waker = call.take_waker();
                 if !call.is_queued() {
                     self.kept.lock().1 = false;
                 }
+                let _ = waker.map(std::task::Waker::wake);
             }
         }
     }
@@ -391,17 +393,27 @@ impl Turns {
                 self.ended.fetch_add(1, SeqCst);
             }
         };
+        let cancel = || {
+            let is_cancelled = call.reject(|_| CANCELLED).is_some();
+            counters.refused.fetch_add(usize::from(is_cancelled), SeqCst);
+            is_cancelled
+        };
         take_back();
-        if call.reject(|_| CANCELLED).is_some() || call.abandon().0 == Abandoned::NeverSent {
-            counters.refused.fetch_add(1, SeqCst);
+        if !cancel() {
+            call.recall();
+            cancel();
         }
         take_back();
     }
 }
 
-/// Runs `leaving` beside a worker that offers the turn and a leader that ends the offer.
+/// Runs `leaving` beside a worker that offers the turn and a leader that ends the offer. All interleavings of three threads
+/// with that many locks would take hours; those with at most five preemptions take seconds.
 fn model_turns(leaving: impl Fn(&Turns, &Call, &Counters) + Copy + Sync + Send + 'static) {
-    model(move |call, counters| {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(5));
+    builder.check(move || {
+        let (call, counters) = (Call::new(CallState::new(WORK)), Arc::<Counters>::default());
         let turns = Arc::new(Turns::new());
         let offered = Arc::clone(&turns);
         let worker = beside(&call, &counters, move |call, _| offered.offer(call));
@@ -446,6 +458,24 @@ fn a_task_is_woken_for_its_turn_or_finds_it() {
         let found = turns.take_offer();
         worker.join().unwrap();
         assert!(found || woken.0.load(SeqCst) == 1);
+    });
+}
+
+#[test]
+fn a_task_that_is_polled_while_its_offer_ends_is_woken_or_finds_its_call() {
+    model(|call, _| {
+        let turns = Arc::new(Turns::new());
+        let offered = Arc::clone(&turns);
+        let worker = beside(&call, &Arc::default(), move |call, _| offered.offer(call));
+        let ended = Arc::clone(&turns);
+        let leader = beside(&call, &Arc::default(), move |call, _| ended.end_offer(call));
+        let woken = Arc::new(Wakes::default());
+        let waker = std::task::Waker::from(Arc::clone(&woken));
+        assert!(call.poll(&waker).is_pending());
+        let found = turns.take_offer() || std::mem::take(&mut turns.kept.lock().1);
+        worker.join().unwrap();
+        leader.join().unwrap();
+        assert!(found || woken.0.load(SeqCst) > 0);
     });
 }
 

@@ -5,19 +5,26 @@
 
 mod support;
 
+use std::any::Any;
 use std::future::{Future, pending, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::lane::{CallOptions, LaneConfig, LaneErrorKind, Priority, Shutdown};
-use lanekeeper::proxy::{LaneCall, Lanes};
-use lanekeeper::quota::Quota;
-use lanekeeper::resilience::RetryPolicy;
+use lanekeeper::jiff::Timestamp;
+use lanekeeper::lane::{
+    CallInfo, CallOptions, FinishedCall, LaneConfig, LaneErrorKind, LaneState, Observer,
+    OverflowPolicy, PaceLog, Priority, RecordedCall, RecordedUsage, Shutdown,
+};
+use lanekeeper::proxy::{LaneCall, Lanes, LanesBuilder};
+use lanekeeper::quota::{Limits, PaceSnapshot, PriorUsage, Quota};
+use lanekeeper::resilience::{BreakerMode, BreakerPolicy, BreakerState, RetryPolicy};
+use lanekeeper::{ErrorClass, Session};
 use support::lanes::{
     READ, SECOND, hold, ms, observed, one, options, priority, status, submit, the, unlimited,
     until, within_reason,
@@ -522,4 +529,475 @@ fn the_broker_counts_no_call_too_many_of_threads_and_tasks_together() {
 async fn pause(time: Duration) {
     let until = Instant::now() + time;
     poll_fn(|_| if Instant::now() < until { Poll::Pending } else { Poll::Ready(()) }).await;
+}
+
+/// An observer that holds its thread at one kind of event, until the test lets it go.
+struct Gate {
+    log: EventLog,
+    at: fn(&Event) -> bool,
+    came: Mutex<mpsc::Sender<()>>,
+    go: Mutex<mpsc::Receiver<()>>,
+}
+
+/// The side of the test.
+struct Held {
+    came: mpsc::Receiver<()>,
+    go: mpsc::Sender<()>,
+}
+
+impl Gate {
+    fn new(at: fn(&Event) -> bool) -> (Arc<Self>, Held) {
+        let ((came_tx, came), (go, go_rx)) = (mpsc::channel(), mpsc::channel());
+        let log = EventLog::default();
+        let gate = Self { log, at, came: Mutex::new(came_tx), go: Mutex::new(go_rx) };
+        (Arc::new(gate), Held { came, go })
+    }
+
+    fn pass(&self, event: Event) {
+        if (self.at)(&event) {
+            let _ = self.came.lock().unwrap().send(());
+            let _ = self.go.lock().unwrap().recv();
+        }
+    }
+}
+
+impl Observer for Gate {
+    fn dispatched(&self, call: &CallInfo<'_>, queued: Duration) {
+        self.log.dispatched(call, queued);
+        self.pass(Event::Dispatched);
+    }
+    fn finished(&self, call: &FinishedCall<'_>) {
+        self.log.finished(call);
+    }
+    fn cancelled(&self, call: &CallInfo<'_>) {
+        self.log.cancelled(call);
+    }
+    fn late_result(&self, call: &CallInfo<'_>, answer: &dyn Any) {
+        self.log.late_result(call, answer);
+    }
+    fn breaker(&self, _: &'static str, _: &'static str, state: BreakerState) {
+        if state == BreakerState::HalfOpen {
+            // An event that a call has no name for.
+            self.pass(Event::Submitted);
+        }
+    }
+}
+
+#[test]
+fn a_task_that_is_polled_while_its_offer_ends_gets_another_turn() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let (gate, held) = Gate::new(|event| *event == Event::Submitted);
+        let breaker = BreakerPolicy::default().failures_in_a_row(Some(1)).open_for(SECOND);
+        let config = LaneConfig::new(Quota::new(1, 10 * SECOND)).in_flight(2).breaker(breaker);
+        let lanes = observed(config, clock.clone(), Some(gate));
+        let lost = {
+            let lanes = lanes.clone();
+            async move { lanes.run(&write(), &options(), || async { Err(Failure::Lost) }).await }
+        };
+        assert_eq!(Task::begin(lost).1, Poll::Ready(Err(Failure::Lost)));
+        let made = Made::default();
+        let urgent = options().priority(Priority::URGENT);
+        let mut task = Task::waiting(made.call(&lanes, write(), urgent, 2));
+        clock.advance(10 * SECOND);
+        until(|| task.is_woken());
+        // The worker that takes the turn back reports the breaker, which the call was to probe.
+        clock.advance(ms(100));
+        held.came.recv().unwrap();
+        assert!(task.poll().is_pending());
+        held.go.send(()).unwrap();
+        let mut answer = task.poll_once_woken();
+        if answer.is_pending() {
+            answer = task.poll_once_woken();
+        }
+        assert_eq!((answer, made.count()), (Poll::Ready(Ok(2)), 1));
+    });
+}
+
+#[test]
+fn a_call_with_a_turn_is_not_sent_after_its_deadline() {
+    let (lanes, clock, log) = used_up();
+    let made = Made::default();
+    let deadline = options().deadline(SECOND + ms(50));
+    let mut task = Task::waiting(made.call(&lanes, write(), deadline, 2));
+    clock.advance(SECOND);
+    until(|| task.is_woken());
+    clock.advance(ms(50));
+    let mut answer = task.poll();
+    if answer.is_pending() {
+        answer = task.poll_once_woken();
+    }
+    let kind = lane_error(answer);
+    assert!(matches!(kind, LaneErrorKind::DeadlinePassed { .. }), "{kind:?}");
+    assert_eq!(made.count(), 0);
+    assert_eq!(log.of("test", 1), [Event::Submitted, Event::Expired]);
+}
+
+#[test]
+fn the_deadline_of_a_parked_call_frees_its_queue_slot() {
+    let (lanes, clock, log) = used_up();
+    let made = Made::default();
+    let deadline = options().deadline(2 * SECOND);
+    let mut task = Task::waiting(made.call(&lanes, write(), deadline, 2));
+    clock.advance(SECOND);
+    until(|| task.is_woken());
+    clock.advance(ms(100));
+    until(|| status(&lanes).in_flight == 0);
+    clock.advance(ms(899));
+    assert_eq!(status(&lanes).queued, 1);
+    clock.advance(ms(1));
+    until(|| status(&lanes).queued == 0);
+    let kind = lane_error(task.poll());
+    assert!(matches!(kind, LaneErrorKind::DeadlinePassed { .. }), "{kind:?}");
+    assert_eq!(log.of("test", 1), [Event::Submitted, Event::Expired]);
+}
+
+#[test]
+fn a_lane_that_is_paused_sends_no_call_that_has_a_turn() {
+    let (lanes, clock, _) = used_up();
+    let made = Made::default();
+    let mut task = Task::waiting(made.call(&lanes, write(), options(), 2));
+    clock.advance(SECOND);
+    until(|| task.is_woken());
+    the(&lanes).pause();
+    assert!(task.poll().is_pending());
+    assert_eq!((made.count(), status(&lanes).in_flight), (0, 0));
+    the(&lanes).resume();
+    assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(2)));
+}
+
+#[test]
+fn a_breaker_that_is_forced_open_refuses_a_call_that_has_a_turn() {
+    let (lanes, clock, _) = used_up();
+    let made = Made::default();
+    let urgent = options().priority(Priority::URGENT);
+    let mut task = Task::waiting(made.call(&lanes, write(), urgent, 2));
+    clock.advance(SECOND);
+    until(|| task.is_woken());
+    the(&lanes).set_breaker(BreakerMode::ForcedOpen);
+    assert!(task.poll().is_pending());
+    let kind = lane_error(task.poll_once_woken());
+    assert!(matches!(kind, LaneErrorKind::BrokerDown { .. }), "{kind:?}");
+    assert_eq!(made.count(), 0);
+}
+
+/// A lane of two calls a second, with a call that has a turn, beside one that is under way and answers with what is sent.
+fn offered_beside_another(
+    session: Session,
+) -> (Lanes, ManualClock, mpsc::Sender<Failure>, Task, Made) {
+    let clock = ManualClock::new();
+    let mut builder = LanesBuilder::new("Test", &["test"], &[]);
+    builder.lane(0, LaneConfig::new(Quota::per_second(2)).in_flight(3));
+    builder.clock(clock.clone().into());
+    builder.session(session);
+    let lanes = builder.build(Limits::new()).unwrap();
+    let (answer, answers) = mpsc::channel();
+    let _detached =
+        lanes.submit_once(&write(), &options(), move || Err::<(), _>(answers.recv().unwrap()));
+    submit(&lanes, READ, &options(), || ()).wait().unwrap();
+    let made = Made::default();
+    let task = Task::waiting(made.call(&lanes, write(), options(), 2));
+    clock.advance(SECOND);
+    until(|| task.is_woken());
+    (lanes, clock, answer, task, made)
+}
+
+#[test]
+fn a_call_that_has_a_turn_waits_if_the_broker_throttles_another_one_first() {
+    let (lanes, clock, other, mut task, made) = offered_beside_another(Session::new());
+    let throttled = ErrorClass::Throttled { retry_after: Some(5 * SECOND) };
+    other.send(Failure::Broker(throttled.into())).unwrap();
+    until(|| status(&lanes).paused_for.is_some());
+    assert!(task.poll().is_pending());
+    assert_eq!(made.count(), 0);
+    clock.advance(10 * SECOND);
+    assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(2)));
+}
+
+#[test]
+fn a_session_that_expires_holds_a_call_that_has_a_turn() {
+    let session = Session::new();
+    let (_lanes, clock, other, mut task, made) = offered_beside_another(session.clone());
+    other.send(Failure::Broker(ErrorClass::Unauthorized.into())).unwrap();
+    until(|| session.is_expired());
+    assert!(task.poll().is_pending());
+    assert_eq!(made.count(), 0);
+    session.renew();
+    clock.advance(10 * SECOND);
+    assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(2)));
+}
+
+#[test]
+fn a_task_that_is_always_late_gets_its_turn_all_the_same() {
+    let (lanes, clock, _) = used_up();
+    let made = Made::default();
+    let urgent = options().priority(Priority::URGENT);
+    let mut exit = Task::waiting(made.call(&lanes, write(), urgent, 2));
+    clock.advance(SECOND);
+    for _ in 0..10 {
+        until(|| exit.is_woken());
+        clock.advance(ms(150));
+        if exit.poll().is_ready() {
+            assert_eq!(made.count(), 1);
+            return;
+        }
+    }
+    panic!("it was never made");
+}
+
+#[test]
+fn the_time_in_which_a_turn_is_offered_is_no_part_of_the_round_trip() {
+    let (lanes, clock, _) = used_up();
+    let made = Made::default();
+    let mut task = Task::waiting(made.call(&lanes, write(), options(), 2));
+    clock.advance(SECOND);
+    until(|| task.is_woken());
+    clock.advance(ms(90));
+    assert_eq!(task.poll(), Poll::Ready(Ok(2)));
+    assert_eq!(status(&lanes).mean_round_trip, Some(Duration::ZERO));
+}
+
+/// A lane whose calls are recorded: their begin is reported before the turn is offered.
+fn recorded(config: LaneConfig, clock: &ManualClock, observer: Arc<Gate>) -> Lanes {
+    let mut builder = LanesBuilder::new("Test", &["test"], &[]);
+    builder.lane(0, config);
+    builder.clock(clock.clone().into());
+    builder.session(Session::new());
+    builder.observer(observer);
+    builder.pace_log(Arc::new(Recorder));
+    builder.build(Limits::new()).unwrap()
+}
+
+/// Records nothing.
+#[derive(Debug)]
+struct Recorder;
+
+impl PaceLog for Recorder {
+    fn begin(
+        &self,
+        now: Timestamp,
+        _: &[(&str, Duration)],
+        _: PriorUsage,
+    ) -> io::Result<RecordedUsage> {
+        Ok(RecordedUsage { used: PaceSnapshot::at(now), since: None })
+    }
+    fn taken(&self, _: &RecordedCall<'_>, _: Timestamp) -> io::Result<()> {
+        Ok(())
+    }
+    fn urgent(&self, _: &RecordedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
+        Ok(())
+    }
+    fn finished(&self, _: u64, _: Timestamp) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_turn_that_is_offered_as_the_lane_closes_leaves_no_slot_taken() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let (gate, held) = Gate::new(|event| *event == Event::Dispatched);
+        let lanes = recorded(unlimited(1), &clock, gate);
+        let made = Made::default();
+        let mut task = Task::waiting(made.call(&lanes, write(), options(), 2));
+        held.came.recv().unwrap();
+        the(&lanes).shutdown(Shutdown::Now);
+        held.go.send(()).unwrap();
+        until(|| status(&lanes).in_flight == 0);
+        assert_eq!(lane_error(task.poll_once_woken()), LaneErrorKind::Closed);
+        assert_eq!(made.count(), 0);
+    });
+}
+
+#[test]
+fn a_future_that_is_dropped_as_its_retry_is_dispatched_has_the_outcome_of_its_last_attempt() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let (gate, held) = Gate::new(|event| *event == Event::Dispatched);
+        let config = unlimited(1).retry(RetryPolicy::default());
+        let lanes = recorded(config, &clock, gate.clone());
+        let call = {
+            let lanes = lanes.clone();
+            async move { lanes.run(&read(), &options(), || async { Err(Failure::NotSent) }).await }
+        };
+        let mut task = Task::waiting(call);
+        held.came.recv().unwrap();
+        held.go.send(()).unwrap();
+        assert!(task.poll_once_woken().is_pending());
+        for _ in 0..100 {
+            clock.advance(ms(100));
+        }
+        held.came.recv().unwrap();
+        drop(task);
+        held.go.send(()).unwrap();
+        until(|| status(&lanes).in_flight == 0);
+        let events = [Event::Dispatched, Event::Dispatched, Event::Finished, Event::Late];
+        let mut all = gate.log.of("test", 0);
+        all.sort();
+        assert_eq!(all, events);
+    });
+}
+
+#[test]
+fn a_drain_waits_for_a_parked_call_that_waits_for_another_attempt() {
+    within_reason(|| {
+        let clock = ManualClock::new();
+        let config = unlimited(1).retry(RetryPolicy::default());
+        let lanes = one(config, clock.clone());
+        let made = Made::default();
+        let call = {
+            let (lanes, made) = (lanes.clone(), made.clone());
+            async move {
+                let attempt = || {
+                    let number = made.0.fetch_add(1, Ordering::SeqCst);
+                    async move { if number == 0 { Err(Failure::NotSent) } else { Ok(9) } }
+                };
+                lanes.run(&read(), &options(), attempt).await
+            }
+        };
+        let mut task = Task::waiting(call);
+        for _ in 0..100 {
+            clock.advance(ms(100));
+        }
+        until(|| task.is_woken());
+        clock.advance(ms(100));
+        until(|| status(&lanes).in_flight == 0);
+        let draining = lanes.clone();
+        let drain = thread::spawn(move || the(&draining).shutdown(Shutdown::Drain(SECOND)));
+        until(|| status(&lanes).state == LaneState::Draining);
+        assert!(task.poll().is_pending());
+        assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(9)));
+        assert_eq!(drain.join().unwrap().rejected, 0);
+    });
+}
+
+#[test]
+fn a_task_that_finds_the_queue_full_does_not_block_its_thread() {
+    within_reason(|| {
+        let config = unlimited(1).queue(1).when_full(OverflowPolicy::Block);
+        let lanes = one(config, Clock::system());
+        let made = Made::default();
+        // All are tasks of one thread: if it blocks, none of them ends.
+        let under_way = {
+            let lanes = lanes.clone();
+            let mut polls = 0;
+            async move {
+                let attempt = || {
+                    poll_fn(move |_| {
+                        polls += 1;
+                        if polls == 1 { Poll::Pending } else { Poll::Ready(Ok(1)) }
+                    })
+                };
+                lanes.run(&write(), &options(), attempt).await
+            }
+        };
+        let mut first = Task::waiting(under_way);
+        let mut second = Task::waiting(made.call(&lanes, write(), options(), 2));
+        let mut third = Task::waiting(made.call(&lanes, write(), options(), 3));
+        assert_eq!(first.poll(), Poll::Ready(Ok(1)));
+        assert_eq!(second.poll_once_woken(), Poll::Ready(Ok(2)));
+        assert_eq!(third.poll_once_woken(), Poll::Ready(Ok(3)));
+    });
+}
+
+#[test]
+fn a_blocking_call_within_an_attempt_is_refused_if_it_would_wait_for_itself() {
+    within_reason(|| {
+        for in_flight in [1, 2] {
+            let lanes = one(unlimited(in_flight), Clock::system());
+            let inner = lanes.clone();
+            let outer = async move {
+                let attempt = || async {
+                    match inner.call(&read(), &options(), || Ok::<_, Failure>(5)) {
+                        Err(Failure::Lane(error)) if error.kind == LaneErrorKind::Reentrant => {
+                            Ok(0)
+                        }
+                        other => other,
+                    }
+                };
+                inner.run(&write(), &options(), attempt).await
+            };
+            let expected = if in_flight == 1 { 0 } else { 5 };
+            assert_eq!(Task::begin(outer).1, Poll::Ready(Ok(expected)));
+        }
+    });
+}
+
+#[test]
+fn a_waker_that_polls_its_task_on_the_thread_of_the_worker_loses_nothing() {
+    type Shared = Arc<Mutex<Option<Pin<Box<dyn Future<Output = Answer> + Send>>>>>;
+    struct Inline(Shared, Arc<Mutex<Option<Answer>>>);
+    impl Wake for Inline {
+        fn wake(self: Arc<Self>) {
+            let waker = Waker::from(Arc::clone(&self));
+            let Ok(mut future) = self.0.try_lock() else { return };
+            let Some(polled) = future.as_mut() else { return };
+            if let Poll::Ready(answer) = polled.as_mut().poll(&mut Context::from_waker(&waker)) {
+                *self.1.lock().unwrap() = Some(answer);
+                *future = None;
+            }
+        }
+    }
+    within_reason(|| {
+        let (lanes, clock, _) = used_up();
+        let inner = lanes.clone();
+        // The future is `Send`, as executors of several threads need it.
+        let call = async move {
+            let attempt = || async {
+                // The last owner of the lanes may be dropped there too.
+                Ok(4)
+            };
+            inner.run(&write(), &options(), attempt).await
+        };
+        let answer = Arc::new(Mutex::new(None));
+        let shared: Shared = Arc::new(Mutex::new(Some(Box::pin(call))));
+        Arc::new(Inline(shared, Arc::clone(&answer))).wake();
+        assert_eq!(*answer.lock().unwrap(), None);
+        clock.advance(SECOND);
+        until(|| answer.lock().unwrap().is_some());
+        assert_eq!(*answer.lock().unwrap(), Some(Ok(4)));
+        until(|| status(&lanes).in_flight == 0);
+        clock.advance(SECOND);
+        submit(&lanes, READ, &options(), || ()).wait().unwrap();
+    });
+}
+
+#[test]
+fn a_probe_of_an_open_breaker_is_made_by_the_task_that_has_its_turn() {
+    let clock = ManualClock::new();
+    let breaker =
+        BreakerPolicy::default().failures_in_a_row(Some(1)).open_for(SECOND).max_open(SECOND);
+    let lanes = one(unlimited(2).breaker(breaker), clock.clone());
+    let lost = {
+        let lanes = lanes.clone();
+        async move { lanes.run(&write(), &options(), || async { Err(Failure::Lost) }).await }
+    };
+    assert_eq!(Task::begin(lost).1, Poll::Ready(Err(Failure::Lost)));
+    let made = Made::default();
+    let mut probe = Task::waiting(made.call(&lanes, write(), options(), 2));
+    // The open time has a random part.
+    clock.advance(2 * SECOND);
+    assert_eq!(probe.poll_once_woken(), Poll::Ready(Ok(2)));
+}
+
+#[test]
+fn a_waker_that_shuts_the_lane_on_the_thread_of_a_worker_has_its_task_answered() {
+    struct Shuts(Lanes, Arc<Woken>);
+    impl Wake for Shuts {
+        fn wake(self: Arc<Self>) {
+            the(&self.0).shutdown(Shutdown::Now);
+            Arc::clone(&self.1).wake();
+        }
+    }
+    within_reason(|| {
+        let (lanes, clock, _) = used_up();
+        let made = Made::default();
+        let mut task = Task::waiting(made.call(&lanes, write(), options(), 1));
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::new(Shuts(lanes, Arc::clone(&woken))));
+        assert!(task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        clock.advance(SECOND);
+        until(|| woken.0.load(Ordering::SeqCst));
+        assert_eq!((lane_error(task.poll()), made.count()), (LaneErrorKind::Closed, 0));
+    });
 }

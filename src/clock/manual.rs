@@ -24,7 +24,8 @@ const INITIAL_WALL_CLOCK: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// for another call. It then advances to the earliest moment that a thread waits for. So several lanes behave as if
 /// each were alone, in whatever order the machine runs their threads. The clock does not know the test's own threads,
 /// and does not wait for what they are about to do. To queue several calls at the same moment, submit them while
-/// another call is in flight.
+/// another call is in flight. Nor does it advance while a turn is [offered](crate::proxy::Lanes::run) to a task that was not
+/// polled since.
 ///
 /// A single-threaded test needs an auto-advancing clock. Otherwise its first call that has to wait for a permit waits
 /// for ever, since no other thread can advance the clock.

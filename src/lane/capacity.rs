@@ -18,7 +18,9 @@ pub enum OverflowPolicy {
     /// Refuses the call at once.
     #[default]
     Refuse,
-    /// Blocks the caller until a queue slot is free, or until the call's deadline.
+    /// Blocks the caller until a queue slot is free, or until the call's deadline. A call of
+    /// [`Lanes::run`](crate::proxy::Lanes::run) is queued beyond the limit: to block the thread of a task could block the tasks
+    /// whose calls fill the queue.
     Block,
     /// Sheds the queued call of the lowest priority, if that is lower than the call's own. Of several, sheds the one
     /// that came last. If there is none, refuses the call.

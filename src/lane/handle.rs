@@ -440,13 +440,18 @@ impl Lane {
             deadline: options.deadline.map(|limit| submitted_at + limit),
             estimated_wait: None,
             attempts: AtomicU32::new(0),
+            missed_turns: AtomicU32::new(0),
             is_counted: !options.is_uncounted,
             attachment: Arc::clone(attachment),
             caller_chain: reentrancy::current_chain(),
             #[cfg(feature = "tracing")]
             caller_span: crate::telemetry::CallerSpan::current(),
         };
-        let overflow_policy = (!options.is_over_limit).then_some(self.overflow_policy);
+        // A task is queued beyond the limit before it blocks its thread: the calls that fill the queue may be of other tasks of
+        // that thread.
+        let may_exceed = options.is_over_limit
+            || (W::IS_MADE_BY_CALLER && self.overflow_policy == OverflowPolicy::Block);
+        let overflow_policy = (!may_exceed).then_some(self.overflow_policy);
         match admission::admit(core, &meta, overflow_policy) {
             Ok((slot, estimated_wait)) => {
                 meta.estimated_wait = estimated_wait;

@@ -4,7 +4,6 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::call::state::Abandoned;
 use super::call::task::CallHandle;
 use super::core::LaneCore;
 use super::core::turn::OwnCall;
@@ -85,7 +84,7 @@ impl<R, E: From<LaneError>> TaskCall<R, E> {
             self.is_answered = true;
             return Poll::Ready(Err(answer.unwrap_or_else(|error| Err(error.into()))));
         }
-        match self.lane.take_turn(self.call.meta().number) {
+        match self.lane.take_turn(self.call.meta()) {
             Some(own) => Poll::Ready(Ok(own)),
             None => Poll::Pending,
         }
@@ -100,15 +99,14 @@ impl<R, E> Drop for TaskCall<R, E> {
         // Reported as cancelled, if it was not sent.
         drop(self.first.take());
         let meta = self.call.meta();
-        self.lane.leave(meta.number);
+        self.lane.leave(meta);
         // An answer that is here is left to the ticket, which reports it as late.
-        if !self.ticket.take_back()
-            && Arc::clone(&self.call).as_queued_call().is_pending()
-            && matches!(self.call.abandon().0, Abandoned::NeverSent)
-        {
-            self.lane.observer.notify(|observer| observer.cancelled(&meta.to_call_info()));
+        if !self.ticket.take_back() {
+            // A worker is about to offer the turn, or to park the call. It sees then that the caller has left.
+            Arc::clone(&self.call).as_queued_call().recall();
+            self.ticket.take_back();
         }
-        // A worker was about to offer the turn, or to park the call. After this it sees that the caller has left.
-        self.lane.leave(meta.number);
+        // It may have done so in between.
+        self.lane.leave(meta);
     }
 }

@@ -280,13 +280,18 @@ impl Lanes {
 
     /// Makes an asynchronous call on the caller's own task: it waits for its turn like any other call, and then polls the future
     /// that `attempt` makes. No worker runs it, and any executor will do. If the lane retries the call, `attempt` makes another
-    /// future. Nothing is submitted before the first poll. Where [`when_full`](crate::LaneConfig::when_full) is
-    /// [`Block`](crate::lane::OverflowPolicy::Block), that poll blocks the thread while the queue is full.
+    /// future. Nothing is submitted before the first poll.
     ///
-    /// Dropped before its attempt has begun, the call is taken back and never sent. Dropped later, it counts as sent and lost, as
-    /// [`Turn::run`] says. A task that does not take its turn within 100 ms loses it. Its call is queued again when the task is
-    /// polled, and its deadline is looked at then. A deadline does not end an attempt that has begun: use a timer of your
-    /// executor.
+    /// Dropped before its attempt has begun, the call is taken back and never sent. Dropped after that, it counts as sent and
+    /// lost, as [`Turn::run`] says. The lane observes the deadline while the call waits. A deadline does not end an attempt that has
+    /// begun: use a timer of your executor.
+    ///
+    /// A task that does not take its turn within 100 ms loses it, and waits for another one, which is offered for twice as long,
+    /// up to 6.4 s. A turn is lost too if the lane would hold the call back by then: if it was paused, if the broker throttles,
+    /// or if a breaker has opened or the session has expired.
+    ///
+    /// No thread is blocked. Where the lane's [`when_full`](crate::LaneConfig::when_full) is
+    /// [`Block`](crate::lane::OverflowPolicy::Block), a call that finds the queue full is queued beyond the limit.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {

@@ -414,7 +414,7 @@ impl PacingState {
         let in_flight = self.in_flight(cost.lane);
         let lane = self.lanes.get(cost.lane);
         let warm = lane.is_some_and(|lane| lane.connections.is_warm(in_flight, now));
-        Ok(Permit { taken_at: now, cost, is_warm: warm, borrowed })
+        Ok(Permit { taken_at: now, sent_at: now, cost, is_warm: warm, borrowed })
     }
 
     /// Ends a call that was answered. Its slots are free one window after `now`, less the credit.
@@ -424,7 +424,7 @@ impl PacingState {
         if let Some(lane) = self.lanes.get_mut(permit.cost.lane) {
             // Only an answer proves that there was a connection.
             lane.connections.record_use(in_flight, now);
-            let round_trip = now.since(permit.taken_at);
+            let round_trip = now.since(permit.sent_at);
             match permit.is_warm {
                 true => lane.round_trip.record(round_trip),
                 false => lane.round_trip.record_cold(round_trip),

@@ -13,6 +13,8 @@ use super::window::Window;
 #[must_use = "a permit that is dropped holds its slots for ever"]
 pub struct Permit {
     pub(super) taken_at: Moment,
+    /// When the call was sent. The round trip counts from here.
+    pub(super) sent_at: Moment,
     pub(super) cost: Cost,
     /// Whether the call starts on a warm connection.
     pub(super) is_warm: bool,
@@ -24,6 +26,17 @@ impl Permit {
     /// Returns when it was taken.
     pub fn taken_at(&self) -> Moment {
         self.taken_at
+    }
+
+    /// Returns when the call was sent: when it was taken, unless that was [postponed](Self::postpone).
+    pub(crate) fn sent_at(&self) -> Moment {
+        self.sent_at
+    }
+
+    /// Records that the call is sent only at `now`. What it waited with its permit is no part of a round trip: the credit
+    /// would take the wait of a busy caller for distance to the broker.
+    pub(crate) fn postpone(&mut self, now: Moment) {
+        self.sent_at = now.max(self.taken_at);
     }
 
     /// Returns the cost that it was taken for.

@@ -54,6 +54,8 @@ pub(crate) struct CallMeta {
     pub(crate) estimated_wait: Option<Duration>,
     /// How often the call was dispatched.
     pub(crate) attempts: AtomicU32,
+    /// How many turns its task has come too late for.
+    pub(crate) missed_turns: AtomicU32,
     /// Whether the call counts in the limit of the queue, so that it can be shed.
     pub(crate) is_counted: bool,
     /// The proxy that the call was made through.
@@ -89,19 +91,19 @@ impl CallMeta {
 /// The answer to a call: the result of the work, or the lane's error.
 pub(crate) type Answer<R> = Result<R, LaneError>;
 
-/// When an attempt was dispatched and when it ended.
+/// When an attempt was sent and when it ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AttemptTimes {
     /// The time from submission to dispatch.
     pub(crate) queued: Duration,
-    pub(crate) dispatched_at: Moment,
+    pub(crate) sent_at: Moment,
     pub(crate) ended_at: Moment,
 }
 
 impl AttemptTimes {
     /// Returns how long the attempt took.
     pub(crate) fn round_trip(&self) -> Duration {
-        self.ended_at.since(self.dispatched_at)
+        self.ended_at.since(self.sent_at)
     }
 }
 

@@ -38,6 +38,20 @@ impl LaneCore {
         }
     }
 
+    /// Rejects a call that was queued, offered or parked while its lane or its proxy was shut down: the shutdown may not have
+    /// seen it.
+    pub(super) fn reject_if_shut(&self, attachment: &Arc<Attachment>) {
+        if self.state() == LaneState::Closed {
+            self.reject_all();
+        }
+        self.reject_if_detached(attachment);
+    }
+
+    /// Returns whether the lane or the proxy was shut down, so that no call of it is queued.
+    pub(super) fn is_shut(&self, attachment: &Attachment) -> bool {
+        self.state() == LaneState::Closed || attachment.stage(self.index) >= AttachmentStage::Closed
+    }
+
     fn reject_all_of(&self, attachment: &Arc<Attachment>) -> usize {
         let is_meant = |meta: &CallMeta| meta.is_of(attachment);
         let mut queued = self.lock_queue().scheduler.drain_matching(is_meant);

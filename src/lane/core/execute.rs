@@ -24,7 +24,6 @@ use crate::lane::observer::FinishedCall;
 use crate::lane::pacing::UsageRecord;
 use crate::lane::permit_source::{PermitEnd, SharedPermit};
 use crate::lane::queue::priority_level::Job;
-use crate::lane::state::LaneState;
 use crate::lane::workers::health::{AttemptContext, AttemptEnd, AttemptResult};
 use crate::panic::catch_panic;
 use crate::quota::{Moment, Permit};
@@ -47,19 +46,12 @@ impl FollowUp {
 
 /// An attempt that has begun.
 pub(super) struct BegunAttempt {
-    permit: Permit,
-    shared: Option<SharedPermit>,
-    context: AttemptContext,
+    pub(super) permit: Permit,
+    pub(super) shared: Option<SharedPermit>,
+    pub(super) context: AttemptContext,
     /// The time from submission to dispatch.
     queued: Duration,
     record: Option<UsageRecord>,
-}
-
-impl BegunAttempt {
-    /// Returns the permit of the processes that share the quota.
-    pub(super) fn shared(&self) -> Option<&SharedPermit> {
-        self.shared.as_ref()
-    }
 }
 
 /// An attempt that has ended, and whose slots are released.
@@ -133,7 +125,7 @@ impl LaneCore {
             #[cfg(feature = "tracing")]
             let _entered = span.enter();
             let begun = self.begin_attempt(dispatch, meta);
-            if self.is_stale(begun.shared()) && job.recall() {
+            if self.is_stale(begun.shared.as_ref()) && job.recall() {
                 return self.send_back(job, begun, in_flight);
             }
             match job.execute() {
@@ -167,10 +159,7 @@ impl LaneCore {
     fn send_back(&self, job: &Job, begun: BegunAttempt, _in_flight: InFlightGuard<'_>) -> FollowUp {
         let follow_up = self.give_up_attempt(begun, job.meta());
         self.requeue(job.clone(), self.clock.now());
-        if self.state() == LaneState::Closed {
-            self.reject_all();
-        }
-        self.reject_if_detached(&job.meta().attachment);
+        self.reject_if_shut(&job.meta().attachment);
         follow_up
     }
 
@@ -203,10 +192,10 @@ impl LaneCore {
         meta: &CallMeta,
     ) -> EndedAttempt {
         let BegunAttempt { permit, shared, context, queued, mut record } = begun;
-        let (dispatched_at, cost) = (permit.taken_at(), permit.cost());
+        let (sent_at, cost) = (permit.sent_at(), permit.cost());
         // First the slots: their windows count from here.
         let (ended_at, result) = self.finish_attempt(permit, shared, context, attempt, meta);
-        let times = AttemptTimes { queued, dispatched_at, ended_at };
+        let times = AttemptTimes { queued, sent_at, ended_at };
         if let Some(record) = record.as_mut().filter(|_| !attempt.is_local()) {
             // A call without an answer may still arrive at the broker for as long again.
             let in_transit = match attempt.was_sent() {
@@ -231,11 +220,7 @@ impl LaneCore {
         if job.end_attempt(result.disposition) {
             // The call counts as in flight until it is in the queue, so the lane never looks idle in between.
             self.requeue(job.clone(), result.retry_at);
-            // A thread that closed the lane in between has not seen the call.
-            if self.state() == LaneState::Closed {
-                self.reject_all();
-            }
-            self.reject_if_detached(&job.meta().attachment);
+            self.reject_if_shut(&job.meta().attachment);
             return FollowUp { output: PublishOutput::default(), record };
         }
         // Before the answer is visible: the caller may call again at once.
@@ -281,7 +266,7 @@ impl LaneCore {
             return self.give_back(permit, shared, context, meta);
         }
         self.update_session(context.session_generation, attempt);
-        let dispatched_at = permit.taken_at();
+        let sent_at = permit.sent_at();
         let (mut pacing_state, now) = self.pacing.lock();
         let ended_at = match attempt.was_sent() {
             Sent::Yes => {
@@ -296,7 +281,7 @@ impl LaneCore {
         };
         self.end_shared(shared, PermitEnd::At(ended_at), now);
         let mut health = self.health.lock();
-        let end = AttemptEnd { attempt, at: now, took: now.since(dispatched_at) };
+        let end = AttemptEnd { attempt, at: now, took: now.since(sent_at) };
         let result = health.on_attempt_end(context, end, meta, &self.session);
         self.apply_rate_change(&mut health, &mut pacing_state, now);
         (now, result)

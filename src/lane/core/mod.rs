@@ -259,11 +259,15 @@ impl LaneCore {
 
     /// Puts a call back into the scheduler after a failed attempt, to be retried from `at` on.
     pub(super) fn requeue(&self, job: Job, at: Moment) {
-        let mut queue = self.queue.lock();
+        self.requeue_in(&mut self.queue.lock().scheduler, &job, at);
+    }
+
+    /// Does the same under the lock of the queue.
+    pub(super) fn requeue_in(&self, scheduler: &mut Scheduler, job: &Job, at: Moment) {
         // A caller that cancelled before found nothing to remove here. One that cancels later waits for this lock.
         if job.is_queued() {
-            let overdue = self.overdue_at(&queue.scheduler, job.meta(), at);
-            queue.scheduler.push_retry(job, at, overdue);
+            let overdue = self.overdue_at(scheduler, job.meta(), at);
+            scheduler.push_retry(Job::clone(job), at, overdue);
         }
     }
 
@@ -429,6 +433,7 @@ impl LaneCore {
             let in_flight = self.in_flight() + self.reporting.load(Ordering::SeqCst);
             !has_deferred
                 && queue.scheduler.is_empty()
+                && !self.offers.has_parked(|_| true)
                 && self.queue_capacity.queued() == 0
                 && in_flight <= usize::from(own.is_some()) + self.cut_off_calls(own)
         };

@@ -89,7 +89,7 @@ impl WorkSource for LaneCore {
                 }
             }
             deferred.due_alarms = self.take_due_alarms(&mut queue);
-            deferred.ended_offers = self.offers.take_ended(self.clock.now());
+            self.end_timed_turns(&mut deferred);
             let next = match &mut work {
                 NextWork::Sleep(until) => {
                     let timed = queue.next_alarm().into_iter().chain(self.offers.next_end());
@@ -394,11 +394,21 @@ impl LaneCore {
         }
     }
 
+    /// Takes the turns that were not taken in time, and rejects the parked calls whose deadline has passed.
+    fn end_timed_turns(&self, deferred: &mut Deferred) {
+        if self.offers.is_empty() {
+            return;
+        }
+        let now = self.clock.now();
+        deferred.ended_offers = self.offers.take_ended(now);
+        deferred.reject_late(self.offers.take_expired(now), now);
+    }
+
     /// Completes deferred work. All calls are answered before the observer is notified of any.
     fn complete_deferred(&self, deferred: Vec<Deferred>) {
         let (mut rejected, mut dropped, mut due_alarms) = (Vec::new(), Vec::new(), Vec::new());
         for calls in deferred {
-            self.end_offers(calls.ended_offers);
+            due_alarms.extend(self.end_offers(calls.ended_offers));
             rejected.extend(calls.rejected);
             dropped.extend(calls.to_drop);
             due_alarms.extend(calls.due_alarms);
@@ -433,7 +443,11 @@ impl Deferred {
 
     /// Rejects the calls whose deadline has passed.
     fn reject_expired(&mut self, scheduler: &mut Scheduler, now: Moment) {
-        self.reject(scheduler.take_expired(now), |meta| LaneErrorKind::DeadlinePassed {
+        self.reject_late(scheduler.take_expired(now), now);
+    }
+
+    fn reject_late(&mut self, calls: Vec<Job>, now: Moment) {
+        self.reject(calls, |meta| LaneErrorKind::DeadlinePassed {
             waited: now.since(meta.submitted_at),
         });
     }

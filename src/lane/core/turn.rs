@@ -21,6 +21,7 @@ use crate::lane::error::LaneErrorKind;
 use crate::lane::queue::priority_level::Job;
 use crate::lane::state::LaneState;
 use crate::panic::catch_panic;
+use crate::quota::Moment;
 
 /// A call that its caller makes. It is in flight until it is ended, or dropped.
 pub(in crate::lane) struct OwnCall {
@@ -93,13 +94,26 @@ impl OwnCall {
         self.job.meta()
     }
 
-    /// Returns whether this process stood still for so long that others may use the permit.
-    pub(super) fn is_stale(&self) -> bool {
-        match &self.stage {
-            Stage::Dispatched(dispatch) => self.lane.is_stale(dispatch.shared.as_ref()),
-            Stage::Begun(begun, _) => self.lane.is_stale(begun.shared()),
-            Stage::Over => false,
-        }
+    /// Records that its task came too late for the turn.
+    pub(super) fn miss(&self) {
+        // Relaxed: it only decides how long the next turn is offered.
+        self.meta().missed_turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Prepares a turn that was offered for an attempt that begins now. Returns whether that may be: the permit is fresh, and
+    /// nothing has happened since the dispatch for which the lane would hold the call back.
+    pub(super) fn resume(&mut self, now: Moment) -> bool {
+        let (lane, meta) = (&self.lane, self.job.meta());
+        let (permit, shared, context) = match &mut self.stage {
+            Stage::Dispatched(it) => (&mut it.permit, &it.shared, &it.context),
+            Stage::Begun(it, _) => (&mut it.permit, &it.shared, &it.context),
+            Stage::Over => return false,
+        };
+        permit.postpone(now);
+        lane.state() != LaneState::Paused
+            && (meta.is_urgent() || !lane.session.is_expired())
+            && lane.health().may_still_go(context, meta, now)
+            && !lane.is_stale(shared.as_ref())
     }
 
     /// Takes the turn back, with nothing sent. `place` gets the call, unless its caller has left or was answered. The call

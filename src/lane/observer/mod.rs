@@ -184,7 +184,7 @@ pub struct FinishedCall<'a> {
     pub call: CallInfo<'a>,
     /// The time from submission to the dispatch of this attempt. For a retry, that includes the earlier attempts.
     pub queued: Duration,
-    /// The time from dispatch to answer.
+    /// The time from dispatch to answer. If a task makes the call itself, from the moment at which it took its turn.
     pub round_trip: Duration,
     /// Whether the call left this process.
     pub sent: Sent,

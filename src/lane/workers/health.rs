@@ -121,6 +121,19 @@ impl LaneHealth {
         self.routes.blocked_route(meta.route, meta.is_urgent(), now)
     }
 
+    /// Returns whether a call may be sent that was dispatched a while ago: its route is not blocked since, except for calls
+    /// that are no probe, and the broker has not asked for a pause.
+    pub(in crate::lane) fn may_still_go(
+        &mut self,
+        context: &AttemptContext,
+        meta: &CallMeta,
+        now: Moment,
+    ) -> bool {
+        let is_probe = context.admission.as_ref().is_some_and(Admission::is_probe);
+        let blocked = self.blocked_route(meta, now);
+        self.paused_until(now).is_none() && blocked.is_none_or(|it| is_probe && !it.is_forced)
+    }
+
     /// Ensures that a cut rate still has room for calls of this weight.
     pub(in crate::lane) fn ensure_room_for(&mut self, weight: u32) {
         self.throttle.ensure_room_for(weight);
