@@ -63,7 +63,7 @@ type Decode<K, V> = dyn Fn(&K, &[u8], Moment) -> Option<V> + Send + Sync;
 /// let decode = |_: &String, text: &[u8], _| std::str::from_utf8(text).ok()?.parse().ok();
 /// let tides = BatchBuilder::new(BatchConfig::default()).build_shared(
 ///     SharedValues::new(&quota, "tide", encode, decode)?,
-///     |batch| Ok::<_, String>(batch.keys().into_iter().map(|port| (port, Ok(320))).collect()),
+///     |batch| Ok::<_, std::fmt::Error>(batch.keys().into_iter().map(|port| (port, Ok(320))).collect()),
 /// );
 /// assert_eq!(*tides.get(&"Mormugao".to_owned())?.expect("the source has it").value, 320);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
