@@ -142,8 +142,14 @@ impl Process {
         self.service.with(CallOptions::new().priority(Priority::URGENT)).call()
     }
 
+    /// Returns whether the observer is told this. Events come on a thread of their own.
     fn was_told(&self, what: &str) -> bool {
-        self.told.0.lock().unwrap().iter().any(|line| line.contains(what))
+        let is_told = || self.told.0.lock().unwrap().iter().any(|line| line.contains(what));
+        let begin = Instant::now();
+        while !is_told() && begin.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        is_told()
     }
 }
 
