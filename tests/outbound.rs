@@ -7,9 +7,9 @@ mod support;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
@@ -21,7 +21,7 @@ use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::BreakerPolicy;
 use lanekeeper::routes::RouteTable;
 use lanekeeper::{Effect, ErrorClass, Sent};
-use support::lanes::{SECOND, ms, until};
+use support::lanes::{SECOND, ms};
 use tower::layer::Layer;
 use tower::{Service, service_fn};
 
@@ -75,28 +75,12 @@ fn routes() -> RouteTable {
         .unwrap()
 }
 
-#[derive(Default)]
-struct Woken(AtomicBool);
+type Task = support::tasks::Task<Answer>;
 
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-struct Task(ResponseFuture, Arc<Woken>);
-
-impl Task {
-    fn poll(&mut self) -> Poll<Answer> {
-        self.1.0.store(false, Ordering::SeqCst);
-        self.0.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&self.1))))
-    }
-
-    fn poll_once_woken(&mut self) -> Answer {
-        until(|| self.1.0.load(Ordering::SeqCst));
-        let Poll::Ready(answer) = self.poll() else { panic!("it is not over") };
-        answer
-    }
+/// Returns the answer of a task, once it is woken.
+fn answer(task: &mut Task) -> Answer {
+    let Poll::Ready(answer) = task.poll_once_woken() else { panic!("it is not over") };
+    answer
 }
 
 /// A client with the layer, whose requests reach the server at once.
@@ -135,9 +119,7 @@ impl Client {
         if let Some(options) = options {
             request.extensions_mut().insert(options);
         }
-        let mut task = Task((self.call)(request), Arc::default());
-        let poll = task.poll();
-        (task, poll)
+        Task::begin((self.call)(request))
     }
 
     fn status_of(&mut self, method: &str, path: &str) -> u16 {
@@ -159,7 +141,7 @@ fn a_request_waits_in_the_lane_of_its_route() {
     let (mut waits, poll) = client.send("POST", "/orders");
     assert!(poll.is_pending());
     client.clock.advance(SECOND);
-    assert!(waits.poll_once_woken().is_ok());
+    assert!(answer(&mut waits).is_ok());
     assert_eq!(client.server.got(), ["/orders", "/quote", "/orders"]);
 }
 
@@ -173,7 +155,7 @@ fn an_exit_and_the_options_of_a_request_decide_who_is_next() {
     let (mut exit, _) = client.send("DELETE", "/orders/exit");
     for task in [&mut exit, &mut soon, &mut bulk] {
         client.clock.advance(SECOND);
-        assert!(task.poll_once_woken().is_ok());
+        assert!(answer(task).is_ok());
     }
     assert_eq!(client.server.got(), ["/orders/a", "/orders/exit", "/orders/soon", "/orders/bulk"]);
     // A deadline that cannot be kept is refused at once.
@@ -209,7 +191,7 @@ fn a_429_pauses_the_lane_and_is_returned_and_not_repeated() {
     assert!(next.poll().is_pending());
     assert_eq!(client.server.got().len(), 1);
     client.clock.advance(ms(1) + SECOND);
-    assert!(next.poll_once_woken().is_ok());
+    assert!(answer(&mut next).is_ok());
 }
 
 #[test]
@@ -298,9 +280,9 @@ fn the_client_is_called_once_it_is_ready() {
         let slow = Slow { polls: Arc::default(), fails };
         let mut service = LaneLayer::new(lanes, routes()).layer(slow);
         let request = Request::get("https://api.example.com/quote").body(String::new()).unwrap();
-        let mut task = Task(service.call(request), Arc::default());
+        let mut task = Task::new(service.call(request));
         assert!(task.poll().is_pending());
-        match (fails, task.poll_once_woken()) {
+        match (fails, answer(&mut task)) {
             (false, Ok(response)) => assert_eq!(response.status(), StatusCode::OK),
             (true, Err(error)) => {
                 assert_eq!(error, OutboundError::NotReady("shut"));
@@ -326,7 +308,7 @@ fn a_judge_of_ones_own_decides_what_the_lane_learns() {
     let mut service = layer.layer(inner);
     let mut send = || {
         let request = Request::get("https://api.example.com/quote").body(String::new()).unwrap();
-        Task(service.call(request), Arc::default())
+        Task::new(service.call(request))
     };
     assert!(send().poll().is_ready());
     let mut next = send();
@@ -334,5 +316,5 @@ fn a_judge_of_ones_own_decides_what_the_lane_learns() {
     clock.advance(9 * SECOND - ms(1));
     assert!(next.poll().is_pending());
     clock.advance(SECOND);
-    assert_eq!(next.poll_once_woken().unwrap().status(), 420);
+    assert_eq!(answer(&mut next).unwrap().status(), 420);
 }

@@ -7,30 +7,29 @@ mod support;
 
 use std::any::Any;
 use std::future::{Future, pending, poll_fn};
-use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::jiff::Timestamp;
 use lanekeeper::lane::{
     CallInfo, CallOptions, FinishedCall, LaneConfig, LaneErrorKind, LaneState, Observer,
-    OverflowPolicy, PaceLog, Priority, RecordedCall, RecordedUsage, Shutdown,
+    OverflowPolicy, Priority, Shutdown,
 };
 use lanekeeper::proxy::{LaneCall, Lanes, LanesBuilder};
-use lanekeeper::quota::{Limits, PaceSnapshot, PriorUsage, Quota};
+use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::{BreakerMode, BreakerPolicy, BreakerState, RetryPolicy};
 use lanekeeper::{ErrorClass, Session};
 use support::lanes::{
-    READ, SECOND, hold, ms, observed, one, options, priority, status, submit, the, unlimited,
-    until, within_reason,
+    READ, Recorder, SECOND, hold, ms, observed, one, options, priority, status, submit, the,
+    unlimited, until, within_reason,
 };
 use support::notes::{Event, EventLog};
 use support::stepped::Failure;
+use support::tasks::Woken;
 
 type Answer = Result<u32, Failure>;
 
@@ -42,53 +41,7 @@ fn read() -> LaneCall {
     LaneCall::read("test").name("read")
 }
 
-/// Remembers that its task was woken.
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-/// A task that the test polls by hand.
-struct Task {
-    future: Pin<Box<dyn Future<Output = Answer>>>,
-    woken: Arc<Woken>,
-}
-
-impl Task {
-    /// Begins a call, and polls it once.
-    fn begin(future: impl Future<Output = Answer> + 'static) -> (Self, Poll<Answer>) {
-        let mut task = Self { future: Box::pin(future), woken: Arc::default() };
-        let poll = task.poll();
-        (task, poll)
-    }
-
-    /// Begins a call that has to wait.
-    fn waiting(future: impl Future<Output = Answer> + 'static) -> Self {
-        let (task, poll) = Self::begin(future);
-        assert!(poll.is_pending());
-        task
-    }
-
-    fn poll(&mut self) -> Poll<Answer> {
-        self.woken.0.store(false, Ordering::SeqCst);
-        let waker = Waker::from(Arc::clone(&self.woken));
-        self.future.as_mut().poll(&mut Context::from_waker(&waker))
-    }
-
-    fn is_woken(&self) -> bool {
-        self.woken.0.load(Ordering::SeqCst)
-    }
-
-    /// Waits until it is woken, and polls it.
-    fn poll_once_woken(&mut self) -> Poll<Answer> {
-        until(|| self.is_woken());
-        self.poll()
-    }
-}
+type Task = support::tasks::Task<Answer>;
 
 /// The attempts that were begun.
 #[derive(Clone, Default)]
@@ -97,6 +50,18 @@ struct Made(Arc<AtomicUsize>);
 impl Made {
     fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
+    }
+
+    /// Returns a read that counts its attempts. The first of them is never sent, and the next one is answered.
+    fn call_that_is_retried(&self, lanes: &Lanes) -> impl Future<Output = Answer> + use<> {
+        let (made, lanes) = (self.clone(), lanes.clone());
+        async move {
+            let attempt = || {
+                let number = made.0.fetch_add(1, Ordering::SeqCst);
+                async move { if number == 0 { Err(Failure::NotSent) } else { Ok(9) } }
+            };
+            lanes.run(&read(), &options(), attempt).await
+        }
     }
 
     /// Returns a call that counts its attempts, and whose answer is `answer`.
@@ -266,17 +231,7 @@ fn a_retry_waits_for_another_turn_and_makes_another_future() {
     let config = LaneConfig::new(Quota::per_second(1)).in_flight(2).retry(policy);
     let lanes = one(config, clock.clone());
     let made = Made::default();
-    let call = {
-        let (lanes, made) = (lanes.clone(), made.clone());
-        async move {
-            let attempt = || {
-                let number = made.0.fetch_add(1, Ordering::SeqCst);
-                async move { if number == 0 { Err(Failure::NotSent) } else { Ok(9) } }
-            };
-            lanes.run(&read(), &options(), attempt).await
-        }
-    };
-    let mut task = Task::waiting(call);
+    let mut task = Task::waiting(made.call_that_is_retried(&lanes));
     assert_eq!(made.count(), 1);
     // Its delay is at most some seconds.
     for _ in 0..100 {
@@ -420,7 +375,7 @@ fn tasks_that_are_polled_and_dropped_at_any_moment_lose_no_slot_and_send_nothing
                             };
                             lanes.run(&write(), &options(), attempt).await
                         };
-                        let mut task = Task { future: Box::pin(call), woken: Arc::default() };
+                        let mut task = Task::new(call);
                         let polls = random.usize(..12);
                         for _ in 0..polls {
                             if task.poll().is_ready() {
@@ -494,7 +449,7 @@ fn the_broker_counts_no_call_too_many_of_threads_and_tasks_together() {
                                 };
                                 lanes.run(&write(), &options(), attempt).await
                             };
-                            *slot = Some(Task { future: Box::pin(call), woken: Arc::default() });
+                            *slot = Some(Task::new(call));
                         }
                         if slot.as_mut().is_some_and(|task| task.poll().is_ready()) {
                             *slot = None;
@@ -768,30 +723,6 @@ fn recorded(config: LaneConfig, clock: &ManualClock, observer: Arc<Gate>) -> Lan
     builder.build(Limits::new()).unwrap()
 }
 
-/// Records nothing.
-#[derive(Debug)]
-struct Recorder;
-
-impl PaceLog for Recorder {
-    fn begin(
-        &self,
-        now: Timestamp,
-        _: &[(&str, Duration)],
-        _: PriorUsage,
-    ) -> io::Result<RecordedUsage> {
-        Ok(RecordedUsage { used: PaceSnapshot::at(now), since: None })
-    }
-    fn taken(&self, _: &RecordedCall<'_>, _: Timestamp) -> io::Result<()> {
-        Ok(())
-    }
-    fn urgent(&self, _: &RecordedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
-        Ok(())
-    }
-    fn finished(&self, _: u64, _: Timestamp) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn a_turn_that_is_offered_as_the_lane_closes_leaves_no_slot_taken() {
     within_reason(|| {
@@ -845,17 +776,7 @@ fn a_drain_waits_for_a_parked_call_that_waits_for_another_attempt() {
         let config = unlimited(1).retry(RetryPolicy::default());
         let lanes = one(config, clock.clone());
         let made = Made::default();
-        let call = {
-            let (lanes, made) = (lanes.clone(), made.clone());
-            async move {
-                let attempt = || {
-                    let number = made.0.fetch_add(1, Ordering::SeqCst);
-                    async move { if number == 0 { Err(Failure::NotSent) } else { Ok(9) } }
-                };
-                lanes.run(&read(), &options(), attempt).await
-            }
-        };
-        let mut task = Task::waiting(call);
+        let mut task = Task::waiting(made.call_that_is_retried(&lanes));
         for _ in 0..100 {
             clock.advance(ms(100));
         }
@@ -995,9 +916,9 @@ fn a_waker_that_shuts_the_lane_on_the_thread_of_a_worker_has_its_task_answered()
         let mut task = Task::waiting(made.call(&lanes, write(), options(), 1));
         let woken = Arc::<Woken>::default();
         let waker = Waker::from(Arc::new(Shuts(lanes, Arc::clone(&woken))));
-        assert!(task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(task.poll_with(&waker).is_pending());
         clock.advance(SECOND);
-        until(|| woken.0.load(Ordering::SeqCst));
+        until(|| woken.is_set());
         assert_eq!((lane_error(task.poll()), made.count()), (LaneErrorKind::Closed, 0));
     });
 }

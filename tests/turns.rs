@@ -6,7 +6,6 @@
 mod support;
 
 use std::future::{Future, pending, poll_fn, ready};
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -16,18 +15,16 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use lanekeeper::clock::{Clock, ManualClock};
-use lanekeeper::jiff::Timestamp;
 use lanekeeper::lane::{
-    FinishedCall, LaneConfig, LaneErrorKind, LaneState, Observer, PaceLog, RecordedCall,
-    RecordedUsage, Shutdown, Ticket, Turn,
+    FinishedCall, LaneConfig, LaneErrorKind, LaneState, Observer, Shutdown, Ticket, Turn,
 };
 use lanekeeper::proxy::{LaneCall, Lanes, LanesBuilder};
-use lanekeeper::quota::{Limits, PaceSnapshot, PriorUsage, Quota};
+use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::resilience::{BreakerMode, RetryPolicy};
 use lanekeeper::{ErrorClass, Sent};
 use support::lanes::{
-    READ, SECOND, hold, ms, observed, one, options, status, submit, the, unlimited, until,
-    within_reason,
+    READ, Recorder, SECOND, hold, ms, observed, one, options, status, submit, the, unlimited,
+    until, within_reason,
 };
 use support::notes::{Event, EventLog};
 use support::stepped::Failure;
@@ -415,30 +412,6 @@ fn no_call_is_forgotten_and_never_are_too_many_in_flight() {
         assert!(own.load(Ordering::SeqCst) > 0, "no call had its turn");
         assert!(most.load(Ordering::SeqCst) <= 3, "{most:?} at once");
     });
-}
-
-/// Records nothing, and could hang.
-#[derive(Debug)]
-struct Recorder;
-
-impl PaceLog for Recorder {
-    fn begin(
-        &self,
-        now: Timestamp,
-        _: &[(&str, Duration)],
-        _: PriorUsage,
-    ) -> io::Result<RecordedUsage> {
-        Ok(RecordedUsage { used: PaceSnapshot::at(now), since: None })
-    }
-    fn taken(&self, _: &RecordedCall<'_>, _: Timestamp) -> io::Result<()> {
-        Ok(())
-    }
-    fn urgent(&self, _: &RecordedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
-        Ok(())
-    }
-    fn finished(&self, _: u64, _: Timestamp) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[test]

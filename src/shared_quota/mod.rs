@@ -43,7 +43,7 @@ pub use self::link::WhenAway;
 use self::member::Member;
 use self::permits::{PartSettings, SharedPermits};
 use self::protocol::NotShareable;
-pub(crate) use self::protocol::{Scope, key};
+pub(crate) use self::protocol::{Scope, key, micros};
 #[cfg(feature = "config")]
 pub(crate) use self::settings::has_password;
 pub use self::settings::{SharedSettings, SharedSettingsError};
@@ -251,9 +251,10 @@ impl SharedQuota {
         &self.account
     }
 
-    /// Returns connections of their own to the Redis of the account.
-    pub(crate) fn pool(&self) -> Result<RedisPool, SharedQuotaError> {
-        let settings = RedisSettings { timeout: self.timeout, ..RedisSettings::default() };
+    /// Returns connections of their own to the Redis of the account. They can ask which run of it they lead to.
+    pub(crate) fn pool(&self, asks_for_run: bool) -> Result<RedisPool, SharedQuotaError> {
+        let settings =
+            RedisSettings { timeout: self.timeout, asks_for_run, ..RedisSettings::default() };
         RedisPool::new(&self.url, settings).map_err(|_| SharedQuotaError::Address)
     }
 
@@ -282,9 +283,7 @@ impl SharedQuota {
         observer: &ObserverHandle,
     ) -> Result<SharedSource, SharedQuotaError> {
         self.check()?;
-        let settings =
-            RedisSettings { timeout: self.timeout, asks_for_run: true, ..RedisSettings::default() };
-        let pool = RedisPool::new(&self.url, settings).map_err(|_| SharedQuotaError::Address)?;
+        let pool = self.pool(true)?;
         let lanes = lanes.iter().map(|lane| (*lane).to_owned()).collect();
         let member = Member::new(self.process.clone(), lanes, scopes, self.lease);
         let link = Link::new(self.away_after, self.when_away, self.reserved_for, clock.now());

@@ -478,6 +478,6 @@ impl<'a> Numbers<'a> {
 }
 
 /// Whole microseconds.
-pub(super) fn micros(duration: Duration) -> u64 {
+pub(crate) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

@@ -16,7 +16,7 @@ use crate::cache::{Claim, Departure, FoundValues, SharedStore, SharedValue, Stam
 use crate::clock::Clock;
 use crate::quota::Moment;
 use crate::redis::Script;
-use crate::shared_quota::key;
+use crate::shared_quota::{key, micros};
 
 /// After a request without an answer, Redis is not asked for this long.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -62,10 +62,6 @@ struct Trip {
 /// Returns the longest time that can have passed while the clock of Redis advanced by `time`.
 fn longest(time: Duration) -> Duration {
     time.saturating_add(time / 1000).saturating_add(SLACK)
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl<K: Display + FromStr + Clone + Eq + Hash, V> Link<K, V> {

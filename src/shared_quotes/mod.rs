@@ -84,7 +84,8 @@ impl<K, V> SharedValues<K, V> {
     /// cache's clock from which the age of the value counts.
     ///
     /// # Errors
-    /// The address of Redis cannot be read, or the kind is no name: up to 64 letters, digits, dots, dashes and underscores.
+    /// The address of Redis cannot be read, or the kind is no name: up to 64 letters, digits, dots, dashes and underscores. Nor are
+    /// `counts`, `log` and `turn`, with which keys of the quota begin.
     pub fn new(
         quota: &SharedQuota,
         kind: &'static str,
@@ -92,10 +93,15 @@ impl<K, V> SharedValues<K, V> {
         decode: impl Fn(&K, &[u8], Moment) -> Option<V> + Send + Sync + 'static,
     ) -> Result<Self, SharedQuotaError> {
         crate::shared_quota::check_name("a kind of values", kind)?;
+        // Their keys could be those of the quota, which would then be counted wrong.
+        if ["counts", "log", "turn"].contains(&kind) {
+            let what = "a kind of values, since keys of the quota begin with it";
+            return Err(SharedQuotaError::Name { what, name: kind.to_owned() });
+        }
         Ok(Self {
             account: quota.account().to_owned(),
             kind,
-            pool: quota.pool()?,
+            pool: quota.pool(false)?,
             encode: Box::new(encode),
             decode: Box::new(decode),
         })
@@ -117,5 +123,23 @@ impl<K, V> fmt::Debug for SharedValues<K, V> {
             .field("account", &self.account)
             .field("kind", &self.kind)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_kind_of_values_can_be_taken_for_keys_of_the_quota() {
+        let quota = SharedQuota::redis("unix:///nowhere", "a").unwrap();
+        let kind = |kind| {
+            let decode = |_: &String, _: &[u8], _| None::<u32>;
+            SharedValues::new(&quota, kind, |_: &u32| None, decode).err()
+        };
+        assert_eq!(kind("tide"), None);
+        for refused in ["counts", "log", "turn", "", "a b"] {
+            assert!(matches!(kind(refused), Some(SharedQuotaError::Name { .. })), "{refused}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Lanes without the macro, for tests: how to build one, call it, and hold it up.
 
+use std::io;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -9,11 +10,13 @@ use std::time::Duration;
 use lanekeeper::Effect;
 use lanekeeper::Session;
 use lanekeeper::clock::Clock;
+use lanekeeper::jiff::Timestamp;
 use lanekeeper::lane::{
-    CallOptions, Lane, LaneConfig, LaneError, LaneStatus, Observer, Priority, Ticket,
+    CallOptions, Lane, LaneConfig, LaneError, LaneStatus, Observer, PaceLog, Priority,
+    RecordedCall, RecordedUsage, Ticket,
 };
 use lanekeeper::proxy::{CallSpec, Lanes, LanesBuilder};
-use lanekeeper::quota::{Limits, Quota};
+use lanekeeper::quota::{Limits, PaceSnapshot, PriorUsage, Quota};
 
 pub const SECOND: Duration = Duration::from_secs(1);
 
@@ -137,5 +140,29 @@ pub fn within_reason<R: Send + 'static>(test: impl FnOnce() -> R + Send + 'stati
         Ok(()) | Err(RecvTimeoutError::Disconnected) => {
             test.join().unwrap_or_else(|panic| resume_unwind(panic))
         }
+    }
+}
+
+/// A pace log that records nothing. A lane does not know that, and takes it for one that could hang.
+#[derive(Debug)]
+pub struct Recorder;
+
+impl PaceLog for Recorder {
+    fn begin(
+        &self,
+        now: Timestamp,
+        _: &[(&str, Duration)],
+        _: PriorUsage,
+    ) -> io::Result<RecordedUsage> {
+        Ok(RecordedUsage { used: PaceSnapshot::at(now), since: None })
+    }
+    fn taken(&self, _: &RecordedCall<'_>, _: Timestamp) -> io::Result<()> {
+        Ok(())
+    }
+    fn urgent(&self, _: &RecordedCall<'_>, _: Timestamp, _: Timestamp) -> io::Result<()> {
+        Ok(())
+    }
+    fn finished(&self, _: u64, _: Timestamp) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -12,3 +12,4 @@ pub mod notes;
 pub mod oracle;
 #[cfg(target_os = "linux")]
 pub mod stepped;
+pub mod tasks;

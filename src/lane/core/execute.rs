@@ -170,8 +170,15 @@ impl LaneCore {
         FollowUp { output: PublishOutput::default(), record }
     }
 
+    /// Gives back the slots of a call that was dispatched, and of which no attempt has begun.
+    pub(super) fn give_up_dispatch(&self, dispatch: Dispatch, meta: &CallMeta) {
+        let Dispatch { permit, shared, context } = dispatch;
+        self.report_breakers(context.breaker_change);
+        self.give_up(permit, shared, context, meta);
+    }
+
     /// Gives back the slots of a call that was dispatched and not sent.
-    pub(super) fn give_up(
+    fn give_up(
         &self,
         permit: Permit,
         shared: Option<SharedPermit>,

@@ -126,9 +126,7 @@ impl OwnCall {
             let _in_flight = InFlightGuard { lane, meta, by: AttemptBy::Caller };
             let follow_up = match stage {
                 Stage::Dispatched(dispatch) => {
-                    let Dispatch { permit, shared, context } = *dispatch;
-                    lane.report_breakers(context.breaker_change);
-                    lane.give_up(permit, shared, context, meta);
+                    lane.give_up_dispatch(*dispatch, meta);
                     FollowUp::default()
                 }
                 Stage::Begun(begun, _) => lane.give_up_attempt(*begun, meta),
@@ -200,9 +198,7 @@ impl Drop for OwnCall {
                 // First the slots, as after an attempt: a caller that sees the answer may call again at once.
                 let _ = catch_panic(|| {
                     let _in_flight = InFlightGuard { lane, meta, by: AttemptBy::Caller };
-                    let Dispatch { permit, shared, context } = *dispatch;
-                    lane.report_breakers(context.breaker_change);
-                    lane.give_up(permit, shared, context, meta);
+                    lane.give_up_dispatch(*dispatch, meta);
                 });
                 let result = self.job.give_up(LaneErrorKind::Cancelled);
                 // Otherwise its caller has abandoned it, or the lane has cut it off, and that was reported.
