@@ -83,9 +83,16 @@ impl Made {
     }
 }
 
-fn lane_error(answer: Poll<Answer>) -> LaneErrorKind {
+fn ready(answer: Poll<Answer>) -> Answer {
     match answer {
-        Poll::Ready(Err(Failure::Lane(error))) => error.kind,
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("it is not over"),
+    }
+}
+
+fn lane_error(answer: Answer) -> LaneErrorKind {
+    match answer {
+        Err(Failure::Lane(error)) => error.kind,
         other => panic!("{other:?}"),
     }
 }
@@ -117,7 +124,7 @@ fn a_call_waits_for_its_turn_and_is_made_by_its_own_task() {
     clock.advance(SECOND - ms(1));
     assert!(task.poll().is_pending());
     clock.advance(ms(1));
-    assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(7)));
+    assert_eq!(task.run(), Ok(7));
     assert_eq!(status(&lanes).in_flight, 0);
     assert_eq!(log.of("test", 1), [Event::Submitted, Event::Dispatched, Event::Finished]);
     // Its slot counts from the answer, as that of any call.
@@ -143,7 +150,7 @@ fn a_future_that_is_dropped_before_its_turn_is_never_sent_and_takes_no_slot() {
     drop(first);
     assert_eq!(status(&lanes).queued, 1);
     clock.advance(SECOND);
-    assert_eq!(second.poll_once_woken(), Poll::Ready(Ok(2)));
+    assert_eq!(second.run(), Ok(2));
     assert_eq!(made.count(), 1);
     assert_eq!(log.of("test", 1), [Event::Submitted, Event::Cancelled]);
 }
@@ -159,7 +166,7 @@ fn a_future_that_is_dropped_with_its_turn_is_never_sent_and_gives_its_slot_back_
     assert_eq!(status(&lanes).in_flight, 1);
     drop(first);
     // No time passes.
-    assert_eq!(second.poll_once_woken(), Poll::Ready(Ok(2)));
+    assert_eq!(second.run(), Ok(2));
     assert_eq!((made.count(), status(&lanes).in_flight), (1, 0));
     assert_eq!(log.of("test", 1), [Event::Submitted, Event::Cancelled]);
 }
@@ -175,14 +182,14 @@ fn a_task_that_does_not_take_its_turn_loses_it_and_gets_another_one() {
     clock.advance(ms(99));
     assert!(!second.is_woken());
     clock.advance(ms(1));
-    assert_eq!(second.poll_once_woken(), Poll::Ready(Ok(2)));
+    assert_eq!(second.run(), Ok(2));
     // The first is parked: it is offered no turn, however long its task sleeps.
     clock.advance(10 * SECOND);
     submit(&lanes, READ, &options(), || ()).wait().unwrap();
     assert_eq!(status(&lanes).queued, 1);
     assert!(first.poll().is_pending());
     clock.advance(SECOND);
-    assert_eq!(first.poll_once_woken(), Poll::Ready(Ok(1)));
+    assert_eq!(first.run(), Ok(1));
     assert_eq!(made.count(), 2);
 }
 
@@ -237,7 +244,7 @@ fn a_retry_waits_for_another_turn_and_makes_another_future() {
     for _ in 0..100 {
         clock.advance(ms(100));
     }
-    assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(9)));
+    assert_eq!(task.run(), Ok(9));
     assert_eq!(made.count(), 2);
 }
 
@@ -249,7 +256,7 @@ fn a_deadline_that_passes_while_the_call_waits_is_an_error_and_nothing_is_sent()
     let mut task = Task::waiting(made.call(&lanes, write(), deadline, 2));
     the(&lanes).pause();
     clock.advance(3 * SECOND);
-    let kind = lane_error(task.poll_once_woken());
+    let kind = lane_error(task.run());
     assert!(matches!(kind, LaneErrorKind::DeadlinePassed { .. }), "{kind:?}");
     assert_eq!(made.count(), 0);
 }
@@ -264,7 +271,7 @@ fn a_panic_of_the_closure_or_of_its_future_is_the_answer() {
             lanes.run(&write(), &options(), attempt).await
         }
     };
-    let kind = lane_error(Task::begin(closure).1);
+    let kind = lane_error(ready(Task::begin(closure).1));
     assert!(
         matches!(&kind, LaneErrorKind::Panicked { message } if message == "no future"),
         "{kind:?}"
@@ -276,7 +283,7 @@ fn a_panic_of_the_closure_or_of_its_future_is_the_answer() {
             lanes.run::<u32, Failure, _>(&write(), &options(), attempt).await
         }
     };
-    let kind = lane_error(Task::begin(future).1);
+    let kind = lane_error(ready(Task::begin(future).1));
     assert!(
         matches!(&kind, LaneErrorKind::Panicked { message } if message == "no answer"),
         "{kind:?}"
@@ -304,7 +311,7 @@ fn a_shutdown_answers_those_that_wait_that_have_a_turn_and_that_are_parked() {
         let mut waiting = Task::waiting(made.call(&lanes, write(), options(), 3));
         the(&lanes).shutdown(how);
         for task in [&mut parked, &mut offered, &mut waiting] {
-            assert_eq!(lane_error(task.poll()), LaneErrorKind::Closed);
+            assert_eq!(lane_error(ready(task.poll())), LaneErrorKind::Closed);
         }
         assert_eq!((made.count(), status(&lanes).queued, status(&lanes).in_flight), (0, 0, 0));
     }
@@ -335,9 +342,9 @@ fn an_urgent_call_of_either_kind_is_the_next() {
     clock.advance(SECOND);
     urgent_thread.wait().unwrap();
     clock.advance(SECOND);
-    assert!(urgent_task.poll_once_woken().is_ready());
+    urgent_task.run().unwrap();
     clock.advance(SECOND);
-    assert!(bulk.poll_once_woken().is_ready());
+    bulk.run().unwrap();
     clock.advance(SECOND);
     thread.wait().unwrap();
     assert_eq!(*order.lock().unwrap(), ["urgent thread", "urgent task", "task", "thread"]);
@@ -561,11 +568,7 @@ fn a_task_that_is_polled_while_its_offer_ends_gets_another_turn() {
         held.came.recv().unwrap();
         assert!(task.poll().is_pending());
         held.go.send(()).unwrap();
-        let mut answer = task.poll_once_woken();
-        if answer.is_pending() {
-            answer = task.poll_once_woken();
-        }
-        assert_eq!((answer, made.count()), (Poll::Ready(Ok(2)), 1));
+        assert_eq!((task.run(), made.count()), (Ok(2), 1));
     });
 }
 
@@ -578,14 +581,14 @@ fn a_call_with_a_turn_is_not_sent_after_its_deadline() {
     clock.advance(SECOND);
     until(|| task.is_woken());
     clock.advance(ms(50));
-    let mut answer = task.poll();
-    if answer.is_pending() {
-        answer = task.poll_once_woken();
-    }
+    let answer = match task.poll() {
+        Poll::Pending => task.run(),
+        Poll::Ready(answer) => answer,
+    };
     let kind = lane_error(answer);
     assert!(matches!(kind, LaneErrorKind::DeadlinePassed { .. }), "{kind:?}");
     assert_eq!(made.count(), 0);
-    assert_eq!(log.of("test", 1), [Event::Submitted, Event::Expired]);
+    log.wait_for("test", 1, &[Event::Submitted, Event::Expired]);
 }
 
 #[test]
@@ -602,9 +605,9 @@ fn the_deadline_of_a_parked_call_frees_its_queue_slot() {
     assert_eq!(status(&lanes).queued, 1);
     clock.advance(ms(1));
     until(|| status(&lanes).queued == 0);
-    let kind = lane_error(task.poll());
+    let kind = lane_error(ready(task.poll()));
     assert!(matches!(kind, LaneErrorKind::DeadlinePassed { .. }), "{kind:?}");
-    assert_eq!(log.of("test", 1), [Event::Submitted, Event::Expired]);
+    log.wait_for("test", 1, &[Event::Submitted, Event::Expired]);
 }
 
 #[test]
@@ -618,7 +621,7 @@ fn a_lane_that_is_paused_sends_no_call_that_has_a_turn() {
     assert!(task.poll().is_pending());
     assert_eq!((made.count(), status(&lanes).in_flight), (0, 0));
     the(&lanes).resume();
-    assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(2)));
+    assert_eq!(task.run(), Ok(2));
 }
 
 #[test]
@@ -631,7 +634,7 @@ fn a_breaker_that_is_forced_open_refuses_a_call_that_has_a_turn() {
     until(|| task.is_woken());
     the(&lanes).set_breaker(BreakerMode::ForcedOpen);
     assert!(task.poll().is_pending());
-    let kind = lane_error(task.poll_once_woken());
+    let kind = lane_error(task.run());
     assert!(matches!(kind, LaneErrorKind::BrokerDown { .. }), "{kind:?}");
     assert_eq!(made.count(), 0);
 }
@@ -666,7 +669,7 @@ fn a_call_that_has_a_turn_waits_if_the_broker_throttles_another_one_first() {
     assert!(task.poll().is_pending());
     assert_eq!(made.count(), 0);
     clock.advance(10 * SECOND);
-    assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(2)));
+    assert_eq!(task.run(), Ok(2));
 }
 
 #[test]
@@ -679,7 +682,7 @@ fn a_session_that_expires_holds_a_call_that_has_a_turn() {
     assert_eq!(made.count(), 0);
     session.renew();
     clock.advance(10 * SECOND);
-    assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(2)));
+    assert_eq!(task.run(), Ok(2));
 }
 
 #[test]
@@ -735,7 +738,7 @@ fn a_turn_that_is_offered_as_the_lane_closes_leaves_no_slot_taken() {
         the(&lanes).shutdown(Shutdown::Now);
         held.go.send(()).unwrap();
         until(|| status(&lanes).in_flight == 0);
-        assert_eq!(lane_error(task.poll_once_woken()), LaneErrorKind::Closed);
+        assert_eq!(lane_error(task.run()), LaneErrorKind::Closed);
         assert_eq!(made.count(), 0);
     });
 }
@@ -787,7 +790,7 @@ fn a_drain_waits_for_a_parked_call_that_waits_for_another_attempt() {
         let drain = thread::spawn(move || the(&draining).shutdown(Shutdown::Drain(SECOND)));
         until(|| status(&lanes).state == LaneState::Draining);
         assert!(task.poll().is_pending());
-        assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(9)));
+        assert_eq!(task.run(), Ok(9));
         assert_eq!(drain.join().unwrap().rejected, 0);
     });
 }
@@ -816,8 +819,8 @@ fn a_task_that_finds_the_queue_full_does_not_block_its_thread() {
         let mut second = Task::waiting(made.call(&lanes, write(), options(), 2));
         let mut third = Task::waiting(made.call(&lanes, write(), options(), 3));
         assert_eq!(first.poll(), Poll::Ready(Ok(1)));
-        assert_eq!(second.poll_once_woken(), Poll::Ready(Ok(2)));
-        assert_eq!(third.poll_once_woken(), Poll::Ready(Ok(3)));
+        assert_eq!(second.run(), Ok(2));
+        assert_eq!(third.run(), Ok(3));
     });
 }
 
@@ -898,7 +901,7 @@ fn a_probe_of_an_open_breaker_is_made_by_the_task_that_has_its_turn() {
     let mut probe = Task::waiting(made.call(&lanes, write(), options(), 2));
     // The open time has a random part.
     clock.advance(2 * SECOND);
-    assert_eq!(probe.poll_once_woken(), Poll::Ready(Ok(2)));
+    assert_eq!(probe.run(), Ok(2));
 }
 
 #[test]
@@ -919,6 +922,6 @@ fn a_waker_that_shuts_the_lane_on_the_thread_of_a_worker_has_its_task_answered()
         assert!(task.poll_with(&waker).is_pending());
         clock.advance(SECOND);
         until(|| woken.is_set());
-        assert_eq!((lane_error(task.poll()), made.count()), (LaneErrorKind::Closed, 0));
+        assert_eq!((lane_error(ready(task.poll())), made.count()), (LaneErrorKind::Closed, 0));
     });
 }

@@ -38,6 +38,13 @@ impl EventLog {
         self.events.lock().unwrap().get(&(lane.to_owned(), number)).cloned().unwrap_or_default()
     }
 
+    /// Waits until a call has had `events`, in this order. A worker that rejects a call reports it after the answer.
+    pub fn wait_for(&self, lane: &str, number: u64, events: &[Event]) {
+        while self.of(lane, number) != events {
+            std::thread::yield_now();
+        }
+    }
+
     pub fn all(&self) -> EventsByCall {
         self.events.lock().unwrap().clone()
     }

@@ -62,6 +62,16 @@ impl<T> Task<T> {
         self.woken.is_set()
     }
 
+    /// Polls it each time it is woken, as an executor does, until it is ready. A task may be woken for nothing: its turn may
+    /// have ended meanwhile.
+    pub fn run(&mut self) -> T {
+        loop {
+            if let Poll::Ready(answer) = self.poll_once_woken() {
+                return answer;
+            }
+        }
+    }
+
     /// Waits until it is woken, and polls it.
     pub fn poll_once_woken(&mut self) -> Poll<T> {
         until(|| self.is_woken());
