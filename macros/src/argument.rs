@@ -13,6 +13,7 @@ use syn::{
 };
 
 use crate::attributes::CarriedAttributes;
+use crate::future::FutureForm;
 
 /// An argument of a method.
 pub(crate) struct Argument {
@@ -56,6 +57,24 @@ impl Argument {
             Transfer::Cloned(inside) | Transfer::ClonedInside(inside) => inside,
         };
         first_borrow(inside).map_or(Ok(()), |borrow| Err(borrow.in_argument()))
+    }
+
+    /// Checks that each attempt of a call that its own task makes can have the argument.
+    pub(crate) fn check_repeatable(&self) -> Result<()> {
+        let is_mutable = first_borrow(&self.ty).filter(|borrow| borrow.mutable);
+        is_mutable.map_or(Ok(()), |borrow| Err(borrow.in_attempt()))
+    }
+
+    /// Returns the expression that passes the argument to one attempt of a call that its own task makes. Nothing leaves the
+    /// task, so what is borrowed stays borrowed.
+    pub(crate) fn pass(&self, is_repeatable: bool) -> TokenStream {
+        let (name, cfg) = (&self.name, self.attributes.cfg());
+        if is_repeatable {
+            let copy = cloned(&self.ty, name);
+            quote!(#cfg #copy)
+        } else {
+            quote!(#cfg #name)
+        }
     }
 
     /// Returns the statement that makes an owned copy of the argument, on the caller's thread.
@@ -223,10 +242,24 @@ impl Borrow {
         Error::new(self.span, message)
     }
 
-    /// Returns the error for a borrow in the return type of a method.
-    pub(crate) fn in_answer(&self) -> Error {
-        let message = "the answer comes from another thread and cannot borrow: return an owned \
-                       value, such as `String` for `&str` or `Vec<T>` for `&[T]`";
+    fn in_attempt(&self) -> Error {
+        let message = "a lane may repeat a call, and each attempt needs its arguments: take an owned value or `&T`, and \
+                       give the change back in the answer";
+        Error::new(self.span, message)
+    }
+
+    /// Returns the error for a borrow in the answer of a method.
+    pub(crate) fn in_answer(&self, future: Option<FutureForm>) -> Error {
+        let message = match future {
+            None => {
+                "the answer comes from another thread and cannot borrow: return an owned \
+                 value, such as `String` for `&str` or `Vec<T>` for `&[T]`"
+            }
+            Some(_) => {
+                "the lane keeps the answer until the task takes it, so it cannot borrow: return an owned \
+                 value, such as `String` for `&str` or `Vec<T>` for `&[T]`"
+            }
+        };
         Error::new(self.span, message)
     }
 }

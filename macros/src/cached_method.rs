@@ -5,7 +5,6 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::ReturnType;
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
@@ -45,7 +44,7 @@ fn cached_body(
 ) -> TokenStream {
     let (inner, path, name) = (&model.inner, model.path(), &method.name);
     let label = name.unraw().to_string();
-    let ReturnType::Type(_, answer) = &method.signature.output else { return TokenStream::new() };
+    let Some(answer) = &method.answer else { return TokenStream::new() };
     let span = Span::call_site().located_at(method.return_span);
     let local = |name: &str| syn::Ident::new(name, Span::mixed_site());
     let (call, target, arguments) =

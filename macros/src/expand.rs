@@ -20,7 +20,10 @@ pub(crate) fn proxy(model: &Model) -> TokenStream {
     let types = types(model);
     let (lanes, budgets) = (model.lanes.index_enum(), model.budgets.index_enum());
     let (own, builder) = (own_methods(model), builder::methods(model));
-    let (submit, queued) = (submit::declaration(model), submit::implementations(model));
+    let (submit, queued) = match model.has_tickets() {
+        true => (submit::declaration(model), submit::implementations(model)),
+        false => (TokenStream::new(), TokenStream::new()),
+    };
     let (implementation, common) = (implementation(model), common_impls(model));
     let cached = cached_method::methods(model);
     let cfg = model.attributes.cfg();
@@ -141,7 +144,7 @@ fn own_methods(model: &Model) -> TokenStream {
     let Model { visibility, proxy, builder, inner, .. } = model;
     let (attributes, bounds) = (model.attributes.all(), own_bounds(model));
     let (lanes, budgets) = (model.lanes.list(), model.budgets.list());
-    let submit = submit::proxy_method(model);
+    let submit = model.has_tickets().then(|| submit::proxy_method(model));
     let lane_getters = model.lanes.iter().map(|lane| lane_getter(model, lane));
     let proxy_name = proxy.unraw().to_string();
     let lanes_builder = quote! {
@@ -254,7 +257,10 @@ fn implementation(model: &Model) -> TokenStream {
 fn lane_method(model: &Model, method: &Method, keys: &LaneKeys) -> TokenStream {
     let Method { attributes: carried, signature, self_token, .. } = method;
     let attributes = carried.all();
-    let body = lane_method::body(model, (method, keys), "call", &quote!(#self_token));
+    let body = match method.future {
+        None => lane_method::body(model, (method, keys), "call", &quote!(#self_token)),
+        Some(form) => lane_method::future_body(model, (method, keys), form),
+    };
     quote!(#attributes #signature #body)
 }
 

@@ -1,6 +1,8 @@
-//! Writes the body of a method with a lane: it packs its arguments and submits the call.
+//! Writes the body of a method with a lane.
 //!
-//! `expand` uses it for the methods of the trait, which wait, and `submit` for those that return a ticket.
+//! A method that blocks packs its arguments and submits the call: `expand` uses that for the methods of the trait, which wait,
+//! and `submit` for those that return a ticket. An asynchronous method returns a future that waits for its turn, and then polls
+//! that of the inner value. Its caller's task makes the call, so its arguments stay where they are.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -9,6 +11,7 @@ use syn::ext::IdentExt;
 
 use crate::argument::Argument;
 use crate::cached_method;
+use crate::future::FutureForm;
 use crate::lane_attr::{Effect, LaneKeys};
 use crate::method::Method;
 use crate::model::Model;
@@ -28,6 +31,36 @@ pub(crate) fn body(
         }
         _ => plain,
     }
+}
+
+/// Returns the body of an asynchronous method, which returns its future in `form`.
+pub(crate) fn future_body(
+    model: &Model,
+    (method, keys): (&Method, &LaneKeys),
+    form: FutureForm,
+) -> TokenStream {
+    let (inner, path, name, this) = (&model.inner, model.path(), &method.name, &method.self_token);
+    let arguments = method.arguments.iter().map(|argument| argument.pass(keys.retries));
+    let span = Span::call_site().located_at(method.return_span);
+    let run = match keys.retries {
+        true => Ident::new("run_spec", span),
+        false => Ident::new("run_spec_once", span),
+    };
+    let target = quote_spanned!(Span::mixed_site()=> __lk_inner);
+    let (spec, failure) = (call_spec(model, method, keys), failure_of(span));
+    let future = form.of(&quote_spanned! {span=>
+        ::lanekeeper::proxy::Lanes::#run(
+            &#this.lanes,
+            #spec,
+            &#this.options,
+            move || <#inner as #path>::#name(#target #(, #arguments)*),
+            #failure,
+        )
+    });
+    quote!({
+        let #target: &#inner = &#this.inner;
+        #future
+    })
 }
 
 /// Returns the body of a method whose answers are not kept.

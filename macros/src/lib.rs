@@ -12,6 +12,7 @@ mod cached_method;
 mod delegate;
 mod errors;
 mod expand;
+mod future;
 mod lane_attr;
 mod lane_method;
 mod method;

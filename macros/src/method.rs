@@ -11,6 +11,7 @@ use syn::{
 use crate::argument::{Argument, first_borrow};
 use crate::attributes::CarriedAttributes;
 use crate::errors::Errors;
+use crate::future::{self, FutureForm};
 use crate::lane_attr::LaneKeys;
 
 /// Methods of every proxy, which would hide methods of the trait of the same name.
@@ -19,7 +20,7 @@ const RESERVED_METHODS: [&str; 8] =
 
 /// How the proxy calls a method.
 pub(crate) enum MethodKind {
-    /// In a lane, on a worker's thread.
+    /// In a lane, on a worker's thread, or by the caller's task if it is asynchronous.
     Lane(LaneKeys),
     /// On the caller's thread.
     Direct,
@@ -37,6 +38,10 @@ pub(crate) struct Method {
     /// The user's `self`. One that a macro writes would be another variable.
     pub(crate) self_token: Token![self],
     pub(crate) arguments: Vec<Argument>,
+    /// How it returns its future, if it is asynchronous.
+    pub(crate) future: Option<FutureForm>,
+    /// What it returns, or what its future does.
+    pub(crate) answer: Option<Type>,
     /// The span for errors about the return type.
     pub(crate) return_span: Span,
 }
@@ -58,7 +63,14 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
         return None;
     }
 
-    let self_token = check_object_safe(&method.sig, errors);
+    future::rewrite(method);
+    let returned = errors.ok(future::read(&method.sig));
+    let (future, answer) = match (returned.flatten(), &method.sig.output) {
+        (Some((form, answer)), _) => (Some(form), Some(answer)),
+        (None, ReturnType::Type(_, answer)) => (None, Some((**answer).clone())),
+        (None, ReturnType::Default) => (None, None),
+    };
+    let self_token = check_object_safe(&method.sig, answer.as_ref(), errors);
     if RESERVED_METHODS.iter().any(|own| name == own) {
         let message = format!(
             "the proxy has a function `{name}` of its own, which would hide this one: choose \
@@ -72,9 +84,12 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
     let kind = helpers.kind(&name, method.default.is_some(), errors);
     if is_laned {
         for argument in &arguments {
-            errors.ok(argument.check_transfer());
+            errors.ok(match future {
+                Some(_) => argument.check_repeatable(),
+                None => argument.check_transfer(),
+            });
         }
-        check_return_type(&method.sig, errors);
+        check_answer(&name, answer.as_ref(), future, errors);
     }
     if let Some(MethodKind::Lane(LaneKeys { cache: Some(_), .. })) = &kind {
         for argument in arguments.iter().filter(|argument| argument.attributes.is_conditional()) {
@@ -83,10 +98,7 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
         }
     }
     let carried = errors.ok(CarriedAttributes::read(&method.attrs))?;
-    let answer = match &method.sig.output {
-        ReturnType::Type(_, answer) => answer.span(),
-        ReturnType::Default => name.span(),
-    };
+    let return_span = answer.as_ref().map_or(name.span(), Spanned::span);
     let signature = plain_signature(&method.sig, &arguments);
     Some(Method {
         kind: kind?,
@@ -95,7 +107,9 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
         signature,
         self_token: self_token?,
         arguments,
-        return_span: answer,
+        future,
+        answer,
+        return_span,
     })
 }
 
@@ -170,13 +184,11 @@ fn requires_sized_self(signature: &Signature) -> bool {
 }
 
 /// Reports what prevents a call of the method through `&dyn Trait`. Returns the method's `self`.
-fn check_object_safe(signature: &Signature, errors: &mut Errors) -> Option<Token![self]> {
-    if let Some(token) = &signature.asyncness {
-        errors.at(
-            token.span(),
-            "a lane blocks its caller and serves no `async fn`: write a plain `fn`",
-        );
-    }
+fn check_object_safe(
+    signature: &Signature,
+    answer: Option<&Type>,
+    errors: &mut Errors,
+) -> Option<Token![self]> {
     if let Some(token) = &signature.constness {
         errors.at(token.span(), "a proxy has no `const fn`: write a plain `fn`");
     }
@@ -199,10 +211,6 @@ fn check_object_safe(signature: &Signature, errors: &mut Errors) -> Option<Token
         FnArg::Typed(argument) => Some(&*argument.ty),
         FnArg::Receiver(_) => None,
     });
-    let answer = match &signature.output {
-        ReturnType::Type(_, answer) => Some(&**answer),
-        ReturnType::Default => None,
-    };
     for ty in types.chain(answer) {
         check_tokens_object_safe(ty.to_token_stream(), errors);
     }
@@ -266,20 +274,22 @@ fn arguments(signature: &Signature, errors: &mut Errors) -> Vec<Argument> {
         .collect()
 }
 
-/// Checks that the method returns a `Result`, since a lane can refuse a call, and that nothing in it is borrowed,
-/// since it comes from another thread.
-fn check_return_type(signature: &Signature, errors: &mut Errors) {
+/// Checks that the answer is a `Result`, since a lane can refuse a call, and that nothing in it is borrowed, since it comes
+/// from another thread, or waits in the lane until its task takes it.
+fn check_answer(
+    name: &Ident,
+    answer: Option<&Type>,
+    future: Option<FutureForm>,
+    errors: &mut Errors,
+) {
     let fallible = "a lane can refuse a call: return `Result<T, E>` with `E: From<LaneError>`, or \
                     make the method #[direct]";
-    let answer = match &signature.output {
-        ReturnType::Default => return errors.at(signature.ident.span(), fallible),
-        ReturnType::Type(_, answer) => answer,
-    };
+    let Some(answer) = answer else { return errors.at(name.span(), fallible) };
     if let Some(borrow) = first_borrow(answer) {
-        errors.add(borrow.in_answer());
+        errors.add(borrow.in_answer(future));
         return;
     }
-    let is_result = match &**answer {
+    let is_result = match answer {
         Type::Path(path) => path.path.segments.last().is_some_and(|last| last.ident == "Result"),
         // The type that a macro writes is not known here.
         Type::Macro(_) => true,

@@ -138,6 +138,13 @@ fn check_trait(item: &ItemTrait, keys: &ProxyKeys, errors: &mut Errors) {
             "a proxy cannot keep the promises of an `unsafe trait`: write a safe one",
         );
     }
+    let is_later = |attribute: &&syn::Attribute| {
+        attribute.path().segments.last().is_some_and(|last| last.ident == "async_trait")
+    };
+    if let Some(attribute) = item.attrs.iter().find(is_later) {
+        let message = "put #[async_trait] above #[lanekeeper::proxy], which reads what it writes";
+        errors.add(syn::Error::new_spanned(attribute, message));
+    }
     for parameter in &item.generics.params {
         if let GenericParam::Lifetime(lifetime) = parameter {
             errors.at(
@@ -174,7 +181,9 @@ fn associated_type(ty: &TraitItemType, errors: &mut Errors) -> Option<(Ident, Ca
 
 /// Returns whether the builder can call the method on the inner value.
 fn is_plain_getter(method: &Method) -> bool {
-    !matches!(method.kind, MethodKind::Lane(_)) && method.arguments.is_empty()
+    !matches!(method.kind, MethodKind::Lane(_))
+        && method.arguments.is_empty()
+        && method.future.is_none()
 }
 
 /// Returns the trait's visibility with a span of the macro. So the lint for an unreachable `pub` is reported for the
@@ -212,6 +221,16 @@ fn collect_idents(tokens: TokenStream, used: &mut HashSet<String>) {
 }
 
 impl Model {
+    /// Returns whether any call can be submitted for a ticket. One that its caller's task makes cannot.
+    pub(crate) fn has_tickets(&self) -> bool {
+        let mut laned = self
+            .methods
+            .iter()
+            .filter(|method| matches!(method.kind, MethodKind::Lane(_)))
+            .peekable();
+        laned.peek().is_none() || laned.any(|method| method.future.is_none())
+    }
+
     /// Returns the trait with its parameters, as in `Store<K, V>`.
     pub(crate) fn path(&self) -> TokenStream {
         let (name, (_, generics, _)) = (&self.name, self.generics.split_for_impl());

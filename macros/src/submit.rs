@@ -74,8 +74,10 @@ pub(crate) fn implementations(model: &Model) -> TokenStream {
         (model.parameters(&quote!(#inner: #bounds)), model.parameters(&quote!(#inner)));
     let whole_clause = &model.generics.where_clause;
     let methods = model.methods.iter().filter_map(|method| match &method.kind {
-        MethodKind::Lane(keys) => Some(submit_method(model, method, keys)),
-        MethodKind::Direct | MethodKind::Provided => None,
+        MethodKind::Lane(keys) if method.future.is_none() => {
+            Some(submit_method(model, method, keys))
+        }
+        MethodKind::Lane(_) | MethodKind::Direct | MethodKind::Provided => None,
     });
     let name = submit.unraw().to_string();
     let implementations = quote! {

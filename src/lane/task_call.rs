@@ -52,7 +52,6 @@ impl<R, E: From<LaneError>> TaskCall<R, E> {
     }
 
     /// Makes a call that the lane never repeats.
-    #[cfg(feature = "tower")]
     pub(crate) async fn run_once(
         mut self,
         attempt: impl Future<Output = Result<R, E>>,

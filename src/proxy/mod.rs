@@ -241,18 +241,75 @@ impl Lanes {
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
     {
-        let CallSpec { lane, method: name, effect, priority, weight, budgets, route, exit } = call;
+        match self.method(&call) {
+            Ok(method) => self.enqueue(method, options, work, failure),
+            Err(error) => Ticket::refused(error),
+        }
+    }
+
+    /// Makes an asynchronous call on the task of its caller, as [`run`](Self::run) does.
+    ///
+    /// # Errors
+    /// The error of the last attempt, or a [`LaneError`] that explains why there is no answer.
+    pub fn run_spec<R, E, F, A>(
+        &self,
+        call: CallSpec,
+        options: &CallOptions,
+        attempt: impl FnMut() -> A,
+        failure: fn(&E) -> Option<F>,
+    ) -> impl Future<Output = Result<R, E>>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
+        A: Future<Output = Result<R, E>>,
+    {
+        async move {
+            let failure = failure_of(call.effect, failure);
+            let method = self.method(&call)?;
+            let call = self.enqueue_task_call::<_, _, true>(method, options, failure)?;
+            call.run(attempt).await
+        }
+    }
+
+    /// Makes an asynchronous call like [`run_spec`](Self::run_spec), once: the lane never repeats it.
+    ///
+    /// # Errors
+    /// As [`run_spec`](Self::run_spec).
+    pub fn run_spec_once<R, E, F, A>(
+        &self,
+        call: CallSpec,
+        options: &CallOptions,
+        attempt: impl FnOnce() -> A,
+        failure: fn(&E) -> Option<F>,
+    ) -> impl Future<Output = Result<R, E>>
+    where
+        R: Send + 'static,
+        E: From<LaneError> + Send + 'static,
+        F: Into<Failure> + 'static,
+        A: Future<Output = Result<R, E>>,
+    {
+        async move {
+            let failure = failure_of(call.effect, failure);
+            let method = self.method(&call)?;
+            let call = self.enqueue_task_call::<_, _, false>(method, options, failure)?;
+            call.run_once(async move { attempt().await }).await
+        }
+    }
+
+    /// Returns what the lane has to know of a call.
+    fn method(&self, call: &CallSpec) -> Result<MethodSpec, LaneError> {
+        let CallSpec { lane, method: name, effect, priority, weight, budgets, route, exit } = *call;
         let mut charged = BudgetSet::EMPTY;
         let is_known = |own: &usize| charged.insert(self.0.budget_index(*own));
         if !budgets.iter().all(is_known) {
             // Only hand-written code can get here, since the macro counts its own budgets. A budget that does not
             // exist never has room.
-            return Ticket::refused(self.error(&call, LaneErrorKind::TooHeavy));
+            return Err(self.error(call, LaneErrorKind::TooHeavy));
         }
         let cost = Cost { lane: self.0.lane_index(lane), budgets: charged, weight, urgent: false };
         let priority = Priority::nearest(priority);
-        let method = MethodSpec { name, effect, priority, cost, route, is_exit: exit };
-        self.enqueue(method, options, work, failure)
+        Ok(MethodSpec { name, effect, priority, cost, route, is_exit: exit })
     }
 
     /// Queues a call, whose lane and budgets are given by their indices among the shared ones.

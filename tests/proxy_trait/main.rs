@@ -12,6 +12,7 @@
 )]
 
 pub mod arguments;
+pub mod asynchronous;
 pub mod calls;
 pub mod conditions;
 pub mod delegate;

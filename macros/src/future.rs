@@ -1,0 +1,101 @@
+//! Whether a method is asynchronous, and what its future answers.
+//!
+//! Three forms are read: an `async fn`, a function that returns `impl Future`, and what `async_trait` makes of an `async fn`,
+//! a function that returns a boxed future. The first is rewritten to the second: only there can a trait demand that the
+//! futures of every implementor are `Send`. Implementors write `async fn` all the same.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{
+    Error, GenericArgument, PathArguments, PathSegment, Result, ReturnType, Signature, TraitItemFn,
+    Type, TypeParamBound, parse_quote, parse_quote_spanned,
+};
+
+/// How a method returns its future.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FutureForm {
+    /// `impl Future<Output = ..> + Send`.
+    Opaque,
+    /// `Pin<Box<dyn Future<Output = ..> + Send + '_>>`.
+    Boxed,
+}
+
+impl FutureForm {
+    /// Returns an expression of the type that the method returns, from a future.
+    pub(crate) fn of(self, future: &TokenStream) -> TokenStream {
+        match self {
+            Self::Opaque => future.clone(),
+            Self::Boxed => quote!(::std::boxed::Box::pin(#future)),
+        }
+    }
+}
+
+/// Rewrites an `async fn` to a function that returns its future.
+pub(crate) fn rewrite(method: &mut TraitItemFn) {
+    let Some(token) = method.sig.asyncness.take() else { return };
+    let (span, answer) = match &method.sig.output {
+        ReturnType::Type(_, answer) => (answer.span(), (**answer).clone()),
+        ReturnType::Default => (method.sig.ident.span(), parse_quote!(())),
+    };
+    let span = Span::call_site().located_at(span);
+    method.sig.output = parse_quote_spanned! {span=>
+        -> impl ::core::future::Future<Output = #answer> + ::core::marker::Send
+    };
+    if let Some(body) = &mut method.default {
+        let span = Span::call_site().located_at(token.span());
+        let block = quote_spanned!(span=> { async move #body });
+        *body = parse_quote!(#block);
+    }
+}
+
+/// Returns the form of the future that the method returns, and its answer. `None` if the method is not asynchronous.
+pub(crate) fn read(signature: &Signature) -> Result<Option<(FutureForm, Type)>> {
+    let ReturnType::Type(_, returned) = &signature.output else { return Ok(None) };
+    let (form, bounds) = match &**returned {
+        Type::ImplTrait(opaque) => (FutureForm::Opaque, &opaque.bounds),
+        Type::Path(_) => match argument_of(returned, "Pin").and_then(|it| argument_of(it, "Box")) {
+            Some(Type::TraitObject(object)) => (FutureForm::Boxed, &object.bounds),
+            _ => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let Some(answer) = bounds.iter().find_map(answer_of) else { return Ok(None) };
+    if !bounds.iter().any(|bound| is_trait(bound, "Send")) {
+        let message = "a task may move to another thread between two polls: the future must be `Send`, as in \
+                       `impl Future<Output = ..> + Send`";
+        return Err(Error::new_spanned(returned, message));
+    }
+    Ok(Some((form, answer.clone())))
+}
+
+/// Returns the `X` of a `Wrapper<X>`, however its path is written.
+fn argument_of<'a>(ty: &'a Type, wrapper: &str) -> Option<&'a Type> {
+    let Type::Path(path) = ty else { return None };
+    let last = path.path.segments.last().filter(|last| last.ident == wrapper)?;
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
+    match arguments.args.first() {
+        Some(GenericArgument::Type(inside)) => Some(inside),
+        _ => None,
+    }
+}
+
+/// Returns the `X` of a bound `Future<Output = X>`.
+fn answer_of(bound: &TypeParamBound) -> Option<&Type> {
+    let PathArguments::AngleBracketed(arguments) = &last_segment(bound, "Future")?.arguments else {
+        return None;
+    };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::AssocType(output) if output.ident == "Output" => Some(&output.ty),
+        _ => None,
+    })
+}
+
+fn is_trait(bound: &TypeParamBound, name: &str) -> bool {
+    last_segment(bound, name).is_some()
+}
+
+fn last_segment<'a>(bound: &'a TypeParamBound, name: &str) -> Option<&'a PathSegment> {
+    let TypeParamBound::Trait(bound) = bound else { return None };
+    bound.path.segments.last().filter(|last| last.ident == name)
+}
