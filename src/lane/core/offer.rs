@@ -46,6 +46,7 @@ const MAX_DOUBLINGS: u32 = 6;
 /// The turns that are offered, and the calls that are parked.
 #[derive(Default)]
 pub(in crate::lane) struct Offers {
+    /// Taken within the lock of the queue, or alone. No lock but that of a manual clock is taken within it.
     state: Mutex<State>,
     /// How many there are, so that a poll of a lane without any takes no lock.
     kept: AtomicUsize,
