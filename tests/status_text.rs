@@ -100,7 +100,7 @@ fn a_cache_has_a_line_of_its_own() {
     let lines: Vec<_> = text.lines().skip(3).collect();
     let expected = [
         "budget orders  no quota",
-        "quote cache    lookups 4  from memory 75 %  shared 0  requests 1  keys requested 1  failed 0  keys in memory 1",
+        "quote cache    lookups 4  from memory 75 %  joined 0  requests 1  keys requested 1  failed 0  keys in memory 1",
     ];
     assert_eq!(lines, expected);
 }

@@ -196,7 +196,7 @@ impl fmt::Display for ResponseStats {
         let percent = (100 * hits).checked_div(lookups).unwrap_or(0);
         write!(
             f,
-            "lookups {lookups}  from memory {percent} %  shared {joined}  failed {failures}"
+            "lookups {lookups}  from memory {percent} %  joined {joined}  failed {failures}"
         )?;
         write!(f, "  answers in memory {entries}  KiB in memory {}", bytes.div_ceil(1024))
     }

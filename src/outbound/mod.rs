@@ -1,7 +1,7 @@
 //! A tower layer for the client's side: the requests of any HTTP client wait for their turn in the lanes.
 //!
-//! A [`RouteTable`] says which lane and budgets a request is charged to, and whether it reads or writes. The request then waits as
-//! any other call of the lanes, with its priority, user and deadline, and the inner service is called by its own task: see
+//! A [`RouteTable`] says which lane and budgets a request is charged to, and whether it reads or writes. The request then waits
+//! as any other call of the lanes, with its priority, user and deadline, and the inner service is called by its own task: see
 //! [`Lanes::run`]. Threads and tasks, traits and raw requests can share lanes.
 //!
 //! ```

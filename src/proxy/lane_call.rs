@@ -283,8 +283,8 @@ impl Lanes {
     /// future. Nothing is submitted before the first poll.
     ///
     /// Dropped before its attempt has begun, the call is taken back and never sent. Dropped after that, it counts as sent and
-    /// lost, as [`Turn::run`] says. The lane observes the deadline while the call waits. A deadline does not end an attempt that has
-    /// begun: use a timer of your executor.
+    /// lost, as [`Turn::run`] says. The lane observes the deadline while the call waits. A deadline does not end an attempt that
+    /// has begun: use a timer of your executor.
     ///
     /// A task that does not take its turn within 100 ms loses it, and waits for another one, which is offered for twice as long,
     /// up to 6.4 s. A turn is lost too if the lane would hold the call back by then: if it was paused, if the broker throttles,

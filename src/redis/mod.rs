@@ -2,8 +2,8 @@
 //!
 //! The client is blocking, as the lanes are. A connection is used by one thread at a time and kept for the next one. No
 //! answer is waited for longer than [`RedisSettings::timeout`]. A command may wait for several: the trip before its own, the
-//! lookup of a host's name, a new connection, the question which run it is, and its own answer. A Redis that cannot be reached is asked again after a pause, and until then each use
-//! fails at once.
+//! lookup of a host's name, a new connection, the question which run it is, and its own answer. A Redis that cannot be reached is
+//! asked again after a pause, and until then each use fails at once.
 //!
 //! The address may have a password. It is in no error and in no `Debug`.
 

@@ -146,7 +146,8 @@ fn run_of(connection: &mut Connection) -> Result<String, RedisError> {
     Ok(run.unwrap_or_default().trim().to_owned())
 }
 
-/// Sends commands in the form of the wire, and reads an answer to each. An error of Redis is a [`ServerError`](::redis::Value::ServerError).
+/// Sends commands in the form of the wire, and reads an answer to each. An error of Redis is a
+/// [`ServerError`](::redis::Value::ServerError).
 ///
 /// The client's own function reads on after an answer that came too late, so that each further one is waited for as long.
 #[cfg(any(feature = "limiter", test))]

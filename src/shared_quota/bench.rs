@@ -45,7 +45,8 @@ impl Default for BenchAsk {
 }
 
 impl StepBench {
-    /// Takes part in an account. If the moment of the account is set, no time passes in this process. Until [`ask`](Self::ask) returns `true`, Redis may hold all back, as it does after a loss.
+    /// Takes part in an account. If the moment of the account is set, no time passes in this process. Until [`ask`](Self::ask)
+    /// returns `true`, Redis may hold all back, as it does after a loss.
     ///
     /// # Errors
     /// The address is none, a window cannot be shared, or Redis does not answer.

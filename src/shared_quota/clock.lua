@@ -6,8 +6,8 @@
 --        4 which run of Redis this process is connected to, or ''
 --        5 this process
 --        6 for how many milliseconds keys are kept
--- Gives  `now`, which never runs backwards, and ahead of a process's own clock by SLACK at most between two of its answers; `raw`, the wall clock;
---        `born`, the generation: it changes if anything was lost; `hold`, until when nothing is granted
+-- Gives  `now`, which never runs backwards, and ahead of a process's own clock by SLACK at most between two of its answers;
+--        `raw`, the wall clock; `born`, the generation: it changes if anything was lost; `hold`, until when nothing is granted
 --
 -- Numbers are below 2^53 and so exact. `%.0f` because Lua writes large numbers with an exponent.
 local SETTLE = 1500000

@@ -17,8 +17,8 @@
 //!   (`LOST_AFTER` in `clock.lua`, used in `step.lua`).
 //! - If Redis is away for all, nothing is granted after the last answer.
 //!
-//! So it is silent for [`SILENT_FOR`] after its last heartbeat, and for its short windows more. Of a window that is too long to be
-//! waited for it uses, while that lasts, only its part of what was left at the last answer, less what others can have taken
+//! So it is silent for [`SILENT_FOR`] after its last heartbeat, and for its short windows more. Of a window that is too long to
+//! be waited for it uses, while that lasts, only its part of what was left at the last answer, less what others can have taken
 //! until they left its share alone. Urgent calls wait for none of this. They have the share, and at least as many slots as one
 //! call needs.
 //!

@@ -449,8 +449,8 @@ impl Member {
         }
     }
 
-    /// Returns what is known of the windows of a scope: as it was heard last, and what this process used since. What Redis granted
-    /// it knows, unless it has lost it.
+    /// Returns what is known of the windows of a scope: as it was heard last, and what this process used since. What Redis
+    /// granted it knows, unless it has lost it.
     fn known_counts(
         &self,
         scope: usize,

@@ -2,13 +2,14 @@
 //!
 //! Two bots share an account, or two gateways for availability. Each proxy is built with the same [`SharedQuota`]. Its lanes
 //! then need a permit of Redis beside their own for each call. One script grants all windows of the lane and its budgets or
-//! none, by the clock of the host of Redis, and orders the calls of all processes by priority and turn. `docs/several-processes.md`
-//! has the protocol and what each failure does.
+//! none, by the clock of the host of Redis, and orders the calls of all processes by priority and turn.
+//! `docs/several-processes.md` has the protocol and what each failure does.
 //!
 //! - `step.lua` and `beat.lua`, each after `clock.lua`, are what Redis does. `protocol.rs` is how they are called.
 //! - `member.rs` is what one process knows: its calls, and what it has to tell. `asks.rs` has the permits of one lane. `link.rs`
 //!   decides whether Redis is away, and what is sent then. All of them are told the time, and do no I/O.
-//! - `permits.rs` carries requests to Redis and answers to the lanes. `keeper.rs` is a thread that keeps the process in its account.
+//! - `permits.rs` carries requests to Redis and answers to the lanes. `keeper.rs` is a thread that keeps the process in its
+//!   account.
 //! - `status.rs` is what Redis knows of an account, for a person. `status_read.rs` reads it, and `status_text.rs` prints it.
 //! - `events.rs` brings what happened to the observer, which may be slow.
 //! - `settings.rs` is what a file says of it.
@@ -60,7 +61,8 @@ use crate::redis::{RedisPool, RedisSettings};
 
 /// A quota that several processes share, for the `shared` method of a proxy's builder.
 ///
-/// A setting that is out of range is an error when the proxy is built ([`BuildError::SharedQuota`](crate::BuildError::SharedQuota)).
+/// A setting that is out of range is an error when the proxy is built
+/// ([`BuildError::SharedQuota`](crate::BuildError::SharedQuota)).
 ///
 /// Give it the same account in every process, and each proxy the same limits. While Redis answers, all processes together keep
 /// to the quota, and divide it by priority and in turns. While it does not, each keeps to its share. A process that asks for a
@@ -150,8 +152,8 @@ impl SharedQuota {
     /// Shares the quota of `account` through the Redis or Valkey at this address. Nothing is connected yet.
     ///
     /// The address is `redis://USER:PASSWORD@HOST:PORT/DATABASE`, with `rediss` for TLS, or
-    /// `unix:///PATH?db=DATABASE&user=USER&pass=PASSWORD`. The user, the password and the database may be left out. It is in no error
-    /// and in no `Debug`. Redis must be 6.2 or newer.
+    /// `unix:///PATH?db=DATABASE&user=USER&pass=PASSWORD`. The user, the password and the database may be left out. It is in no
+    /// error and in no `Debug`. Redis must be 6.2 or newer.
     ///
     /// # Errors
     /// The address cannot be read, or the account's name is not allowed.
@@ -181,10 +183,10 @@ impl SharedQuota {
         self
     }
 
-    /// Sets for how long a call holds its slots if nothing more is heard of it: longer than the adapter's timeout, by a quarter at
-    /// least. A call that is in flight for longer is renewed. A permit is used within an eighth of it, or not at all, so a call
-    /// whose process is killed holds its slots for seven eighths of it from its sending on. From 2 s to 10 min; the default is
-    /// 8 s.
+    /// Sets for how long a call holds its slots if nothing more is heard of it: longer than the adapter's timeout, by a quarter
+    /// at least. A call that is in flight for longer is renewed. A permit is used within an eighth of it, or not at all, so a
+    /// call whose process is killed holds its slots for seven eighths of it from its sending on. From 2 s to 10 min; the default
+    /// is 8 s.
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
@@ -215,7 +217,8 @@ impl SharedQuota {
 
     /// Sets for how long a process that is cut off from Redis goes on with its share, and for how long the others leave it alone.
     /// That, and the longest window that is no day, is also for how long a process that was killed costs the others its share,
-    /// unless one of them runs on the same machine. From 10 s to a day; the default is 10 min. It must be the same in all processes.
+    /// unless one of them runs on the same machine. From 10 s to a day; the default is 10 min. It must be the same in all
+    /// processes.
     #[must_use]
     pub fn share_for(mut self, time: Duration) -> Self {
         self.reserved_for = time;
@@ -231,8 +234,8 @@ impl SharedQuota {
     }
 
     /// Says that all processes of the account reach the broker on one path: they run on one host. Then the
-    /// [round trip credit](crate::RttCredit) is used, the least of all processes. By default it is not, which costs the least round
-    /// trip of each window: 4 % at 40 ms and one second.
+    /// [round trip credit](crate::RttCredit) is used, the least of all processes. By default it is not, which costs the least
+    /// round trip of each window: 4 % at 40 ms and one second.
     ///
     /// Set it in all processes: one that has not said so has no credit, and so none of the others has. A process has none either
     /// until it has made some calls. Windows of more than a minute never have one.

@@ -6,7 +6,8 @@
 //! `permits/away.rs` is what happens when Redis goes away or comes back.
 //!
 //! The lock of this state is taken within those of a lane, and never held during a trip. So whatever Redis does, a lane's
-//! callers and its other workers are not held up.
+//! callers and its other workers are not held up. Another lock is held while everything is told again. Only threads that are
+//! about to make a trip take it, and they hold no other lock then.
 
 mod away;
 
@@ -54,7 +55,7 @@ pub(super) struct SharedPermits {
     pub(super) keeper: Parker,
     place: Place,
     state: Mutex<State>,
-    /// Held while everything is told again: one thread does it.
+    /// Held while everything is told again, also during the trips: one thread does it. Taken with no other lock held.
     retelling: Mutex<()>,
     pacing: OnceLock<Weak<SharedPacing>>,
 }

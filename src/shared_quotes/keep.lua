@@ -1,6 +1,7 @@
 -- Keeps values, and ends the claim of this process.
 -- KEYS   3.. the values
--- ARGV   4 the epoch of the stamp  5 the stamp  6 for how many milliseconds values are kept  7 `1` if the claim ends  8.. the values
+-- ARGV   4 the epoch of the stamp  5 the stamp  6 for how many milliseconds values are kept  7 `1` if the claim ends
+--        8.. the values
 -- Answer the moment, the epoch, how many were kept
 local kept = 0
 if ARGV[4] == epoch then

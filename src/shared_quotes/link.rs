@@ -24,7 +24,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// For how long a key is wanted after its process said so. It says so again at least every 50 ms.
 const WANTED_FOR: Duration = Duration::from_millis(500);
 
-/// By how much the clock of Redis may be set back without being noticed, beside a thousandth of the time. Each age is longer by it.
+/// By how much the clock of Redis may be set back without being noticed, beside a thousandth of the time. Each age is longer by
+/// it.
 const SLACK: Duration = Duration::from_millis(2);
 
 /// A store of values in Redis.

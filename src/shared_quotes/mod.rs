@@ -9,11 +9,11 @@
 //!
 //! # A value is never older than it seems
 //!
-//! No clock of another process enters, only the time of the host of Redis and the steady clock of the reader. Let the stamp `s` be
-//! the time of Redis in `depart.lua`. The process that fetches calls it, waits for the answer, and then sends its request. So the
-//! request is sent at `s` or later. Let the reader ask for a look at the moment `a` of its clock, and let Redis run `look.lua` at
-//! its time `t`. That is at `a` or later. So from the request until `a` there pass at most `t - s`, and the reader takes
-//! `a - (t - s)` as the moment at which the request was sent. Both ways make the value look older, never younger.
+//! No clock of another process enters, only the time of the host of Redis and the steady clock of the reader. Let the stamp `s`
+//! be the time of Redis in `depart.lua`. The process that fetches calls it, waits for the answer, and then sends its request. So
+//! the request is sent at `s` or later. Let the reader ask for a look at the moment `a` of its clock, and let Redis run
+//! `look.lua` at its time `t`. That is at `a` or later. So from the request until `a` there pass at most `t - s`, and the reader
+//! takes `a - (t - s)` as the moment at which the request was sent. Both ways make the value look older, never younger.
 //!
 //! This holds if the clock of Redis's host loses no more than 2 ms and 0.1 % against the reader's, by which each age is taken as
 //! longer. (`ntpd` slews by 0.05 %. A clock that loses more is found below like one that was set back.) If the clock is set
@@ -23,9 +23,9 @@
 //! - the time is before the latest that any process saw; or
 //! - it is before what this process expects by its last answer and its steady clock, by more than 2 ms and 0.1 %.
 //!
-//! The second way finds every step beyond that slack, if a process with an earlier answer calls. The rest is a step back that comes before
-//! the first call of a process, by less than the time since any process called. Until a process with an earlier answer calls,
-//! values may look younger by that step to that new process.
+//! The second way finds every step beyond that slack, if a process with an earlier answer calls. The rest is a step back that
+//! comes before the first call of a process, by less than the time since any process called. Until a process with an earlier
+//! answer calls, values may look younger by that step to that new process.
 
 mod link;
 mod protocol;
@@ -50,9 +50,9 @@ type Decode<K, V> = dyn Fn(&K, &[u8], Moment) -> Option<V> + Send + Sync;
 /// Values of a [`BatchCache`](crate::cache::BatchCache) that several processes share through Redis, for
 /// [`BatchBuilder::build_shared`](crate::cache::BatchBuilder::build_shared).
 ///
-/// A [`QuoteCache`](crate::cache::QuoteCache) has this built in. Caches share if they have the same account and the same `kind`. A
-/// kind has one type of key and one encoding. A key is written by `Display` and read by `FromStr`, which have to agree. The kinds
-/// `quote` and `row` are those of quote caches and gateways.
+/// A [`QuoteCache`](crate::cache::QuoteCache) has this built in. Caches share if they have the same account and the same `kind`.
+/// A kind has one type of key and one encoding. A key is written by `Display` and read by `FromStr`, which have to agree. The
+/// kinds `quote` and `row` are those of quote caches and gateways.
 ///
 /// ```no_run
 /// use lanekeeper::SharedQuota;
@@ -84,8 +84,8 @@ impl<K, V> SharedValues<K, V> {
     /// cache's clock from which the age of the value counts.
     ///
     /// # Errors
-    /// The address of Redis cannot be read, or the kind is no name: up to 64 letters, digits, dots, dashes and underscores. Nor are
-    /// `counts`, `log` and `turn`, with which keys of the quota begin.
+    /// The address of Redis cannot be read, or the kind is no name: up to 64 letters, digits, dots, dashes and underscores. Nor
+    /// are `counts`, `log` and `turn`, with which keys of the quota begin.
     pub fn new(
         quota: &SharedQuota,
         kind: &'static str,

@@ -1,9 +1,9 @@
 //! How a cache shares its values with the caches of other processes.
 //!
-//! Before a request the fetcher looks in the [store](super::shared_store::SharedStore). If that has a value for each awaited key which satisfies all
-//! of its waiters, these values complete the request, and nothing is sent. Otherwise the fetcher claims the fetch. One process
-//! at a time has the claim. The others wait for its values, for [`LEASE`] at most, and tell it which keys they want. It takes
-//! them along, and keeps what it got.
+//! Before a request the fetcher looks in the [store](super::shared_store::SharedStore). If that has a value for each awaited key
+//! which satisfies all of its waiters, these values complete the request, and nothing is sent. Otherwise the fetcher claims the
+//! fetch. One process at a time has the claim. The others wait for its values, for [`LEASE`] at most, and tell it which keys they
+//! want. It takes them along, and keeps what it got.
 //!
 //! The waiters decide which age is acceptable. Each states a moment when it joins (`keys.rs`), and a value must be newer than the
 //! latest of them. Only trusted keys are taken from the store.
@@ -85,8 +85,8 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         }
     }
 
-    /// Returns the keys that the next request has to answer, and those that it would carry because they are due. Returns `None` if
-    /// it is for keys that are not trusted.
+    /// Returns the keys that the next request has to answer, and those that it would carry because they are due. Returns `None`
+    /// if it is for keys that are not trusted.
     fn needed(&self) -> Option<(Vec<K>, Vec<K>)> {
         let mut pending = self.pending.lock();
         let needed = self.needed_newer_than(&mut pending)?;

@@ -80,7 +80,7 @@ impl fmt::Display for CacheStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { joined, batches, fetched, shared, failures, entries, .. } = *self;
         let percent = (100 * self.served()).checked_div(self.lookups()).unwrap_or(0);
-        write!(f, "lookups {}  from memory {percent} %  shared {joined}", self.lookups())?;
+        write!(f, "lookups {}  from memory {percent} %  joined {joined}", self.lookups())?;
         write!(f, "  requests {batches}")?;
         write!(f, "  keys requested {fetched}  ")?;
         if shared > 0 {

@@ -4,10 +4,12 @@
 //!
 //! # Lock order
 //!
-//! Locks are taken in this order: the idle signal (`workers/idle.rs`), the queue, the pacing state, the permits of several
+//! Locks are taken in this order: the lock of the thread that tells Redis everything again (`retelling` in
+//! `shared_quota/permits.rs`), the idle signal (`workers/idle.rs`), the queue, the pacing state, the permits of several
 //! processes, lane health, the awaited calls (`reentrancy.rs`), the calls in flight (`workers/in_flight.rs`), the state of a
-//! call, the queue capacity, a manual clock. The broker is called, observers are notified, and user data is dropped with no
-//! lock held.
+//! call, the queue capacity, what polls have deferred, the offered turns and parked calls (`offer.rs`), a manual clock. The first
+//! is held during trips to Redis, and taken with no other lock held. The broker is called, observers are notified, and user
+//! data is dropped with no lock held.
 
 pub(super) mod admission;
 mod alarm;

@@ -8,14 +8,14 @@
 //! A task may be stuck, or wait for something else first. Its turn holds slots that other calls could use, and its permit
 //! grows old. So an offer ends after [`OFFERED_FOR`], and the slots go back unused. The call is then *parked*: it is in no
 //! queue until its task is polled again. So tasks that are never polled cost the lane one offer each. A task that comes too late
-//! for its turn finds its call parked, and queues it again. Its next offer lasts twice as long, so a task that is always late gets
-//! its turn too.
+//! for its turn finds its call parked, and queues it again. Its next offer lasts twice as long, so a task that is always late
+//! gets its turn too.
 //!
-//! An offer ends with the deadline of its call, and a parked call is rejected at its deadline. A turn is not used either if the lane
-//! would hold the call back by now: it was paused, the broker throttles, a breaker has opened, or the session has expired.
+//! An offer ends with the deadline of its call, and a parked call is rejected at its deadline. A turn is not used either if the
+//! lane would hold the call back by now: it was paused, the broker throttles, a breaker has opened, or the session has expired.
 //!
-//! An offer is taken by one of four: the task, the drop of its future, a poll of a worker that finds it ended, or the shutdown of the
-//! lane or the proxy. So a call is never both sent and queued again.
+//! An offer is taken by one of four: the task, the drop of its future, a poll of a worker that finds it ended, or the shutdown of
+//! the lane or the proxy. So a call is never both sent and queued again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +46,7 @@ const MAX_DOUBLINGS: u32 = 6;
 /// The turns that are offered, and the calls that are parked.
 #[derive(Default)]
 pub(in crate::lane) struct Offers {
+    /// Taken within the lock of the queue, or alone. No lock but that of a manual clock is taken within it.
     state: Mutex<State>,
     /// How many there are, so that a poll of a lane without any takes no lock.
     kept: AtomicUsize,

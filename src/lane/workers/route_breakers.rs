@@ -8,7 +8,8 @@
 //!
 //! Another process of the account may say that its breaker refuses a route. That is a hint: its network may be broken, and not
 //! the broker. So calls here are still sent, and the first of them that fails opens the breaker here too. A hint does so once: if
-//! the breaker has closed again, calls that were made from here have shown that the route works.
+//! the breaker has closed again, calls that were made from here have shown that the route works. The hint counts again after a
+//! heartbeat without a hint for the route.
 
 use std::time::Duration;
 
