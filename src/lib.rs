@@ -142,6 +142,22 @@ macro_rules! __with_responses {
     ({ $($with:tt)* } { $($without:tt)* }) => { $($without)* };
 }
 
+/// Selects what `#[proxy]` wrote for a build with the feature `async`.
+#[cfg(feature = "async")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_async {
+    ({ $($with:tt)* }) => { $($with)* };
+}
+
+/// Selects what `#[proxy]` wrote for a build with the feature `async`.
+#[cfg(not(feature = "async"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __with_async {
+    ({ $($with:tt)* }) => {};
+}
+
 /// Selects what `#[proxy]` wrote for a build with the feature `redis`.
 #[cfg(feature = "redis")]
 #[doc(hidden)]
@@ -170,6 +186,7 @@ pub mod config;
 #[cfg(all(
     doctest,
     feature = "alpaca",
+    feature = "async",
     feature = "config",
     feature = "journal",
     feature = "kite",
@@ -208,9 +225,15 @@ pub mod shared_quota;
 #[cfg(feature = "redis")]
 mod shared_quotes;
 pub mod stack;
+#[cfg(feature = "async")]
+mod task_flight;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub mod telemetry;
 
+/// Writes the methods of an implementor of a trait such as [`AsyncBroker`]: from the crate `async-trait`.
+#[cfg(feature = "async")]
+#[doc(inline)]
+pub use async_trait::async_trait;
 #[cfg(feature = "mock")]
 #[doc(inline)]
 pub use broker::MockBroker;
@@ -220,6 +243,9 @@ pub use broker::{
     MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderStatus, Partial,
     Quote, Side, SlicedOrder,
 };
+#[cfg(feature = "async")]
+#[doc(inline)]
+pub use broker::{AsyncBroker, AsyncBrokerProxy, ImmediateBroker};
 #[cfg(feature = "alpaca")]
 #[doc(inline)]
 pub use brokers::Alpaca;

@@ -48,15 +48,36 @@ pub(crate) fn future_body(
     };
     let target = quote_spanned!(Span::mixed_site()=> __lk_inner);
     let (spec, failure) = (call_spec(model, method, keys), failure_of(span));
-    let future = form.of(&quote_spanned! {span=>
-        ::lanekeeper::proxy::Lanes::#run(
-            &#this.lanes,
-            #spec,
-            &#this.options,
-            move || <#inner as #path>::#name(#target #(, #arguments)*),
-            #failure,
-        )
-    });
+    let call = |options: &TokenStream| {
+        quote_spanned! {span=>
+            ::lanekeeper::proxy::Lanes::#run(
+                &#this.lanes,
+                #spec,
+                #options,
+                move || <#inner as #path>::#name(#target #(, #arguments)*),
+                #failure,
+            )
+        }
+    };
+    let future = match &keys.first {
+        None => form.of(&call(&quote!(&#this.options))),
+        Some(first) => {
+            let lent = method.arguments.iter().map(Argument::lend);
+            let options = quote_spanned!(Span::mixed_site()=> __lk_options);
+            let call = call(&quote!(&#options));
+            form.of(&quote!(async move {
+                let first = ::lanekeeper::proxy::Lanes::options_after(
+                    &#this.lanes,
+                    &#this.options,
+                    #this.#first(#(#lent),*),
+                );
+                match first.await {
+                    ::core::result::Result::Ok(#options) => #call.await,
+                    ::core::result::Result::Err(error) => ::core::result::Result::Err(error),
+                }
+            }))
+        }
+    };
     quote!({
         let #target: &#inner = &#this.inner;
         #future

@@ -5,6 +5,7 @@
 //! `expand`, `builder`, `submit`, `pointers` and `delegate` write code from the model.
 
 mod argument;
+mod asynchronous;
 mod attributes;
 mod builder;
 mod cache_attr;
@@ -192,7 +193,8 @@ pub fn proxy(args: TokenStream, input: TokenStream) -> TokenStream {
             let proxy = expand::proxy(&model);
             let pointers = pointers::pointer_impls(&model);
             let delegate = delegate::declaration(&model);
-            quote!(#proxy #pointers #delegate)
+            let asynchronous = &model.asynchronous;
+            quote!(#proxy #pointers #delegate #asynchronous)
         }
         Err(error) => error.into_compile_error(),
     };

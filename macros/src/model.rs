@@ -13,6 +13,7 @@ use syn::{
     GenericParam, Generics, Ident, ItemTrait, Path, Token, TraitItem, TraitItemType, Visibility,
 };
 
+use crate::asynchronous;
 use crate::attributes::CarriedAttributes;
 use crate::delegate;
 use crate::errors::Errors;
@@ -45,6 +46,8 @@ pub(crate) struct Model {
     pub(crate) reported: Option<usize>,
     /// The path of the macro that forwards the methods, if one is to be written.
     pub(crate) delegate: Option<Path>,
+    /// The asynchronous form of the trait, if one is to be written.
+    pub(crate) asynchronous: TokenStream,
 }
 
 /// Reads the trait. The trait is returned without the helper attributes even if it has errors. Without the trait, rustc
@@ -53,6 +56,7 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
     let mut errors = Errors::default();
     let keys = errors.ok(ProxyKeys::parse(args)).unwrap_or_default();
     let carried = errors.ok(CarriedAttributes::read(&item.attrs)).unwrap_or_default();
+    let whole = keys.asynchronous.is_some().then(|| item.clone());
     check_trait(&item, &keys, &mut errors);
 
     let mut methods = Vec::new();
@@ -91,6 +95,10 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
     let session = getter(keys.session.clone(), "an `Option<Session>`");
     let reported = getter(keys.reported.clone(), "an `Option<ReportedLimits>`");
 
+    let form = whole.zip(keys.asynchronous.as_ref()).map(|(whole, name)| {
+        asynchronous::check(name, &whole, &methods, &mut errors);
+        asynchronous::form(&whole, &methods, &keys, name)
+    });
     if let Some(path) = &keys.delegate {
         errors.ok(delegate::check(path, &item));
         if methods.iter().any(|method| method.attributes.is_conditional()) {
@@ -126,6 +134,7 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
         session,
         reported,
         delegate: keys.delegate,
+        asynchronous: form.unwrap_or_default(),
         name,
     };
     (item, errors.finish(model))
@@ -188,7 +197,7 @@ fn is_plain_getter(method: &Method) -> bool {
 
 /// Returns the trait's visibility with a span of the macro. So the lint for an unreachable `pub` is reported for the
 /// trait, but not for each setter.
-fn visibility(of_trait: &Visibility) -> Visibility {
+pub(crate) fn visibility(of_trait: &Visibility) -> Visibility {
     match of_trait {
         Visibility::Public(token) => {
             Visibility::Public(Token![pub](Span::call_site().located_at(token.span)))
@@ -198,7 +207,7 @@ fn visibility(of_trait: &Visibility) -> Visibility {
 }
 
 /// Returns a name for a type parameter that the trait does not use.
-fn unused_parameter_name(item: &ItemTrait) -> Ident {
+pub(crate) fn unused_parameter_name(item: &ItemTrait) -> Ident {
     let mut used = HashSet::new();
     collect_idents(item.to_token_stream(), &mut used);
     let mut name = String::from("T");

@@ -18,10 +18,15 @@ pub(crate) struct ProxyKeys {
     pub(crate) reported: Option<Ident>,
     /// The path of the macro that forwards the methods of a decorator.
     pub(crate) delegate: Option<Path>,
+    /// The name of the trait's asynchronous form, if it is to be written.
+    pub(crate) asynchronous: Option<Ident>,
+    /// As `delegate`, for the asynchronous form.
+    pub(crate) asynchronous_delegate: Option<Path>,
 }
 
 /// All keys, as error messages list them.
-const KNOWN_KEYS: &str = "`limits = METHOD`, `session = METHOD`, `reported = METHOD` and `delegate = crate::MODULE::NAME`";
+const KNOWN_KEYS: &str = "`limits = METHOD`, `session = METHOD`, `reported = METHOD`, `delegate = crate::MODULE::NAME`, \
+                          `asynchronous = TRAIT` and `asynchronous_delegate = crate::MODULE::NAME`";
 
 impl ProxyKeys {
     /// Reads the arguments of `#[proxy(..)]`.
@@ -40,11 +45,19 @@ impl ProxyKeys {
                     parse_value(input, &key, &mut keys.reported)?;
                 } else if key == "delegate" {
                     parse_value(input, &key, &mut keys.delegate)?;
+                } else if key == "asynchronous" {
+                    parse_value(input, &key, &mut keys.asynchronous)?;
+                } else if key == "asynchronous_delegate" {
+                    parse_value(input, &key, &mut keys.asynchronous_delegate)?;
                 } else {
                     let message = format!("#[proxy] has no key `{key}`; there are {KNOWN_KEYS}");
                     return Err(Error::new(key.span(), message));
                 }
                 comma(input)?;
+            }
+            if let (Some(path), None) = (&keys.asynchronous_delegate, &keys.asynchronous) {
+                let message = "this macro is for the asynchronous form: name that too, with `asynchronous = TRAIT`";
+                return Err(Error::new_spanned(path, message));
             }
             Ok(keys)
         };
@@ -58,12 +71,13 @@ fn parse_value<T: Parse>(input: ParseStream<'_>, key: &Ident, value: &mut Option
         return Err(Error::new(key.span(), format!("`{key}` is said twice")));
     }
     if !input.peek(Token![=]) {
-        let message = match key == "delegate" {
-            true => format!("name the macro to write: `{key} = crate::MODULE::NAME`"),
-            false if key == "reported" => {
-                format!("say which method returns the reported limits: `{key} = METHOD`")
+        let message = match &*key.to_string() {
+            "delegate" | "asynchronous_delegate" => {
+                format!("name the macro to write: `{key} = crate::MODULE::NAME`")
             }
-            false => format!("say which method tells the {key}: `{key} = METHOD`"),
+            "asynchronous" => format!("name the trait to write: `{key} = TRAIT`"),
+            "reported" => format!("say which method returns the reported limits: `{key} = METHOD`"),
+            _ => format!("say which method tells the {key}: `{key} = METHOD`"),
         };
         return Err(Error::new(key.span(), message));
     }

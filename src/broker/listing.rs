@@ -27,6 +27,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+#[cfg(feature = "async")]
+use super::task_listing::TaskFetch;
 use super::{Broker, BrokerError, BrokerProxy, CandleRequest, Exchange, InstrumentInfo, Rows};
 use crate::ErrorClass;
 use crate::clock::{Clock, TimedCondvar};
@@ -70,12 +72,15 @@ const REFUSED_FOR: Duration = Duration::from_secs(60);
 /// # Ok::<(), lanekeeper::jiff::Error>(())
 /// ```
 #[derive(Clone, Default)]
-pub struct MissingListings(Arc<Mutex<Listings>>);
+pub struct MissingListings(pub(super) Arc<Mutex<Listings>>);
 
 #[derive(Default)]
-struct Listings {
+pub(super) struct Listings {
     /// The fetches that are under way.
     fetches: HashMap<Exchange, Arc<Fetch>>,
+    /// The fetches that tasks make.
+    #[cfg(feature = "async")]
+    pub(super) task_fetches: HashMap<Exchange, Arc<TaskFetch>>,
     /// The listings that the broker refused, with its error, and until when it is the answer.
     refused: HashMap<Exchange, (BrokerError, Moment)>,
     /// How many listings of each exchange have come.
@@ -108,18 +113,25 @@ impl MissingListings {
 
 impl Listings {
     /// Returns how many listings of `exchange` have come.
-    fn came_of(&self, exchange: &Exchange) -> u64 {
+    pub(super) fn came_of(&self, exchange: &Exchange) -> u64 {
         self.came.get(exchange).copied().unwrap_or(0)
+    }
+
+    /// Returns the error by which the broker has refused the listing a short time ago.
+    pub(super) fn refusal(&mut self, exchange: &Exchange, now: Moment) -> Option<BrokerError> {
+        let (error, until) = self.refused.get(exchange)?;
+        if now < *until {
+            return Some(error.clone());
+        }
+        self.refused.remove(exchange);
+        None
     }
 
     /// Returns the fetch to wait for, which may be a new one that is not started yet. `None` if a listing has come since
     /// `came` had.
     fn join(&mut self, exchange: &Exchange, came: u64, now: Moment) -> Option<Arc<Fetch>> {
-        if let Some((error, until)) = self.refused.get(exchange) {
-            if now < *until {
-                return Some(Arc::new(Fetch::ended(Err(error.clone()))));
-            }
-            self.refused.remove(exchange);
+        if let Some(error) = self.refusal(exchange, now) {
+            return Some(Arc::new(Fetch::ended(Err(error))));
         }
         if let Some(fetch) = self.fetches.get(exchange) {
             let Some(is_success) = fetch.end_unnoticed() else { return Some(Arc::clone(fetch)) };
@@ -149,6 +161,16 @@ impl Listings {
             return;
         }
         self.fetches.remove(exchange);
+        self.note(exchange, result, now);
+    }
+
+    /// Counts a listing that has come, or keeps its error if it is a refusal.
+    pub(super) fn note(
+        &mut self,
+        exchange: &Exchange,
+        result: &Result<(), BrokerError>,
+        now: Moment,
+    ) {
         match result {
             Ok(()) => *self.came.entry(exchange.clone()).or_default() += 1,
             Err(error) => {
@@ -170,10 +192,10 @@ impl fmt::Debug for MissingListings {
 /// A listing that an adapter lacks, returned by [`Broker::missing_listing`]. The lanes in front fetch it.
 #[derive(Clone)]
 pub struct MissingListing {
-    exchange: Exchange,
-    all: MissingListings,
+    pub(super) exchange: Exchange,
+    pub(super) all: MissingListings,
     /// How many listings of the exchange had come when this one was missing.
-    came: u64,
+    pub(super) came: u64,
     /// The fetch to wait for, once it is started.
     fetch: Option<Arc<Fetch>>,
 }

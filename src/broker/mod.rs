@@ -20,6 +20,8 @@ mod order;
 mod partial;
 mod portfolio;
 mod quote;
+#[cfg(feature = "async")]
+mod task_listing;
 mod time;
 
 pub use error::{Absence, BrokerError, ErrorDetail, LookupResult, OrderLookup};
@@ -118,7 +120,9 @@ pub use time::{BrokerTime, ParseBrokerTimeError};
     limits = documented_limits,
     session = session,
     reported = reported_limits,
-    delegate = crate::broker::delegate_broker
+    delegate = crate::broker::delegate_broker,
+    asynchronous = AsyncBroker,
+    asynchronous_delegate = crate::broker::delegate_async_broker
 )]
 pub trait Broker: Send + Sync {
     /// Places an order and returns the broker's id for it. An accepted order is not necessarily

@@ -251,50 +251,63 @@ impl Lanes {
     ///
     /// # Errors
     /// The error of the last attempt, or a [`LaneError`] that explains why there is no answer.
-    pub fn run_spec<R, E, F, A>(
+    pub async fn run_spec<R, E, F, A>(
         &self,
         call: CallSpec,
         options: &CallOptions,
         attempt: impl FnMut() -> A,
         failure: fn(&E) -> Option<F>,
-    ) -> impl Future<Output = Result<R, E>>
+    ) -> Result<R, E>
     where
         R: Send + 'static,
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
         A: Future<Output = Result<R, E>>,
     {
-        async move {
-            let failure = failure_of(call.effect, failure);
-            let method = self.method(&call)?;
-            let call = self.enqueue_task_call::<_, _, true>(method, options, failure)?;
-            call.run(attempt).await
-        }
+        let failure = failure_of(call.effect, failure);
+        let method = self.method(&call)?;
+        let call = self.enqueue_task_call::<_, _, true>(method, options, failure)?;
+        call.run(attempt).await
     }
 
     /// Makes an asynchronous call like [`run_spec`](Self::run_spec), once: the lane never repeats it.
     ///
     /// # Errors
     /// As [`run_spec`](Self::run_spec).
-    pub fn run_spec_once<R, E, F, A>(
+    pub async fn run_spec_once<R, E, F, A>(
         &self,
         call: CallSpec,
         options: &CallOptions,
         attempt: impl FnOnce() -> A,
         failure: fn(&E) -> Option<F>,
-    ) -> impl Future<Output = Result<R, E>>
+    ) -> Result<R, E>
     where
         R: Send + 'static,
         E: From<LaneError> + Send + 'static,
         F: Into<Failure> + 'static,
         A: Future<Output = Result<R, E>>,
     {
-        async move {
-            let failure = failure_of(call.effect, failure);
-            let method = self.method(&call)?;
-            let call = self.enqueue_task_call::<_, _, false>(method, options, failure)?;
-            call.run_once(async move { attempt().await }).await
-        }
+        let failure = failure_of(call.effect, failure);
+        let method = self.method(&call)?;
+        let call = self.enqueue_task_call::<_, _, false>(method, options, failure)?;
+        call.run_once(async move { attempt().await }).await
+    }
+
+    /// Waits for what a call needs first: the future that the method of the key `first` returns. Returns the options with what is
+    /// left of the deadline.
+    ///
+    /// # Errors
+    /// The error of `first`.
+    pub async fn options_after<E>(
+        &self,
+        options: &CallOptions,
+        first: impl Future<Output = Result<(), E>>,
+    ) -> Result<CallOptions, E> {
+        let begun = self.clock().now();
+        first.await?;
+        let waited = self.clock().now().since(begun);
+        let deadline = options.deadline.map(|deadline| deadline.saturating_sub(waited));
+        Ok(CallOptions { deadline, ..options.clone() })
     }
 
     /// Returns what the lane has to know of a call.

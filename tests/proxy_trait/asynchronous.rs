@@ -289,3 +289,48 @@ fn blocking_and_asynchronous_traits_share_lanes() {
     assert_eq!(letters.submit().post().wait(), Ok(1));
     assert_eq!(mail.letters_lane().status().windows[0].used, 3);
 }
+
+/// A safe, which is unlocked before it is read.
+#[lanekeeper::proxy]
+pub trait Vault: Send + Sync {
+    /// With every form of an argument.
+    #[lane(all, read, first = unlock)]
+    async fn read(&self, key: &str, copies: Vec<u8>, hint: Option<&str>) -> Result<String>;
+}
+
+impl<T: Vault + Send + Sync + 'static> VaultProxy<T> {
+    async fn unlock(&self, key: &str, copies: &[u8], hint: Option<&str>) -> Result<()> {
+        match key {
+            "jammed" => Err(Failure(format!("jammed {copies:?} {hint:?}"))),
+            "slow" => {
+                Box::pin(self.read("key", Vec::new(), None)).await?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Safe(ManualClock);
+
+impl Vault for Safe {
+    async fn read(&self, key: &str, copies: Vec<u8>, hint: Option<&str>) -> Result<String> {
+        self.0.advance(Duration::from_secs(2));
+        Ok(format!("{key} {copies:?} {hint:?}"))
+    }
+}
+
+#[test]
+fn what_a_call_needs_first_is_awaited_and_its_deadline_spans_both() {
+    let clock = ManualClock::new();
+    let vault = VaultProxy::builder(Safe(clock.clone())).all(ample()).clock(clock).build().unwrap();
+    let read =
+        |vault: &VaultProxy<Safe>, key| block_on(is_send(vault.read(key, vec![1], Some("hint"))));
+    assert_eq!(read(&vault, "open").unwrap(), "open [1] Some(\"hint\")");
+    assert_eq!(read(&vault, "jammed"), Err(Failure("jammed [1] Some(\"hint\")".into())));
+    let within = |limit| vault.with(CallOptions::new().deadline(Duration::from_secs(limit)));
+    assert!(read(&within(3), "slow").is_ok());
+    let error = read(&within(2), "slow").unwrap_err();
+    assert!(error.0.contains("deadline"), "{error:?}");
+}
