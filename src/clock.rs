@@ -6,6 +6,7 @@
 mod idle;
 mod manual;
 mod timed_condvar;
+mod timer;
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -19,6 +20,7 @@ pub(crate) use self::idle::IdleGuard;
 pub use self::manual::ManualClock;
 use self::manual::Sleeper;
 pub(crate) use self::timed_condvar::TimedCondvar;
+pub(crate) use self::timer::Timer;
 use crate::quota::{Moment, WallClockSample};
 
 /// Bounds the time between two readings that count as one moment. It is longer than two readings take, unless the

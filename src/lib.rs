@@ -225,7 +225,7 @@ pub mod shared_quota;
 #[cfg(feature = "redis")]
 mod shared_quotes;
 pub mod stack;
-#[cfg(feature = "async")]
+#[cfg(any(feature = "async", feature = "responses"))]
 mod task_flight;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 pub mod telemetry;

@@ -68,6 +68,7 @@ pub(crate) fn future_body(
             form.of(&quote!(async move {
                 let first = ::lanekeeper::proxy::Lanes::options_after(
                     &#this.lanes,
+                    #spec,
                     &#this.options,
                     #this.#first(#(#lent),*),
                 );

@@ -297,15 +297,24 @@ impl Lanes {
     /// left of the deadline.
     ///
     /// # Errors
-    /// The error of `first`.
+    /// The error of `first`, or [`LaneErrorKind::DeadlinePassed`].
     pub async fn options_after<E>(
         &self,
+        call: CallSpec,
         options: &CallOptions,
         first: impl Future<Output = Result<(), E>>,
-    ) -> Result<CallOptions, E> {
+    ) -> Result<CallOptions, E>
+    where
+        E: From<LaneError>,
+    {
         let begun = self.clock().now();
-        first.await?;
+        let deadline = options.deadline.map(|deadline| begun + deadline);
+        let result = self.0.shared.timer.within(deadline, first).await;
         let waited = self.clock().now().since(begun);
+        match result {
+            Some(result) => result?,
+            None => return Err(self.error(&call, LaneErrorKind::DeadlinePassed { waited }).into()),
+        }
         let deadline = options.deadline.map(|deadline| deadline.saturating_sub(waited));
         Ok(CallOptions { deadline, ..options.clone() })
     }

@@ -15,7 +15,7 @@ use crossbeam_channel::after;
 use crate::Session;
 #[cfg(feature = "responses")]
 use crate::cache::response::{ResponseCache, ResponseCacheSettings};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timer};
 use crate::lane::{Attachment, DROP_TIMEOUT, Lane, SharedPacing, Shutdown, ShutdownSummary};
 #[cfg(feature = "redis")]
 use crate::shared_quota::SharedQuota;
@@ -26,6 +26,8 @@ pub(super) struct SharedLanes {
     pub(super) budgets: &'static [&'static str],
     pub(super) pacing: Arc<SharedPacing>,
     pub(super) clock: Clock,
+    /// For tasks that wait for something else than their turn.
+    pub(super) timer: Timer,
     pub(super) session: Session,
     /// The account of which the quotas are shared with other processes.
     #[cfg(feature = "redis")]
@@ -46,6 +48,7 @@ impl SharedLanes {
             lanes,
             budgets,
             pacing,
+            timer: Timer::new(clock.clone()),
             clock,
             session,
             #[cfg(feature = "redis")]

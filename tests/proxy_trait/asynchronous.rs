@@ -302,6 +302,7 @@ impl<T: Vault + Send + Sync + 'static> VaultProxy<T> {
     async fn unlock(&self, key: &str, copies: &[u8], hint: Option<&str>) -> Result<()> {
         match key {
             "jammed" => Err(Failure(format!("jammed {copies:?} {hint:?}"))),
+            "stuck" => pending().await,
             "slow" => {
                 Box::pin(self.read("key", Vec::new(), None)).await?;
                 Ok(())
@@ -324,7 +325,8 @@ impl Vault for Safe {
 #[test]
 fn what_a_call_needs_first_is_awaited_and_its_deadline_spans_both() {
     let clock = ManualClock::new();
-    let vault = VaultProxy::builder(Safe(clock.clone())).all(ample()).clock(clock).build().unwrap();
+    let vault = VaultProxy::builder(Safe(clock.clone())).all(ample()).clock(clock.clone());
+    let vault = vault.build().unwrap();
     let read =
         |vault: &VaultProxy<Safe>, key| block_on(is_send(vault.read(key, vec![1], Some("hint"))));
     assert_eq!(read(&vault, "open").unwrap(), "open [1] Some(\"hint\")");
@@ -332,5 +334,11 @@ fn what_a_call_needs_first_is_awaited_and_its_deadline_spans_both() {
     let within = |limit| vault.with(CallOptions::new().deadline(Duration::from_secs(limit)));
     assert!(read(&within(3), "slow").is_ok());
     let error = read(&within(2), "slow").unwrap_err();
+    assert!(error.0.contains("deadline"), "{error:?}");
+    let hasty = within(4);
+    let mut stuck = pin!(hasty.read("stuck", Vec::new(), None));
+    assert!(stuck.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    clock.advance(Duration::from_secs(4));
+    let error = block_on(stuck).unwrap_err();
     assert!(error.0.contains("deadline"), "{error:?}");
 }
