@@ -10,6 +10,9 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
+use crate::clock::Clock;
+use crate::quota::Moment;
+
 /// Work for which tasks wait. `T` is what it results in.
 pub(crate) struct TaskFlight<T>(Mutex<State<T>>);
 
@@ -45,17 +48,19 @@ pub(crate) struct Member<T: Clone> {
 }
 
 impl<T: Clone> Member<T> {
-    /// Waits for the result. `None`: this task leads, and does the work.
-    pub(crate) async fn wait(&mut self) -> Option<T> {
-        poll_fn(|context| self.poll(context)).await
+    /// Waits for the result. `None`: this task leads, and does the work. It does not begin to lead after `deadline`: its wait is
+    /// about to end then, and so would the work.
+    pub(crate) async fn wait(&mut self, clock: &Clock, deadline: Option<Moment>) -> Option<T> {
+        let may_lead = || deadline.is_none_or(|deadline| clock.now() < deadline);
+        poll_fn(|context| self.poll(context, &may_lead)).await
     }
 
-    fn poll(&mut self, context: &Context<'_>) -> Poll<Option<T>> {
+    fn poll(&mut self, context: &Context<'_>, may_lead: &dyn Fn() -> bool) -> Poll<Option<T>> {
         let mut state = self.flight.0.lock();
         if let Some(result) = &state.result {
             return Poll::Ready(Some(result.clone()));
         }
-        if !state.is_led {
+        if !state.is_led && may_lead() {
             state.is_led = true;
             self.leads = true;
             // Dropped without the lock.
@@ -123,7 +128,8 @@ mod tests {
 
     fn poll(member: &mut Member<u8>, wakes: &Arc<Wakes>) -> Poll<Option<u8>> {
         let waker = Waker::from(Arc::clone(wakes));
-        pin!(member.wait()).as_mut().poll(&mut Context::from_waker(&waker))
+        let clock = Clock::system();
+        pin!(member.wait(&clock, None)).as_mut().poll(&mut Context::from_waker(&waker))
     }
 
     fn woken(wakes: &Arc<Wakes>) -> usize {
@@ -164,5 +170,14 @@ mod tests {
         third.complete(1);
         assert_eq!(woken(&wakes), 0);
         assert_eq!(poll(&mut flight.join(), &wakes), Poll::Ready(Some(1)));
+    }
+
+    #[test]
+    fn a_task_does_not_begin_to_lead_after_its_deadline() {
+        let (flight, clock) = (Arc::new(TaskFlight::<u8>::default()), Clock::system());
+        let (mut late, wakes) = (flight.join(), Arc::default());
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(pin!(late.wait(&clock, Some(clock.now()))).poll(context).is_pending());
+        assert_eq!(poll(&mut flight.join(), &wakes), Poll::Ready(None));
     }
 }
