@@ -1,5 +1,6 @@
 //! A few strategies on threads trade for some seconds through the lanes, and the same calls are made by the bare client
 //! beside it. The exchange is the strict simulator. The program ends with an error if it refused a call of the lanes.
+//! `bin/tasks.rs` trades from tasks.
 //!
 //! ```text
 //! cargo run --release --manifest-path examples/kiteconnect/Cargo.toml --bin trade

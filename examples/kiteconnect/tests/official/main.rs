@@ -4,6 +4,7 @@
 mod answers;
 mod lanes;
 mod outcomes;
+mod tasks;
 mod transport;
 
 use std::time::Duration;
