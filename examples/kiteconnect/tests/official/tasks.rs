@@ -132,7 +132,8 @@ async fn calls_that_wait_for_a_new_token_are_sent_with_it() {
     let refused = || exchange.arrivals().iter().filter(|it| it.status == Some(403)).count();
     assert_eq!(refused(), 1);
     kite.login("second", &secret).await.unwrap();
-    assert!(tasks.join_all().await.iter().all(Result::is_ok));
+    let results = timeout(Duration::from_secs(10), tasks.join_all()).await.unwrap();
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
     assert!(!broker.session().unwrap().is_expired() && refused() == 1);
 }
 
