@@ -163,7 +163,7 @@ fn a_refused_token_holds_the_calls_until_there_is_a_new_one() {
 }
 
 #[test]
-fn a_call_from_an_async_task_is_not_sent_and_a_ticket_is_awaited() {
+fn a_blocking_call_from_an_async_task_is_not_sent_and_a_ticket_is_awaited() {
     let (base_url, received) = server(|_, _| response("200 OK", "", PLACED));
     let kite = blocking(&base_url);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
