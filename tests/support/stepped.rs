@@ -193,6 +193,28 @@ struct CallingTask {
     late: u64,
     /// When it is polled, if it was woken.
     polled_at: Option<u64>,
+    woken_at: u64,
+    /// How often it was polled.
+    polls: u32,
+}
+
+impl CallingTask {
+    /// Returns until when it may be offered a turn, if it was woken by that. Each poll but the first and the last may have
+    /// come too late for a turn, and the next one is offered for twice as long.
+    fn offered_until(&self) -> u64 {
+        self.woken_at + (100_000_000 << (self.polls - 1).min(6))
+    }
+}
+
+/// The state of a task that has not ended.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskState {
+    pub call: usize,
+    /// It was woken, and is not polled yet.
+    pub is_woken: bool,
+    pub is_under_way: bool,
+    /// It may have a turn that it has not taken.
+    pub may_be_offered: bool,
 }
 
 /// What became of a task that was dropped.
@@ -443,8 +465,10 @@ impl Stepped {
         let (lanes, named, options) = (self.lanes.clone(), self.named(call), options.clone());
         let task = async move { lanes.run(&named, &options, || attempts.future()).await };
         let (task, late) = (Task::new(task), late.as_nanos() as u64);
-        let polled_at = Some(self.now());
-        self.tasks.push(CallingTask { call: call_number, task, is_under_way, late, polled_at });
+        let (now, call) = (self.now(), call_number);
+        let (polled_at, woken_at, polls) = (Some(now), now, 0);
+        let calling = CallingTask { call, task, is_under_way, late, polled_at, woken_at, polls };
+        self.tasks.push(calling);
         self.run_until_idle();
         call_number
     }
@@ -461,21 +485,25 @@ impl Stepped {
         if is_under_way { DroppedTask::UnderWay } else { DroppedTask::Waiting }
     }
 
-    /// Returns the calls of the tasks that have not ended: whether each was woken and not polled since, and whether an attempt is
-    /// under way.
-    pub fn tasks(&self) -> impl Iterator<Item = (usize, (bool, bool))> {
-        self.tasks.iter().map(|calling| {
+    /// Returns the tasks that have not ended.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskState> {
+        let now = self.now();
+        self.tasks.iter().map(move |calling| {
             let is_under_way = calling.is_under_way.load(Ordering::SeqCst);
-            (calling.call, (calling.polled_at.is_some(), is_under_way))
+            let is_woken = calling.polled_at.is_some();
+            let may_be_offered = is_woken && !is_under_way && now < calling.offered_until();
+            TaskState { call: calling.call, is_woken, is_under_way, may_be_offered }
         })
     }
 
-    /// Returns how many attempts are under way.
-    pub fn under_way(&self) -> usize {
-        let is_of_task = |call: usize| self.tasks.iter().any(|calling| calling.call == call);
-        let others = self.under_way.iter().filter(|Reverse((_, call))| !is_of_task(*call)).count();
+    /// Returns the calls that have an attempt under way.
+    pub fn under_way(&self) -> impl Iterator<Item = usize> {
+        let of_task = |call: usize| self.tasks.iter().any(|calling| calling.call == call);
+        let others = self.under_way.iter().map(|Reverse((_, call))| *call);
+        let others = others.filter(move |call| !of_task(*call));
         // A task that is late has not seen yet that its attempt is over.
-        others + self.tasks().filter(|(_, (_, is_under_way))| *is_under_way).count()
+        let tasks = self.tasks().filter(|task| task.is_under_way).map(|task| task.call);
+        others.chain(tasks)
     }
 
     /// Has no task be polled late from now on.
@@ -492,13 +520,13 @@ impl Stepped {
         let now = self.now();
         for calling in &mut self.tasks {
             if calling.polled_at.is_none() && calling.task.is_woken() {
-                calling.polled_at = Some(now + calling.late);
+                (calling.polled_at, calling.woken_at) = (Some(now + calling.late), now);
             }
         }
         let is_due = |calling: &CallingTask| calling.polled_at.is_some_and(|at| at <= now);
         let Some(index) = self.tasks.iter().position(is_due) else { return false };
         let calling = &mut self.tasks[index];
-        calling.polled_at = None;
+        (calling.polled_at, calling.polls) = (None, calling.polls + 1);
         if let Poll::Ready(answer) = calling.task.poll() {
             self.answers.push((calling.call, answer));
             self.tasks.remove(index);
