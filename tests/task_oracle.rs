@@ -731,7 +731,7 @@ impl FullLoad {
 
     /// Makes a call from a thread or from a task.
     fn call(&mut self, spec: CallSpec, number: u8) {
-        let (forward, back) = (self.rng.u64(0..=20_000_000), self.rng.u64(0..=20_000_000));
+        let (forward, back) = (self.rng.u64(0..LEAST), self.rng.u64(0..LEAST));
         let takes = Duration::from_nanos(2 * LEAST + forward + back);
         let course = [Course::answered_after(takes)];
         let options = priority(number);
@@ -813,8 +813,10 @@ impl FullLoad {
     fn arrivals(&self) -> Vec<(u64, u64)> {
         let arrival = |sending: &Sending| {
             let (forward, dropped_at) = self.calls[sending.call];
-            let until = dropped_at.map(|at| LEAST + 2 * (at - sending.at));
-            (sending.at + until.map_or(forward, |until| until.min(forward)), 1)
+            // What was given up may arrive as late as its slots are held for it.
+            let late =
+                dropped_at.map(|at| LEAST + 2 * (at - sending.at) * (forward - LEAST) / LEAST);
+            (sending.at + late.unwrap_or(forward), 1)
         };
         self.lanes.sent.iter().map(arrival).collect()
     }
