@@ -57,7 +57,7 @@ enum Stage {
     Queued,
     /// It was woken and is not polled yet: by an offer of its turn, which may have ended, or by its answer.
     Woken,
-    UnderWay,
+    InFlight,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -199,7 +199,7 @@ fn submits(are_prompt: bool) -> impl Strategy<Value = Submit> {
 /// Steps. While quotas change all tasks are prompt: a turn that is offered was taken of the quota before.
 fn steps(changes: bool) -> impl Strategy<Value = Vec<Step>> {
     let rare = if changes { 1 } else { 0 };
-    let stage = prop::sample::select(vec![Stage::Queued, Stage::Woken, Stage::UnderWay]);
+    let stage = prop::sample::select(vec![Stage::Queued, Stage::Woken, Stage::InFlight]);
     let step = prop_oneof![
         24 => submits(changes).prop_map(Step::Submit),
         1 => any::<usize>().prop_map(Step::Cancel),
@@ -335,7 +335,7 @@ impl Run {
                 let is_in = |task: &TaskState| match stage {
                     Stage::Queued => !task.is_woken && !task.is_under_way,
                     Stage::Woken => task.is_woken && !task.is_under_way,
-                    Stage::UnderWay => task.is_under_way,
+                    Stage::InFlight => task.is_under_way,
                 };
                 let meant: Vec<usize> =
                     self.lanes.tasks().filter(is_in).map(|task| task.call).collect();
@@ -557,7 +557,7 @@ impl Run {
         }
         if let Some(dropped) = &submitted.dropped {
             prop_assert_eq!(attempts, dropped.attempts, "sent after it was dropped");
-            let is_under_way = dropped.stage == DroppedTask::UnderWay;
+            let is_under_way = dropped.stage == DroppedTask::InFlight;
             prop_assert!(attempts > 0 || !is_under_way);
         }
         self.check_events(submitted, attempts)
@@ -602,7 +602,7 @@ impl Run {
             let attempt = what.attempts[(*made).min(what.attempts.len() - 1)];
             *made += 1;
             let is_dropped = |dropped: &&Dropped| {
-                dropped.stage == DroppedTask::UnderWay && dropped.attempts == *made
+                dropped.stage == DroppedTask::InFlight && dropped.attempts == *made
             };
             let dropped_at = dropped.as_ref().filter(is_dropped).map(|dropped| dropped.at);
             let Some(arrived) = attempt.counted_at(sending.at, dropped_at) else { continue };
@@ -782,7 +782,7 @@ impl FullLoad {
         if !meant.is_empty() {
             let call = meant[self.rng.usize(0..meant.len())];
             let dropped = self.lanes.drop_task(call);
-            assert_eq!(dropped == DroppedTask::UnderWay, under_way);
+            assert_eq!(dropped == DroppedTask::InFlight, under_way);
             self.calls[call].1 = under_way.then(|| self.lanes.now());
         }
     }
@@ -826,9 +826,10 @@ impl FullLoad {
         let is_urgent = |call: usize| self.urgent.iter().any(|urgent| urgent.call == call);
         let passed = self.urgent.iter().filter_map(|urgent| {
             let sent = &self.lanes.sent[urgent.sent_before..];
-            let before = sent.iter().position(|sending| sending.call == urgent.call);
-            let before = &sent[..before.unwrap_or(sent.len())];
-            let others = before.iter().filter(|sending| !is_urgent(sending.call)).count();
+            let own = sent.iter().find(|sending| sending.call == urgent.call);
+            // Of two that go at the same moment the later dispatched may begin first: a task has to be polled by its executor.
+            let is_before = |sending: &&Sending| own.is_none_or(|own| sending.at < own.at);
+            let others = sent.iter().filter(is_before).filter(|it| !is_urgent(it.call)).count();
             (others > urgent.offered).then_some((urgent.call, others))
         });
         passed.collect()

@@ -222,7 +222,7 @@ pub struct TaskState {
 pub enum DroppedTask {
     /// No attempt was under way.
     Waiting,
-    UnderWay,
+    InFlight,
 }
 
 /// The way in which a call reaches the lanes.
@@ -482,7 +482,7 @@ impl Stepped {
         self.gates.retain(|(held, _)| *held != call);
         self.under_way.retain(|Reverse((_, other))| *other != call);
         self.run_until_idle();
-        if is_under_way { DroppedTask::UnderWay } else { DroppedTask::Waiting }
+        if is_under_way { DroppedTask::InFlight } else { DroppedTask::Waiting }
     }
 
     /// Returns the tasks that have not ended.
