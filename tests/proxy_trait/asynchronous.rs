@@ -1,6 +1,6 @@
 //! Traits whose methods are asynchronous, in each form that is read.
 
-use std::future::{Future, pending};
+use std::future::{Future, pending, ready};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -303,9 +303,9 @@ pub trait Vault: Send + Sync {
 }
 
 impl<T: Vault + Send + Sync + 'static> VaultProxy<T> {
-    async fn count(&self, first: &u8) -> Result<()> {
+    fn count(&self, first: &u8) -> impl Future<Output = Result<()>> + use<T> {
         assert_eq!(*first, 7);
-        Ok(())
+        ready(Ok(()))
     }
 
     async fn unlock(&self, key: &str, copies: &[u8], hint: Option<&str>) -> Result<()> {
