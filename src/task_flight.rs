@@ -6,7 +6,7 @@
 //! # A leader that is not polled
 //!
 //! A future may be alive and not polled: it is in a buffer, or its task awaits something else first, perhaps this very work.
-//! Those who wait would hang. So a flight is abandoned too if its leader was woken and not polled for [`STUCK_AFTER`].
+//! The others would hang. So a flight is abandoned too if its leader was woken and not polled for [`STUCK_AFTER`].
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -120,7 +120,7 @@ impl<T: Clone> Drop for Leader<T> {
     }
 }
 
-/// Notes that the leader is woken, and lets those who wait see it.
+/// Notes that the leader is woken, and wakes the tasks that wait, which see it.
 struct LeaderWaker<T> {
     flight: Arc<TaskFlight<T>>,
     clock: Clock,

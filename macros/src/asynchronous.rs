@@ -144,8 +144,8 @@ fn arguments(keys: &ProxyKeys) -> TokenStream {
     quote!(#(#getters)* #delegate)
 }
 
-/// A visitor that awaits the calls of `self`'s asynchronous methods. A call that it cannot see would make a future that nobody
-/// polls, so `self` may only be what a method is called on, outside macros.
+/// A visitor that awaits the calls of `self`'s asynchronous methods. A call that it cannot see would make a future that is never
+/// polled, so `self` may only be what a method is called on, outside macros.
 struct AwaitWriter<'a> {
     awaited: &'a [Ident],
     /// Whether the body is that of an asynchronous method.
