@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::bounds::{Key, Shared};
 use super::config::{AgePolicy, BatchConfig, Freshness, fraction_of};
-use super::fetch::{Batch, FetchSource, KeySource};
+use super::fetch::{Batch, FetchSource, Fetched, KeySource};
 use super::keys::{BatchLimit, BatchQueue};
 use super::lookup::{FetchError, GetOptions, Origin};
 use super::pending::{InFlightBatch, PendingRequests, Refresh};
@@ -326,7 +326,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     /// Ends a fetch by what the source returned, or by the message of its panic. Returns its request, if it sent one.
     pub(super) fn end_fetch(
         &self,
-        fetched: Result<Result<HashMap<K, Result<V, E>>, E>, String>,
+        fetched: Result<Fetched<K, V, E>, String>,
     ) -> Option<Arc<PendingRequest<K, V, E>>> {
         // From here on the batch hands out no keys, even if the source kept a clone of it.
         let request = {

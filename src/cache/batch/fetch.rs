@@ -11,12 +11,14 @@ use std::sync::Weak;
 use super::tasks::Tasks;
 use crate::quota::Moment;
 
-/// The fetch function. A key with neither a value nor an error is one that the source has nothing
+/// What a fetch returns. A key with neither a value nor an error is one that the source has nothing
 /// for.
-pub(super) type Fetch<K, V, E> =
-    dyn Fn(&Batch<K>) -> Result<HashMap<K, Result<V, E>>, E> + Send + Sync + 'static;
+pub(super) type Fetched<K, V, E> = Result<HashMap<K, Result<V, E>>, E>;
 
-/// Who makes the fetches.
+/// The fetch function.
+pub(super) type Fetch<K, V, E> = dyn Fn(&Batch<K>) -> Fetched<K, V, E> + Send + Sync + 'static;
+
+/// What makes the fetches.
 pub(super) enum FetchSource<K, V, E> {
     /// A thread of the cache, which calls this function.
     Thread(Box<Fetch<K, V, E>>),

@@ -20,7 +20,7 @@
 //! No lock is held while a future is polled or dropped, nor while a task is woken. The lock here is taken with no other one held,
 //! and only that of a manual clock under it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,14 +31,11 @@ use parking_lot::Mutex;
 
 use super::bounds::{Key, Shared};
 use super::core::Core;
-use super::fetch::{Batch, FetchSource};
+use super::fetch::{Batch, FetchSource, Fetched};
 use super::request::PendingRequest;
 use crate::clock::{ActiveGuard, Clock, Sleep, Timer};
 use crate::panic::catch_panic;
 use crate::quota::Moment;
-
-/// What a fetch returns: for each key its value or its error.
-type Fetched<K, V, E> = Result<HashMap<K, Result<V, E>>, E>;
 
 /// A fetch under way.
 pub(in crate::cache) type FetchFuture<K, V, E> =

@@ -151,9 +151,9 @@ impl<'a, K: Key, V: Shared, E: Shared + Clone> Query<'a, K, V, E> {
                     }
                 },
             };
-            if let Some((request, until)) = self.next_wait(&mut wait) {
+            if let Some(step) = self.next_wait(&mut wait) {
                 self.wait = Some(wait);
-                return QueryStep::Wait(request, until);
+                return step;
             }
             let stopped = self.end_wait(wait);
             self.now = self.core.now();
@@ -226,11 +226,8 @@ impl<'a, K: Key, V: Shared, E: Shared + Clone> Query<'a, K, V, E> {
         MissingKeys { waiters, others: other_keys, completed: Vec::new(), failed: None }
     }
 
-    /// Takes the outcomes of completed requests. Returns a request that is not completed, and until when to wait for it.
-    fn next_wait(
-        &mut self,
-        wait: &mut MissingKeys<'a, K, V, E>,
-    ) -> Option<(Arc<PendingRequest<K, V, E>>, Option<Moment>)> {
+    /// Takes the outcomes of completed requests. Returns the wait for one that is not completed, if there is one.
+    fn next_wait(&mut self, wait: &mut MissingKeys<'a, K, V, E>) -> Option<QueryStep<K, V, E>> {
         let MissingKeys { waiters, completed, failed, .. } = wait;
         while let Some(Waiter { key, request }) = waiters.waiting.pop() {
             match request.outcome() {
@@ -241,7 +238,7 @@ impl<'a, K: Key, V: Shared, E: Shared + Clone> Query<'a, K, V, E> {
                     let waiter = Waiter { key, request: Arc::clone(&request) };
                     if until.is_none_or(|until| self.core.now() < until) {
                         waiters.waiting.push(waiter);
-                        return Some((request, until));
+                        return Some(QueryStep::Wait(request, until));
                     }
                     waiters.unanswered.push(waiter);
                 }
