@@ -4,9 +4,9 @@
 mod support;
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::Poll;
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
@@ -57,14 +57,18 @@ struct Library {
     asked: AtomicU32,
     is_open: AtomicBool,
     refuses: AtomicBool,
+    wakers: Mutex<Vec<Waker>>,
 }
 
 impl Library {
     async fn answer(&self, page: String) -> Answer {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        poll_fn(|_| match self.is_open.load(Ordering::SeqCst) {
+        poll_fn(|context| match self.is_open.load(Ordering::SeqCst) {
             true => Poll::Ready(()),
-            false => Poll::Pending,
+            false => {
+                self.wakers.lock().unwrap().push(context.waker().clone());
+                Poll::Pending
+            }
         })
         .await;
         if self.refuses.load(Ordering::SeqCst) { Err(Failure::Refused) } else { Ok(page) }
@@ -164,6 +168,24 @@ fn another_task_makes_the_call_if_the_one_that_makes_it_is_dropped() {
         assert_eq!(asked(&library), before + 1);
         assert_eq!(proxy.responses().stats().entries, if is_sent { 1 } else { 2 });
     }
+}
+
+/// Such as a future in the buffer of a stream, whose consumer makes the same call.
+#[test]
+fn a_task_does_not_hang_for_a_fetch_that_is_not_polled() {
+    let (library, proxy, clock) = library(Quota::unlimited());
+    let mut leader = waiting(&proxy);
+    let mut follower = waiting(&proxy);
+    // However long the answer takes, the fetch goes on.
+    clock.advance(100 * SECOND);
+    assert!(!follower.is_woken());
+    open(&library);
+    library.wakers.lock().unwrap().drain(..).for_each(Waker::wake);
+    assert!(leader.is_woken() && follower.poll().is_pending());
+    clock.advance(SECOND);
+    assert_eq!(follower.run(), Ok(FIRST.into()));
+    assert_eq!(asked(&library), 2);
+    assert_eq!(leader.poll(), Poll::Ready(Ok(FIRST.into())));
 }
 
 #[test]

@@ -61,11 +61,11 @@ impl<T: AsyncBroker + 'static> AsyncBrokerProxy<T> {
             listings.join_task(&missing.exchange, missing.came)
         };
         let Some(flight) = flight else { return Ok(()) };
-        let mut member = flight.join();
-        if let Some(result) = member.wait(clock, deadline).await {
+        let member = flight.join();
+        if let Some(result) = member.wait(self.lanes.timer(), deadline).await {
             return result;
         }
-        let result = fetch().await;
+        let result = member.lead(clock, fetch()).await;
         missing.all.0.lock().end_task(&missing, &result, clock.now());
         member.complete(result.clone());
         result

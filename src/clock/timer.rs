@@ -44,6 +44,10 @@ impl Timer {
         Self(Arc::new(Shared { clock, state: Mutex::default(), changed }))
     }
 
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
     /// Returns a future that is ready at `at`.
     pub(crate) fn sleep_until(&self, at: Moment) -> Sleep {
         let number = {

@@ -154,7 +154,7 @@ where
     ///
     /// `first` is what must succeed before. `measure` is as for [`fetch`](Self::fetch).
     ///
-    /// A task that fetches for others has to be polled until it is done or dropped: they wait for it until their deadlines.
+    /// If the task that fetches is woken and not polled for a second, another one that waits fetches anew.
     ///
     /// # Errors
     /// The error of `first` or of `attempt`, or a [`LaneError`] that explains why there is no answer.
@@ -288,20 +288,19 @@ impl<A: CacheArgument, V: Cacheable> SharedCall<'_, A, V> {
         let (priority, shared_options) = (self.priority(), self.options_of_flight());
         loop {
             let request = FlightRequest { lookup, priority, now: clock.now() };
-            let mut member = FetchMember::join(lanes.responses(), key, request);
+            let member = FetchMember::join(lanes.responses(), key, request);
             let answer = async {
-                if let Some(answer) = member.wait(priority, deadline).await {
+                if let Some(answer) = member.wait(priority, lanes.timer(), deadline).await {
                     return answer;
                 }
-                let sent = &member;
                 let attempt = || {
-                    sent.on_send();
+                    member.on_send();
                     attempt()
                 };
-                let result = lanes.run_spec(*spec, &shared_options, attempt, failure).await;
-                member.complete(result, measure)
+                let call = lanes.run_spec(*spec, &shared_options, attempt, failure);
+                member.complete(member.lead(call).await, measure)
             };
-            let Some(answer) = lanes.0.shared.timer.within(deadline, answer).await else {
+            let Some(answer) = lanes.timer().within(deadline, answer).await else {
                 let kind = match member.sent_at() {
                     Some(_) => LaneErrorKind::Unanswered,
                     None => LaneErrorKind::DeadlinePassed { waited: clock.now().since(begun) },

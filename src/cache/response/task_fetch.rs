@@ -11,6 +11,7 @@ use super::cacheable::{CacheArgument, Cacheable};
 use super::flight::{FlightRequest, Measure, NOT_SENT, is_same};
 use super::key::{AnyKey, CallKey, StoredKey};
 use super::store::{ResponseCache, ResponseLookup};
+use crate::clock::Timer;
 use crate::panic::catch_panic;
 use crate::quota::Moment;
 use crate::task_flight::{Member, TaskFlight};
@@ -79,18 +80,25 @@ impl<A: CacheArgument, V: Cacheable, E: Cacheable> FetchMember<A, V, E> {
         Self { cache: cache.clone(), fetch, member, was_sent }
     }
 
-    /// Waits for the answer. `None`: this task makes the call, and [completes](Self::complete) the fetch.
+    /// Waits for the answer. `None`: this task makes the call, by [`lead`](Self::lead), and [completes](Self::complete) the
+    /// fetch.
     pub(crate) async fn wait(
-        &mut self,
+        &self,
         priority: u8,
+        timer: &Timer,
         deadline: Option<Moment>,
     ) -> Option<Arc<Result<V, E>>> {
-        let answer = self.member.wait(self.cache.clock(), deadline).await;
+        let answer = self.member.wait(timer, deadline).await;
         if answer.is_none() {
             self.fetch.sent_at.store(NOT_SENT, Ordering::Release);
             self.fetch.priority.store(priority, Ordering::Relaxed);
         }
         answer
+    }
+
+    /// Polls the call that this task makes.
+    pub(crate) async fn lead(&self, call: impl Future<Output = Result<V, E>>) -> Result<V, E> {
+        self.member.lead(self.cache.clock(), call).await
     }
 
     /// Records that an attempt is sent now.
@@ -100,7 +108,7 @@ impl<A: CacheArgument, V: Cacheable, E: Cacheable> FetchMember<A, V, E> {
 
     /// Keeps the answer, and gives it to all that wait.
     pub(crate) fn complete(
-        &mut self,
+        &self,
         result: Result<V, E>,
         measure: Measure<A, V>,
     ) -> Arc<Result<V, E>> {
