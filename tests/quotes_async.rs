@@ -4,6 +4,7 @@
 
 mod support;
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
@@ -13,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use lanekeeper::broker::{
     AsyncBroker, AsyncBrokerProxy, BrokerError, ErrorDetail, ImmediateBroker, Instrument,
-    MockBroker, Quote, Quotes, lanes,
+    MockBroker, OrderId, OrderRequest, OrderTags, Positions, Quote, Quotes, Side, lanes,
 };
-use lanekeeper::cache::{AsyncQuoteCache, BatchConfig};
+use lanekeeper::cache::{AsyncQuoteCache, BatchConfig, GetOptions};
 use lanekeeper::clock::ManualClock;
 use lanekeeper::quota::{Limits, Moment, Quota};
 use lanekeeper::{CallOptions, delegate_async_broker};
@@ -402,6 +403,19 @@ fn a_request_that_hangs_fails_at_its_own_deadline_and_the_next_one_is_sent() {
     assert_eq!(price(Poll::Ready(again[0].run())), 2);
 }
 
+#[test]
+fn a_task_that_is_late_begins_no_request() {
+    let clock = ManualClock::new();
+    let (broker, market) = bare(&clock, |_| {});
+    let hurried = broker.with_options(GetOptions::new().deadline(secs(1)));
+    let mut task = quote(&hurried, 1);
+    assert!(task.poll().is_pending());
+    clock.advance(secs(1));
+    let Poll::Ready(Err(error)) = task.poll() else { panic!("it waits") };
+    assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
+    assert_eq!(market.sent(), 0);
+}
+
 /// As with `select!` on two lookups, of which only the second one is polled in the end.
 #[test]
 fn a_task_that_comes_later_takes_over_from_one_that_is_not_polled() {
@@ -449,6 +463,56 @@ fn a_name_that_is_invalidated_in_flight_is_requested_again() {
     tasks.extend(begun(&broker, [1]));
     market.open();
     assert_eq!(run_all(&mut tasks).into_iter().map(price).collect::<Vec<_>>(), [1, 2]);
+}
+
+thread_local! {
+    /// A task that is polled while another one looks for work.
+    static COMES: RefCell<Option<Asked>> = const { RefCell::new(None) };
+    static CAME: RefCell<Option<Asked>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn what_is_asked_for_while_a_task_looks_for_work_is_not_missed() {
+    let clock = ManualClock::new();
+    let (held, market) = held(&clock);
+    let has_capacity = || {
+        if let Some(mut task) = COMES.take() {
+            assert!(task.poll().is_pending());
+            CAME.set(Some(task));
+        }
+        false
+    };
+    let cache = AsyncQuoteCache::builder(held).ttl(TTL).clock(clock.clone());
+    let cache = cache.configure(|cache| cache.refresh_ahead = Some(0.8));
+    let broker = cache.refresh_if(has_capacity).build_async();
+    market.open();
+    assert_eq!(price(Poll::Ready(begun_one(&broker).run())), 1);
+    let mut refreshes = Task::waiting(broker.refreshes());
+    clock.advance(secs(4));
+    assert_eq!(price(quote(&broker, 1).poll()), 1);
+    COMES.set(Some(quote(&broker, 2)));
+    while refreshes.is_woken() {
+        assert!(refreshes.poll().is_pending());
+    }
+    let mut came = CAME.take().unwrap();
+    assert!(came.is_woken());
+    assert_eq!(price(came.poll()), 2);
+}
+
+#[test]
+fn all_other_calls_are_forwarded() {
+    let mut mock = MockBroker::new();
+    mock.expect_place_order().times(1).returning(|_| Ok(OrderId::new("7")));
+    mock.expect_positions().times(1).returning(|| Ok(Positions::default().into()));
+    mock.expect_order_tags().times(1).returning(|| OrderTags::echoed(20));
+    let broker = AsyncQuoteCache::new(ImmediateBroker(mock));
+    let broker: Arc<dyn AsyncBroker> = Arc::new(broker);
+    assert_eq!(broker.order_tags(), OrderTags::echoed(20));
+    let mut calls = Task::new(async move {
+        let order = OrderRequest::market(instrument(1), Side::Buy, 1);
+        (broker.place_order(&order).await, broker.positions().await.is_ok())
+    });
+    assert_eq!(calls.poll(), Poll::Ready((Ok(OrderId::new("7")), true)));
 }
 
 /// A task that waits for the next quote, and how often it was polled.
@@ -748,7 +812,7 @@ fn any_order<B: AsyncBroker + 'static>(
     for step in steps {
         match step {
             Step::Begin { names, max_age, deadline } => {
-                let mut options = lanekeeper::cache::GetOptions::new();
+                let mut options = GetOptions::new();
                 if let Some(max_age) = max_age {
                     options = options.max_age(Duration::from_millis(max_age));
                 }

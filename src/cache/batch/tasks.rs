@@ -79,22 +79,21 @@ enum Stage<K, V, E> {
 }
 
 struct WaitingTask<K, V, E> {
-    waker: Waker,
+    /// `None` if it was woken, and not polled since.
+    waker: Option<Waker>,
+    /// Held from then until it is polled: an auto-advancing clock does not advance meanwhile.
+    woken: Option<ActiveGuard>,
     /// The request that it waits for. Without one it looks at the end of each fetch.
     request: Option<Arc<PendingRequest<K, V, E>>>,
-    /// It was woken, and not polled since. An auto-advancing clock does not advance meanwhile.
-    woken: Option<ActiveGuard>,
     makes_refreshes: bool,
 }
 
 impl<K, V, E> WaitingTask<K, V, E> {
     /// Marks it woken, and returns the waker to call. `None` if it was woken already.
     fn mark_woken(&mut self, clock: &Clock) -> Option<Waker> {
-        if self.woken.is_some() {
-            return None;
-        }
+        let waker = self.waker.take()?;
         self.woken = Some(clock.active_guard());
-        Some(self.waker.clone())
+        Some(waker)
     }
 }
 
@@ -258,9 +257,9 @@ impl<K: Key, V: Shared, E: Shared + Clone> TaskWait<K, V, E> {
         request: Option<&Arc<PendingRequest<K, V, E>>>,
     ) {
         let task = WaitingTask {
-            waker: waker.clone(),
-            request: request.cloned(),
+            waker: Some(waker.clone()),
             woken: None,
+            request: request.cloned(),
             makes_refreshes: self.makes_refreshes,
         };
         let known = {

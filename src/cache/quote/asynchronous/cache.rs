@@ -29,7 +29,8 @@ use crate::proxy::{HasLanes, Lanes};
 /// waits any more, the request is dropped: one that waits in its lane is not sent, one that was sent counts as lost, and its
 /// quotes are not kept. If that task is alive but not polled, those that wait already may wait until their deadlines, and
 /// a task that comes later takes over. A request begins after all tasks were polled that were ready to run, so a crowd of them
-/// makes one request.
+/// makes one request. Since any of the tasks may poll a request, let them run where the futures of the client can be polled: with
+/// most clients, in one runtime.
 ///
 /// **Refreshes that no caller waits for** need a task: [`refreshes`](Self::refreshes). Without it
 /// [`stale_while_revalidate`](crate::cache::BatchConfig::stale_while_revalidate) counts as zero, and
