@@ -1,5 +1,6 @@
 //! Answers that are kept of asynchronous methods, and fetches that tasks share.
 #![cfg(feature = "responses")]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -298,14 +298,13 @@ pub trait Vault: Send + Sync {
     async fn read(&self, key: &str, copies: Vec<u8>, hint: Option<&str>) -> Result<String>;
 
     /// With an argument that has the name of its key.
-    #[lane(all, read, first = count)]
-    async fn after(&self, first: u8) -> Result<u8>;
+    #[lane(all, read, first = check)]
+    async fn after(&self, first: String) -> Result<u8>;
 }
 
 impl<T: Vault + Send + Sync + 'static> VaultProxy<T> {
-    async fn count(&self, first: &u8) -> Result<()> {
-        assert_eq!(*first, 7);
-        Ok(())
+    async fn check(&self, first: &str) -> Result<()> {
+        self.unlock(first, &[], None).await
     }
 
     async fn unlock(&self, key: &str, copies: &[u8], hint: Option<&str>) -> Result<()> {
@@ -330,8 +329,8 @@ impl Vault for Safe {
         Ok(format!("{key} {copies:?} {hint:?}"))
     }
 
-    async fn after(&self, first: u8) -> Result<u8> {
-        Ok(first)
+    async fn after(&self, first: String) -> Result<u8> {
+        Ok(u8::try_from(first.len()).unwrap())
     }
 }
 
@@ -342,7 +341,8 @@ fn what_a_call_needs_first_is_awaited_and_its_deadline_spans_both() {
     let vault = vault.build().unwrap();
     let read =
         |vault: &VaultProxy<Safe>, key| block_on(is_send(vault.read(key, vec![1], Some("hint"))));
-    assert_eq!(block_on(vault.after(7)), Ok(7));
+    assert_eq!(block_on(vault.after("open".into())), Ok(4));
+    assert!(block_on(vault.after("jammed".into())).is_err());
     assert_eq!(read(&vault, "open").unwrap(), "open [1] Some(\"hint\")");
     assert_eq!(read(&vault, "jammed"), Err(Failure("jammed [1] Some(\"hint\")".into())));
     let within = |limit| vault.with(CallOptions::new().deadline(Duration::from_secs(limit)));
