@@ -182,12 +182,15 @@ pub(super) struct TaskWait<K: Key, V: Shared, E: Shared> {
     gathered: u64,
     sleep: Option<(Moment, Sleep)>,
     makes_refreshes: bool,
+    /// Held while the task looks at what its wait has brought: an auto-advancing clock does not advance meanwhile.
+    looking: Option<ActiveGuard>,
 }
 
 impl<K: Key, V: Shared, E: Shared + Clone> TaskWait<K, V, E> {
     pub(super) fn new(core: &Arc<Core<K, V, E>>) -> Self {
+        let looking = Some(core.config.clock.active_guard());
         let core = Arc::clone(core);
-        Self { core, number: 0, gathered: 0, sleep: None, makes_refreshes: false }
+        Self { core, number: 0, gathered: 0, sleep: None, makes_refreshes: false, looking }
     }
 
     /// Creates the place of a task that makes the refreshes that no caller waits for.
@@ -208,7 +211,16 @@ impl<K: Key, V: Shared, E: Shared + Clone> TaskWait<K, V, E> {
         until: Option<Moment>,
         is_over: impl Fn() -> bool,
     ) {
-        poll_fn(|context| self.poll(context, request, until, &is_over)).await
+        poll_fn(|context| {
+            let clock = self.core.config.clock.clone();
+            // A broker that sleeps on the clock while it is polled counts as idle, as on a worker of a lane.
+            let _participation = clock.participate();
+            self.looking = None;
+            let poll = self.poll(context, request, until, &is_over);
+            self.looking = poll.is_ready().then(|| clock.active_guard());
+            poll
+        })
+        .await
     }
 
     fn poll(
