@@ -20,6 +20,8 @@ pub(crate) use self::idle::IdleGuard;
 pub use self::manual::ManualClock;
 use self::manual::Sleeper;
 pub(crate) use self::timed_condvar::TimedCondvar;
+#[cfg(feature = "async")]
+pub(crate) use self::timer::Sleep;
 pub(crate) use self::timer::Timer;
 use crate::quota::{Moment, WallClockSample};
 

@@ -257,6 +257,9 @@ pub use brokers::Kite;
 #[cfg(feature = "paper")]
 #[doc(inline)]
 pub use brokers::PaperBroker;
+#[cfg(feature = "async")]
+#[doc(inline)]
+pub use cache::AsyncQuoteCache;
 #[doc(inline)]
 pub use cache::QuoteCache;
 #[doc(inline)]

@@ -2,6 +2,10 @@
 #![cfg(feature = "mock")]
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
+#[path = "support/quote_layers.rs"]
+mod quote_layers;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -11,13 +15,28 @@ use lanekeeper::CallOptions;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, ErrorDetail, Instrument, MockBroker, Ohlc, Quote, Quotes,
 };
-use lanekeeper::cache::{GetOptions, QuoteCache};
+use lanekeeper::cache::GetOptions;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::Shutdown;
 use lanekeeper::quota::{Limits, Quota};
 use lanekeeper::{LaneConfig, RttCredit};
 use proptest::prelude::*;
+use quote_layers::{Kind, PacedQuotes, Quoted, Setup, Threads};
 use rust_decimal::Decimal;
+
+over_threads_and_tasks! {
+    quote_ltp_and_ohlc_share_one_entry
+    an_instrument_without_data_is_an_error_alone_and_absent_among_others
+    a_failed_fetch_reaches_the_strategy_as_it_was
+    what_is_asked_for_while_a_call_waits_in_its_lane_goes_with_it
+    a_quote_says_when_it_was_fetched_and_whether_it_was_cached
+    a_quote_is_as_old_as_its_request_and_not_as_its_answer
+    a_caller_says_how_old_a_quote_may_be
+    an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it
+    a_closed_lane_is_reported_and_quotes_in_the_cache_stay
+    a_broker_that_panics_is_an_error_and_no_end
+    its_numbers_can_be_written_down
+}
 
 fn limits() -> Limits {
     Limits::new()
@@ -45,55 +64,62 @@ proptest! {
         seed in any::<u64>(),
         ttl in 0..3000_u64,
     ) {
-        let clock = ManualClock::auto_advancing();
-        let calls = Arc::new(Mutex::new(Vec::new()));
-        let mut inner = MockBroker::new();
-        inner.expect_quotes().returning({
-            let (clock, calls) = (clock.clone(), Arc::clone(&calls));
-            let rng = Mutex::new(fastrand::Rng::with_seed(seed));
-            move |instruments| {
-                calls.lock().unwrap().push(clock.now().as_nanos());
-                clock.advance(Duration::from_millis(rng.lock().unwrap().u64(0..400)));
-                Ok(answer(instruments))
-            }
-        });
-        let once_a_second = LaneConfig::new(Quota::per_second(1)).credit(RttCredit::STRICT);
-        let broker = BrokerProxy::builder(inner)
-            .limits(limits())
-            .quote(once_a_second)
-            .clock(clock.clone())
-            .quote_ttl(Duration::from_millis(ttl))
-            // The threads advance time for one another, by as much as the machine's speed allows.
-            .configure(|cache| cache.max_age = Some(Duration::MAX))
-            .build()
-            .unwrap();
-        thread::scope(|scope| {
-            for thread in 0..16 {
-                let (broker, clock) = (&broker, &clock);
-                scope.spawn(move || {
-                    let mut rng = fastrand::Rng::with_seed(seed ^ thread);
-                    for _ in 0..30 {
-                        broker.ltp(&instrument(rng.usize(0..500))).unwrap();
-                        clock.advance(Duration::from_millis(rng.u64(0..100)));
-                    }
-                });
-            }
-        });
-        let mut calls = calls.lock().unwrap().clone();
-        calls.sort_unstable();
-        prop_assert!(calls.len() > 10, "the test must miss now and then");
-        let closest = calls.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
-        prop_assert!(closest >= 1_000_000_000, "{} ns apart", closest);
-        prop_assert_eq!(broker.stats().batches as usize, calls.len());
-        prop_assert!(broker.stats().lookups() >= 16 * 30, "each was answered");
+        many_threads_cost_one_call_a_second::<Threads>(seed, ttl)?;
+        #[cfg(feature = "async")]
+        many_threads_cost_one_call_a_second::<quote_layers::Tasks>(seed, ttl)?;
     }
 }
 
-#[test]
-fn quote_ltp_and_ohlc_share_one_entry() {
+fn many_threads_cost_one_call_a_second<K: Kind>(seed: u64, ttl: u64) -> Result<(), TestCaseError> {
+    let clock = ManualClock::auto_advancing();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let mut inner = MockBroker::new();
+    inner.expect_quotes().returning({
+        let (clock, calls) = (clock.clone(), Arc::clone(&calls));
+        let rng = Mutex::new(fastrand::Rng::with_seed(seed));
+        move |instruments| {
+            calls.lock().unwrap().push(clock.now().as_nanos());
+            clock.advance(Duration::from_millis(rng.lock().unwrap().u64(0..400)));
+            Ok(answer(instruments))
+        }
+    });
+    let once_a_second = LaneConfig::new(Quota::per_second(1)).credit(RttCredit::STRICT);
+    let broker = K::paced(
+        inner,
+        Setup {
+            quote_lane: Some(once_a_second),
+            ttl: Duration::from_millis(ttl),
+            // The threads advance time for one another, by as much as the machine's speed allows.
+            configure: |cache| cache.max_age = Some(Duration::MAX),
+            ..setup(&clock)
+        },
+    );
+    thread::scope(|scope| {
+        for thread in 0..16 {
+            let (broker, clock) = (&broker, &clock);
+            scope.spawn(move || {
+                let mut rng = fastrand::Rng::with_seed(seed ^ thread);
+                for _ in 0..30 {
+                    broker.ltp(&instrument(rng.usize(0..500))).unwrap();
+                    clock.advance(Duration::from_millis(rng.u64(0..100)));
+                }
+            });
+        }
+    });
+    let mut calls = calls.lock().unwrap().clone();
+    calls.sort_unstable();
+    prop_assert!(calls.len() > 10, "the test must miss now and then");
+    let closest = calls.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap();
+    prop_assert!(closest >= 1_000_000_000, "{} ns apart", closest);
+    prop_assert_eq!(broker.stats().batches as usize, calls.len());
+    prop_assert!(broker.stats().lookups() >= 16 * 30, "each was answered");
+    Ok(())
+}
+
+fn quote_ltp_and_ohlc_share_one_entry<K: Kind>() {
     let mut inner = MockBroker::new();
     inner.expect_quotes().times(1).returning(|instruments| Ok(answer(instruments)));
-    let broker = QuoteCache::builder(inner).clock(ManualClock::new()).build();
+    let broker = K::bare(inner, &ManualClock::new(), |_| {});
     let infy = Instrument::new("NSE", "INFY");
     assert_eq!(broker.ltp(&infy).unwrap(), Decimal::from(1500));
     assert_eq!(broker.quote(&infy).unwrap().last_price, Decimal::from(1500));
@@ -102,26 +128,24 @@ fn quote_ltp_and_ohlc_share_one_entry() {
     assert_eq!((broker.stats().hits, broker.stats().misses), (3, 1));
 }
 
-#[test]
-fn an_instrument_without_data_is_an_error_alone_and_absent_among_others() {
+fn an_instrument_without_data_is_an_error_alone_and_absent_among_others<K: Kind>() {
     let infy = Instrument::new("NSE", "INFY");
     let ghost = Instrument::new("NSE", "GHOST");
     let mut inner = MockBroker::new();
     let known = infy.clone();
     inner.expect_quotes().returning(move |_| Ok(answer(std::slice::from_ref(&known))));
-    let broker = QuoteCache::builder(inner).clock(ManualClock::new()).build();
+    let broker = K::bare(inner, &ManualClock::new(), |_| {});
     let both = broker.quotes(&[infy.clone(), ghost.clone()]).unwrap();
     assert!(both.contains_key(&infy) && !both.contains_key(&ghost));
     assert_eq!(broker.ltp(&ghost), Err(BrokerError::NoQuote { instrument: ghost }));
 }
 
-#[test]
-fn a_failed_fetch_reaches_the_strategy_as_it_was() {
+fn a_failed_fetch_reaches_the_strategy_as_it_was<K: Kind>() {
     let mut inner = MockBroker::new();
     let error = BrokerError::Transient(ErrorDetail::new("no line").status(502));
     let fetch_error = error.clone();
     inner.expect_quotes().returning(move |_| Err(fetch_error.clone()));
-    let broker = QuoteCache::new(inner);
+    let broker = K::bare(inner, &ManualClock::new(), |_| {});
     assert_eq!(broker.ltp(&Instrument::new("NSE", "INFY")), Err(error));
 }
 
@@ -130,10 +154,13 @@ fn instrument(number: usize) -> Instrument {
     Instrument::new("NSE", format!("S{number}"))
 }
 
-type Stack = QuoteCache<BrokerProxy<MockBroker>>;
+fn setup(clock: &ManualClock) -> Setup<'_> {
+    let ttl = Duration::from_secs(5);
+    Setup { clock, limits: limits(), quote_lane: None, ttl, configure: |_| {} }
+}
 
 /// Returns a stack in virtual time, and the instruments of each call that reached the broker.
-fn stack(clock: &ManualClock) -> (Stack, Arc<Mutex<Vec<usize>>>) {
+fn stack<K: Kind>(clock: &ManualClock) -> (K::Paced, Arc<Mutex<Vec<usize>>>) {
     let calls: Arc<Mutex<Vec<usize>>> = Arc::default();
     let mut inner = MockBroker::new();
     let log = Arc::clone(&calls);
@@ -141,8 +168,7 @@ fn stack(clock: &ManualClock) -> (Stack, Arc<Mutex<Vec<usize>>>) {
         log.lock().unwrap().push(instruments.len());
         Ok(answer(instruments))
     });
-    let broker = BrokerProxy::builder(inner).limits(limits()).clock(clock.clone());
-    (broker.quote_ttl(Duration::from_secs(5)).build().unwrap(), calls)
+    (K::paced(inner, setup(clock)), calls)
 }
 
 fn until(done: impl Fn() -> bool) {
@@ -151,10 +177,9 @@ fn until(done: impl Fn() -> bool) {
     }
 }
 
-#[test]
-fn what_is_asked_for_while_a_call_waits_in_its_lane_goes_with_it() {
-    let (broker, calls) = stack(&ManualClock::auto_advancing());
-    let lane = broker.inner().quote_lane();
+fn what_is_asked_for_while_a_call_waits_in_its_lane_goes_with_it<K: Kind>() {
+    let (broker, calls) = stack::<K>(&ManualClock::auto_advancing());
+    let lane = broker.quote_lane();
     lane.pause();
     thread::scope(|scope| {
         for number in 0..200 {
@@ -169,10 +194,9 @@ fn what_is_asked_for_while_a_call_waits_in_its_lane_goes_with_it() {
     assert_eq!(*calls.lock().unwrap(), [200]);
 }
 
-#[test]
-fn a_quote_says_when_it_was_fetched_and_whether_it_was_cached() {
+fn a_quote_says_when_it_was_fetched_and_whether_it_was_cached<K: Kind>() {
     let clock = ManualClock::auto_advancing();
-    let (broker, _) = stack(&clock);
+    let (broker, _) = stack::<K>(&clock);
     let first = broker.quote(&instrument(1)).unwrap();
     clock.advance(Duration::from_secs(2));
     let second = broker.quote(&instrument(1)).unwrap();
@@ -187,8 +211,7 @@ fn a_quote_says_when_it_was_fetched_and_whether_it_was_cached() {
     assert!(all.values().all(|quote| !quote.cached), "of one moment, since it had to wait");
 }
 
-#[test]
-fn a_quote_is_as_old_as_its_request_and_not_as_its_answer() {
+fn a_quote_is_as_old_as_its_request_and_not_as_its_answer<K: Kind>() {
     let clock = ManualClock::auto_advancing();
     let mut inner = MockBroker::new();
     let slow = clock.clone();
@@ -196,17 +219,16 @@ fn a_quote_is_as_old_as_its_request_and_not_as_its_answer() {
         slow.advance(Duration::from_secs(1));
         Ok(answer(instruments))
     });
-    let broker = QuoteCache::builder(inner).clock(clock).build();
+    let broker = K::bare(inner, &clock, |_| {});
     let [first, second] = [1, 2].map(|number| broker.quote(&instrument(number)).unwrap());
     // A manual clock began with the year 2026, a second before the call was made.
     assert_eq!(first.fetched_at.unwrap().to_string(), "2026-01-01T00:00:01Z");
     assert_eq!(second.fetched_at.unwrap().to_string(), "2026-01-01T00:00:02Z");
 }
 
-#[test]
-fn a_caller_says_how_old_a_quote_may_be() {
+fn a_caller_says_how_old_a_quote_may_be<K: Kind>() {
     let clock = ManualClock::auto_advancing();
-    let (broker, calls) = stack(&clock);
+    let (broker, calls) = stack::<K>(&clock);
     let careful = broker.with(CallOptions::new().max_age(Duration::from_secs(2)));
     let easy = broker.with_options(GetOptions::new().max_age(Duration::from_secs(30)));
     broker.ltp(&instrument(1)).unwrap();
@@ -258,8 +280,7 @@ fn a_caller_leaves_at_its_deadline_and_its_error_says_whether_it_was_sent() {
     assert!(broker.quote(&instrument(1)).unwrap().cached);
 }
 
-#[test]
-fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it() {
+fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it<K: Kind>() {
     let clock = ManualClock::auto_advancing();
     let calls = Arc::new(AtomicUsize::new(0));
     let mut inner = MockBroker::new();
@@ -271,9 +292,8 @@ fn an_instrument_that_the_broker_rejects_does_not_take_the_others_with_it() {
             false => Ok(answer(instruments)),
         }
     });
-    let broker = BrokerProxy::builder(inner).limits(limits()).clock(clock.clone());
-    let broker = broker.quote_ttl(Duration::from_secs(60)).build().unwrap();
-    let lane = broker.inner().quote_lane();
+    let broker = K::paced(inner, Setup { ttl: Duration::from_secs(60), ..setup(&clock) });
+    let lane = broker.quote_lane();
     lane.pause();
     thread::scope(|scope| {
         let ask = |number| {
@@ -327,31 +347,28 @@ fn a_hot_quote_is_renewed_in_advance_while_the_lane_is_idle() {
     assert_eq!((stats.misses, stats.batches), (1, 21), "no caller waited: {stats:?}");
 }
 
-#[test]
-fn a_closed_lane_is_reported_and_quotes_in_the_cache_stay() {
-    let (broker, _) = stack(&ManualClock::auto_advancing());
+fn a_closed_lane_is_reported_and_quotes_in_the_cache_stay<K: Kind>() {
+    let (broker, _) = stack::<K>(&ManualClock::auto_advancing());
     broker.ltp(&instrument(1)).unwrap();
-    broker.inner().shutdown(Shutdown::Now);
+    broker.shutdown(Shutdown::Now);
     assert!(broker.quote(&instrument(1)).unwrap().cached);
     let error = broker.quote(&instrument(2)).unwrap_err();
     assert!(matches!(error, BrokerError::NotSent(_)), "{error}");
 }
 
-#[test]
-fn a_broker_that_panics_is_an_error_and_no_end() {
+fn a_broker_that_panics_is_an_error_and_no_end<K: Kind>() {
     let mut inner = MockBroker::new();
     inner.expect_quotes().times(1).returning(|_| panic!("a bug"));
     inner.expect_quotes().returning(|instruments| Ok(answer(instruments)));
     // Without a proxy, which would catch the panic itself.
-    let broker = QuoteCache::new(inner);
+    let broker = K::bare(inner, &ManualClock::new(), |_| {});
     let error = broker.ltp(&instrument(1)).unwrap_err();
     assert!(matches!(&error, BrokerError::Transient(d) if d.message.contains("a bug")), "{error}");
     assert_eq!(broker.ltp(&instrument(1)), Ok(Decimal::from(1500)));
 }
 
-#[test]
-fn its_numbers_can_be_written_down() {
-    let (broker, _) = stack(&ManualClock::auto_advancing());
+fn its_numbers_can_be_written_down<K: Kind>() {
+    let (broker, _) = stack::<K>(&ManualClock::auto_advancing());
     broker.ltp(&instrument(1)).unwrap();
     broker.ltp(&instrument(1)).unwrap();
     let stats = serde_json::to_value(broker.stats()).unwrap();

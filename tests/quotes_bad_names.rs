@@ -3,6 +3,10 @@
 #![cfg(feature = "mock")]
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
+#[path = "support/quote_layers.rs"]
+mod quote_layers;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -10,16 +14,25 @@ use std::time::Duration;
 
 use lanekeeper::CallOptions;
 use lanekeeper::broker::{
-    Broker, BrokerError, BrokerProxy, ErrorDetail, Instrument, MockBroker, Quote, Quotes,
-    RowProblem, lanes,
+    Broker, BrokerError, ErrorDetail, Instrument, MockBroker, Quote, Quotes, RowProblem, lanes,
 };
 use lanekeeper::cache::{GetOptions, QuoteCache};
 use lanekeeper::clock::ManualClock;
 use lanekeeper::quota::{Limits, Moment, Quota};
 use lanekeeper::{LaneConfig, RttCredit};
 use proptest::prelude::*;
+use quote_layers::{Kind, PacedQuotes, Quoted, Setup, Threads};
 
-type Stack = QuoteCache<BrokerProxy<MockBroker>>;
+over_threads_and_tasks! {
+    a_hundred_good_names_are_answered_while_another_caller_asks_for_a_bad_one
+    of_four_hundred_callers_only_the_one_with_the_bad_name_fails
+    a_bad_name_in_the_same_call_is_a_problem_beside_the_quotes
+    a_quote_that_cannot_be_read_is_reported_to_its_callers_and_costs_no_other
+    a_price_that_is_fresh_outlasts_a_row_that_cannot_be_read
+    while_a_problem_has_no_name_no_instrument_passes_for_one_without_data
+    good_names_that_grow_too_old_while_a_bad_one_is_isolated_are_asked_for_again
+    a_caller_with_a_deadline_is_not_failed_by_the_bad_name_of_another_before_it
+}
 
 const TTL: Duration = Duration::from_secs(5);
 
@@ -38,10 +51,10 @@ fn refusal() -> BrokerError {
 /// When each call reached the broker, and its names.
 type Calls = Arc<Mutex<Vec<(Moment, Vec<Instrument>)>>>;
 
-fn stack(
+fn stack<K: Kind>(
     clock: &ManualClock,
     answer: impl Fn(&[Instrument]) -> Result<Quotes, BrokerError> + Send + Sync + 'static,
-) -> (Stack, Calls) {
+) -> (K::Paced, Calls) {
     let calls = Calls::default();
     let mut inner = MockBroker::new();
     let (log, time) = (Arc::clone(&calls), clock.clone());
@@ -51,16 +64,15 @@ fn stack(
     });
     let lane = |limits: Limits, lane| limits.lane(lane, Quota::per_second(1));
     let limits = lanes::ALL.into_iter().fold(Limits::new(), lane);
-    let broker = BrokerProxy::builder(inner)
-        .limits(limits.budget(lanes::ORDERS, Quota::unlimited()))
-        .quote(LaneConfig::new(Quota::per_second(1)).credit(RttCredit::STRICT))
-        .clock(clock.clone())
-        .quote_ttl(TTL)
+    let setup = Setup {
+        clock,
+        limits: limits.budget(lanes::ORDERS, Quota::unlimited()),
+        quote_lane: Some(LaneConfig::new(Quota::per_second(1)).credit(RttCredit::STRICT)),
+        ttl: TTL,
         // The threads are as slow as the machine is, and virtual time is not.
-        .configure(|cache| cache.max_age = Some(Duration::MAX))
-        .build()
-        .unwrap();
-    (broker, calls)
+        configure: |cache| cache.max_age = Some(Duration::MAX),
+    };
+    (K::paced(inner, setup), calls)
 }
 
 /// Returns a broker that rejects every call with one of the bad names.
@@ -80,11 +92,11 @@ fn priced(asked: &[Instrument]) -> Quotes {
 
 /// Lets all of them ask, each in a thread, and releases the first call once all of them wait.
 fn all_at_once<R: Send>(
-    broker: &Stack,
+    broker: &impl PacedQuotes,
     callers: Vec<Vec<Instrument>>,
     ask: impl Fn(&[Instrument]) -> R + Sync,
 ) -> Vec<R> {
-    let lane = broker.inner().quote_lane();
+    let lane = broker.quote_lane();
     let before = broker.stats();
     let names: usize = callers.iter().map(Vec::len).sum();
     lane.pause();
@@ -112,9 +124,8 @@ fn one_a_second(calls: &Calls) -> bool {
     calls.windows(2).all(|pair| pair[1].0.since(pair[0].0) >= Duration::from_secs(1))
 }
 
-#[test]
-fn a_hundred_good_names_are_answered_while_another_caller_asks_for_a_bad_one() {
-    let (broker, calls) = stack(&ManualClock::auto_advancing(), strict([1000]));
+fn a_hundred_good_names_are_answered_while_another_caller_asks_for_a_bad_one<K: Kind>() {
+    let (broker, calls) = stack::<K>(&ManualClock::auto_advancing(), strict([1000]));
     let answers =
         all_at_once(&broker, vec![instruments(0..100), instruments([1000])], |names| match names {
             [bad] => Err(broker.ltp(bad).unwrap_err()),
@@ -131,9 +142,8 @@ fn a_hundred_good_names_are_answered_while_another_caller_asks_for_a_bad_one() {
     assert_eq!(calls.lock().unwrap().len(), made + 1);
 }
 
-#[test]
-fn of_four_hundred_callers_only_the_one_with_the_bad_name_fails() {
-    let (broker, calls) = stack(&ManualClock::auto_advancing(), strict([222]));
+fn of_four_hundred_callers_only_the_one_with_the_bad_name_fails<K: Kind>() {
+    let (broker, calls) = stack::<K>(&ManualClock::auto_advancing(), strict([222]));
     let callers = (0..400).map(|number| instruments([number])).collect();
     let answers = all_at_once(&broker, callers, |names| (names[0].clone(), broker.ltp(&names[0])));
     let failed: Vec<_> = answers.into_iter().filter(|(_, answers)| answers.is_err()).collect();
@@ -143,9 +153,8 @@ fn of_four_hundred_callers_only_the_one_with_the_bad_name_fails() {
     assert!(one_a_second(&calls));
 }
 
-#[test]
-fn a_bad_name_in_the_same_call_is_a_problem_beside_the_quotes() {
-    let (broker, _) = stack(&ManualClock::auto_advancing(), strict([40, 41]));
+fn a_bad_name_in_the_same_call_is_a_problem_beside_the_quotes<K: Kind>() {
+    let (broker, _) = stack::<K>(&ManualClock::auto_advancing(), strict([40, 41]));
     let names = instruments(0..102);
     for _ in 0..2 {
         let quotes = broker.quotes(&names).unwrap();
@@ -169,7 +178,7 @@ fn a_caller_that_comes_while_a_refused_call_is_split_waits_for_one_of_its_parts_
     let (waits, waited) = mpsc::channel::<()>();
     let (waited, bad) = (Mutex::new(waited), strict((0..10).map(|bad| bad * 50)));
     let calls = Mutex::new(0);
-    let (broker, log) = stack(&clock, move |asked| {
+    let (broker, log) = stack::<Threads>(&clock, move |asked| {
         let made = {
             let mut calls = calls.lock().unwrap();
             *calls += 1;
@@ -240,14 +249,13 @@ fn at_its_deadline_a_caller_has_what_came_and_the_next_time_it_goes_on_from_ther
     assert!(sizes.windows(2).all(|pair| pair[1] <= pair[0]), "it begins anew: {sizes:?}");
 }
 
-#[test]
-fn a_quote_that_cannot_be_read_is_reported_to_its_callers_and_costs_no_other() {
+fn a_quote_that_cannot_be_read_is_reported_to_its_callers_and_costs_no_other<K: Kind>() {
     let clock = ManualClock::auto_advancing();
     let unreadable = RowProblem::new(1, "it has no price", r#"{"last_price":"-"}"#).name("NSE:S7");
     let problem = unreadable.clone();
     let readable = Arc::new(Mutex::new(false));
     let heals = Arc::clone(&readable);
-    let (broker, calls) = stack(&clock, move |asked| {
+    let (broker, calls) = stack::<K>(&clock, move |asked| {
         let mut quotes = priced(asked);
         if !*heals.lock().unwrap() && quotes.remove(&instrument(7)).is_some() {
             return Ok(quotes.with_problems([problem.clone()]));
@@ -271,11 +279,10 @@ fn a_quote_that_cannot_be_read_is_reported_to_its_callers_and_costs_no_other() {
     assert!(broker.ltp(&instrument(7)).is_ok());
 }
 
-#[test]
-fn a_price_that_is_fresh_outlasts_a_row_that_cannot_be_read() {
+fn a_price_that_is_fresh_outlasts_a_row_that_cannot_be_read<K: Kind>() {
     let clock = ManualClock::auto_advancing();
     let calls = Mutex::new(0);
-    let (broker, _) = stack(&clock, move |asked| {
+    let (broker, _) = stack::<K>(&clock, move |asked| {
         let mut quotes = priced(asked);
         let mut calls = calls.lock().unwrap();
         *calls += 1;
@@ -294,11 +301,10 @@ fn a_price_that_is_fresh_outlasts_a_row_that_cannot_be_read() {
     assert!(!broker.quote(&instrument(1)).unwrap().cached);
 }
 
-#[test]
-fn while_a_problem_has_no_name_no_instrument_passes_for_one_without_data() {
+fn while_a_problem_has_no_name_no_instrument_passes_for_one_without_data<K: Kind>() {
     let problem = RowProblem::new(1, "it has no key", "{}");
     let answers = problem.clone();
-    let (broker, _) = stack(&ManualClock::auto_advancing(), move |asked| {
+    let (broker, _) = stack::<K>(&ManualClock::auto_advancing(), move |asked| {
         let mut quotes = priced(asked);
         quotes.remove(&instrument(7));
         let other = RowProblem::new(0, "odd", "x").name("NSE:SOMETHING_ELSE");
@@ -309,8 +315,7 @@ fn while_a_problem_has_no_name_no_instrument_passes_for_one_without_data() {
     assert_eq!(broker.ltp(&instrument(7)), Err(malformed));
 }
 
-#[test]
-fn good_names_that_grow_too_old_while_a_bad_one_is_isolated_are_asked_for_again() {
+fn good_names_that_grow_too_old_while_a_bad_one_is_isolated_are_asked_for_again<K: Kind>() {
     let clock = ManualClock::new();
     let calls = Arc::new(Mutex::new(Vec::new()));
     let mut inner = MockBroker::new();
@@ -321,10 +326,7 @@ fn good_names_that_grow_too_old_while_a_bad_one_is_isolated_are_asked_for_again(
         time.advance(Duration::from_secs(1));
         answer
     });
-    let broker = QuoteCache::builder(inner)
-        .clock(clock)
-        .configure(|cache| cache.max_age = Some(Duration::from_secs(6)))
-        .build();
+    let broker = K::bare(inner, &clock, |cache| cache.max_age = Some(Duration::from_secs(6)));
     let quotes = broker.quotes(&instruments(0..64)).unwrap();
     assert_eq!((quotes.len(), quotes.problems.len()), (63, 1));
     assert!(quotes.problems[0].reason.starts_with("rejected"), "{:?}", quotes.problems);
@@ -350,58 +352,67 @@ proptest! {
         (names, bad, callers) in crowd(),
         seed in any::<u64>(),
     ) {
-        let (broker, calls) = stack(&ManualClock::auto_advancing(), strict(bad.clone()));
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let callers: Vec<_> = callers
-            .into_iter()
-            .map(|many| instruments((0..many).map(|_| rng.usize(0..names))))
-            .collect();
-        let asked: HashSet<_> = callers.iter().flatten().cloned().collect();
-        let is_bad = |name: &Instrument| bad.iter().any(|bad| instrument(*bad) == *name);
-        let answers = all_at_once(&broker, callers.clone(), |names| broker.quotes(names));
-        for (names, answers) in callers.iter().zip(answers) {
-            let good: HashSet<_> = names.iter().filter(|name| !is_bad(name)).cloned().collect();
-            let refused: HashSet<_> = names.iter().filter(|name| is_bad(name)).cloned().collect();
-            match answers {
-                Err(error) => {
-                    prop_assert!(good.is_empty());
-                    prop_assert_eq!(error, refusal());
-                }
-                Ok(quotes) => {
-                    let answered: HashSet<_> = quotes.keys().cloned().collect();
-                    prop_assert_eq!(answered, good);
-                    let why = quotes.problems.iter().all(|p| p.reason == refusal().to_string());
-                    prop_assert!(why, "{:?}", quotes.problems);
-                    let named: HashSet<_> =
-                        quotes.problems.iter().filter_map(|p| p.name.clone()?.parse().ok()).collect();
-                    prop_assert_eq!(named, refused);
-                }
-            }
-        }
-        // Each bad name was refused alone, exactly once.
-        let made = calls.lock().unwrap().clone();
-        for name in asked.iter().filter(|name| is_bad(name)) {
-            let alone = made.iter().filter(|(_, names)| names == std::slice::from_ref(name));
-            prop_assert_eq!(alone.count(), 1, "{} alone", name);
-        }
-        let rounds = asked.len().next_power_of_two().ilog2() as usize;
-        let refused = asked.iter().filter(|name| is_bad(name)).count();
-        // Splitting, and now and then a single name that shows whether the broker still answers.
-        let most = 1 + refused * (2 * rounds + 1);
-        prop_assert!(made.len() <= most, "{} calls, of {most}", made.len());
-        prop_assert!(one_a_second(&calls));
-        // Now that they are known, none of them costs the others anything.
-        let all: Vec<_> = asked.into_iter().collect();
-        broker.with_options(GetOptions::new().max_age(Duration::ZERO)).quotes(&all).ok();
-        for (_, names) in &calls.lock().unwrap()[made.len()..] {
-            prop_assert!(names.len() == 1 || !names.iter().any(is_bad), "{:?}", names);
-        }
+        answered_or_refused::<Threads>(names, &bad, &callers, seed)?;
+        #[cfg(feature = "async")]
+        answered_or_refused::<quote_layers::Tasks>(names, &bad, &callers, seed)?;
     }
 }
 
-#[test]
-fn a_caller_with_a_deadline_is_not_failed_by_the_bad_name_of_another_before_it() {
-    let (broker, _) = stack(&ManualClock::auto_advancing(), strict([1000]));
+fn answered_or_refused<K: Kind>(
+    names: usize,
+    bad: &HashSet<usize>,
+    callers: &[usize],
+    seed: u64,
+) -> Result<(), TestCaseError> {
+    let (broker, calls) = stack::<K>(&ManualClock::auto_advancing(), strict(bad.clone()));
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let callers: Vec<_> =
+        callers.iter().map(|many| instruments((0..*many).map(|_| rng.usize(0..names)))).collect();
+    let asked: HashSet<_> = callers.iter().flatten().cloned().collect();
+    let is_bad = |name: &Instrument| bad.iter().any(|bad| instrument(*bad) == *name);
+    let answers = all_at_once(&broker, callers.clone(), |names| broker.quotes(names));
+    for (names, answers) in callers.iter().zip(answers) {
+        let good: HashSet<_> = names.iter().filter(|name| !is_bad(name)).cloned().collect();
+        let refused: HashSet<_> = names.iter().filter(|name| is_bad(name)).cloned().collect();
+        match answers {
+            Err(error) => {
+                prop_assert!(good.is_empty());
+                prop_assert_eq!(error, refusal());
+            }
+            Ok(quotes) => {
+                let answered: HashSet<_> = quotes.keys().cloned().collect();
+                prop_assert_eq!(answered, good);
+                let why = quotes.problems.iter().all(|p| p.reason == refusal().to_string());
+                prop_assert!(why, "{:?}", quotes.problems);
+                let named: HashSet<_> =
+                    quotes.problems.iter().filter_map(|p| p.name.clone()?.parse().ok()).collect();
+                prop_assert_eq!(named, refused);
+            }
+        }
+    }
+    // Each bad name was refused alone, exactly once.
+    let made = calls.lock().unwrap().clone();
+    for name in asked.iter().filter(|name| is_bad(name)) {
+        let alone = made.iter().filter(|(_, names)| names == std::slice::from_ref(name));
+        prop_assert_eq!(alone.count(), 1, "{} alone", name);
+    }
+    let rounds = asked.len().next_power_of_two().ilog2() as usize;
+    let refused = asked.iter().filter(|name| is_bad(name)).count();
+    // Splitting, and now and then a single name that shows whether the broker still answers.
+    let most = 1 + refused * (2 * rounds + 1);
+    prop_assert!(made.len() <= most, "{} calls, of {most}", made.len());
+    prop_assert!(one_a_second(&calls));
+    // Now that they are known, none of them costs the others anything.
+    let all: Vec<_> = asked.into_iter().collect();
+    broker.with_options(GetOptions::new().max_age(Duration::ZERO)).quotes(&all).ok();
+    for (_, names) in &calls.lock().unwrap()[made.len()..] {
+        prop_assert!(names.len() == 1 || !names.iter().any(is_bad), "{:?}", names);
+    }
+    Ok(())
+}
+
+fn a_caller_with_a_deadline_is_not_failed_by_the_bad_name_of_another_before_it<K: Kind>() {
+    let (broker, _) = stack::<K>(&ManualClock::auto_advancing(), strict([1000]));
     let patient = broker.with(CallOptions::new().deadline(Duration::from_secs(60)));
     let answers = all_at_once(&broker, vec![instruments(0..30), instruments([1000])], |names| {
         patient.quotes(names).map(|quotes| quotes.complete().unwrap().len())

@@ -2,6 +2,9 @@
 #![cfg(feature = "mock")]
 #![allow(clippy::unwrap_used)]
 
+#[macro_use]
+#[path = "support/quote_layers.rs"]
+mod quote_layers;
 mod support;
 
 use std::collections::HashSet;
@@ -14,13 +17,28 @@ use lanekeeper::CallOptions;
 use lanekeeper::broker::{
     Broker, BrokerError, BrokerProxy, ErrorDetail, Instrument, MockBroker, OrderTags, Quote, lanes,
 };
-use lanekeeper::cache::QuoteCache;
 use lanekeeper::clock::ManualClock;
 use lanekeeper::jiff::{SignedDuration, Timestamp};
 use lanekeeper::lane::Shutdown;
 use lanekeeper::order_guard::OrderGuard;
 use lanekeeper::quota::{Limits, Quota};
+use quote_layers::{Kind, News, PacedQuotes, Quoted, Setup, Threads};
 use support::lanes::within_reason;
+
+over_threads_and_tasks! {
+    each_strategy_gets_each_quote_once_and_all_of_them_cost_one_call_in_each_ttl
+    strategies_with_different_instruments_soon_share_a_call
+    the_next_quote_comes_although_the_wall_clock_steps_back
+    a_time_in_the_future_ends_with_the_next_quote
+    the_wait_ends_at_the_deadline_of_the_handle
+    an_error_reaches_each_strategy_and_the_next_call_waits
+    an_instrument_without_data_is_no_busy_loop
+    a_proxy_that_is_shut_down_ends_the_wait
+    a_subscription_yields_the_quotes_of_each_call
+    a_subscription_reports_what_is_missing_and_goes_on
+    a_request_that_fails_takes_no_quotes_of_another_with_it
+    a_subscription_ends_with_the_last_handle_to_the_cache
+}
 
 const TTL: Duration = Duration::from_secs(5);
 
@@ -79,12 +97,11 @@ impl Market {
     }
 }
 
-type Stack = QuoteCache<BrokerProxy<MockBroker>>;
-
-fn stack(clock: &ManualClock) -> (Stack, Arc<Market>) {
+fn stack<K: Kind>(clock: &ManualClock) -> (K::Paced, Arc<Market>) {
     let market = Arc::new(Market::default());
-    let broker = BrokerProxy::builder(market.mock()).limits(limits()).clock(clock.clone());
-    (broker.quote_ttl(TTL).build().unwrap(), market)
+    let (ttl, configure) = (TTL, |_: &mut _| {});
+    let setup = Setup { clock, limits: limits(), quote_lane: None, ttl, configure };
+    (K::paced(market.mock(), setup), market)
 }
 
 /// Returns the price of the next quote, and records when that was fetched.
@@ -94,13 +111,12 @@ fn next(broker: &dyn Broker, number: usize, seen: &mut Option<Timestamp>) -> u64
     quote.last_price.try_into().unwrap()
 }
 
-#[test]
-fn each_strategy_gets_each_quote_once_and_all_of_them_cost_one_call_in_each_ttl() {
+fn each_strategy_gets_each_quote_once_and_all_of_them_cost_one_call_in_each_ttl<K: Kind>() {
     const STRATEGIES: usize = 40;
     const ROUNDS: usize = 12;
     within_reason(|| {
         let clock = ManualClock::new();
-        let (cache, market) = stack(&clock);
+        let (cache, market) = stack::<K>(&clock);
         let broker = OrderGuard::builder(cache.clone()).build().unwrap();
         let prices: Vec<Mutex<Vec<u64>>> = (0..STRATEGIES).map(|_| Mutex::default()).collect();
         thread::scope(|scope| {
@@ -129,11 +145,10 @@ fn each_strategy_gets_each_quote_once_and_all_of_them_cost_one_call_in_each_ttl(
     });
 }
 
-#[test]
-fn strategies_with_different_instruments_soon_share_a_call() {
+fn strategies_with_different_instruments_soon_share_a_call<K: Kind>() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
-        let (broker, market) = stack(&clock);
+        let (broker, market) = stack::<K>(&clock);
         let mut seen = [None; 4];
         for (number, seen) in seen.iter_mut().enumerate() {
             next(&broker, number, seen);
@@ -148,10 +163,9 @@ fn strategies_with_different_instruments_soon_share_a_call() {
     });
 }
 
-#[test]
-fn the_next_quote_comes_although_the_wall_clock_steps_back() {
+fn the_next_quote_comes_although_the_wall_clock_steps_back<K: Kind>() {
     let clock = ManualClock::auto_advancing();
-    let (broker, market) = stack(&clock);
+    let (broker, market) = stack::<K>(&clock);
     let mut seen = None;
     next(&broker, 1, &mut seen);
     let (before, began) = (seen.unwrap(), clock.now());
@@ -165,10 +179,9 @@ fn the_next_quote_comes_although_the_wall_clock_steps_back() {
     assert_eq!(market.calls(), 4);
 }
 
-#[test]
-fn a_time_in_the_future_ends_with_the_next_quote() {
+fn a_time_in_the_future_ends_with_the_next_quote<K: Kind>() {
     let clock = ManualClock::auto_advancing();
-    let (broker, _) = stack(&clock);
+    let (broker, _) = stack::<K>(&clock);
     let future = Some(Timestamp::MAX);
     let first = broker.quote_after(&instrument(1), future).unwrap();
     assert_eq!(clock.now().since(lanekeeper::quota::Moment::ORIGIN), secs(1), "at once");
@@ -193,10 +206,9 @@ fn a_broker_without_a_cache_fetches_each_quote_at_the_pace_of_its_lane() {
     });
 }
 
-#[test]
-fn the_wait_ends_at_the_deadline_of_the_handle() {
+fn the_wait_ends_at_the_deadline_of_the_handle<K: Kind>() {
     let clock = ManualClock::auto_advancing();
-    let (broker, market) = stack(&clock);
+    let (broker, market) = stack::<K>(&clock);
     let mut seen = None;
     next(&broker, 1, &mut seen);
     let hurried = broker.with(CallOptions::new().deadline(secs(2)));
@@ -206,10 +218,9 @@ fn the_wait_ends_at_the_deadline_of_the_handle() {
     assert_eq!((clock.now().since(began), market.calls()), (secs(2), 1));
 }
 
-#[test]
-fn an_error_reaches_each_strategy_and_the_next_call_waits() {
+fn an_error_reaches_each_strategy_and_the_next_call_waits<K: Kind>() {
     let clock = ManualClock::auto_advancing();
-    let (broker, market) = stack(&clock);
+    let (broker, market) = stack::<K>(&clock);
     market.fails.store(true, Ordering::SeqCst);
     let began = clock.now();
     // Reads are tried again by the lane, which takes its own time.
@@ -225,10 +236,9 @@ fn an_error_reaches_each_strategy_and_the_next_call_waits() {
     assert!(broker.quote_after(&instrument(1), None).is_ok());
 }
 
-#[test]
-fn an_instrument_without_data_is_no_busy_loop() {
+fn an_instrument_without_data_is_no_busy_loop<K: Kind>() {
     let clock = ManualClock::auto_advancing();
-    let (broker, market) = stack(&clock);
+    let (broker, market) = stack::<K>(&clock);
     let began = clock.now();
     for round in 0..4 {
         let none = BrokerError::NoQuote { instrument: instrument(404) };
@@ -238,14 +248,13 @@ fn an_instrument_without_data_is_no_busy_loop() {
     assert_eq!(market.calls(), 1);
 }
 
-#[test]
-fn a_proxy_that_is_shut_down_ends_the_wait() {
+fn a_proxy_that_is_shut_down_ends_the_wait<K: Kind>() {
     within_reason(|| {
         let clock = ManualClock::auto_advancing();
-        let (broker, _) = stack(&clock);
+        let (broker, _) = stack::<K>(&clock);
         let mut seen = None;
         next(&broker, 1, &mut seen);
-        broker.inner().shutdown(Shutdown::Drain(secs(1)));
+        broker.shutdown(Shutdown::Drain(secs(1)));
         let began = clock.now();
         for round in 1..=3 {
             let error = broker.quote_after(&instrument(1), seen).unwrap_err();
@@ -255,10 +264,9 @@ fn a_proxy_that_is_shut_down_ends_the_wait() {
     });
 }
 
-#[test]
-fn a_subscription_yields_the_quotes_of_each_call() {
+fn a_subscription_yields_the_quotes_of_each_call<K: Kind>() {
     let clock = ManualClock::auto_advancing();
-    let (broker, market) = stack(&clock);
+    let (broker, market) = stack::<K>(&clock);
     let watched = [1, 2, 3].map(instrument);
     let mut subscription = broker.subscribe(&watched);
     let mut fetched_at = HashSet::new();
@@ -272,14 +280,20 @@ fn a_subscription_yields_the_quotes_of_each_call() {
         assert!(subscription.try_next().is_none());
     }
     assert_eq!((market.calls(), fetched_at.len()), (5, 5));
+}
+
+#[test]
+fn a_subscriber_waits_for_so_long_at_most() {
+    let (broker, _) = stack::<Threads>(&ManualClock::auto_advancing());
+    let mut subscription = broker.subscribe(&[1, 2, 3].map(instrument));
+    assert_eq!(subscription.next().unwrap().unwrap().len(), 3);
     assert!(subscription.next_timeout(secs(4)).is_none());
     assert_eq!(subscription.next_timeout(secs(4)).unwrap().unwrap().len(), 3);
 }
 
-#[test]
-fn a_subscription_reports_what_is_missing_and_goes_on() {
+fn a_subscription_reports_what_is_missing_and_goes_on<K: Kind>() {
     let clock = ManualClock::auto_advancing();
-    let (broker, market) = stack(&clock);
+    let (broker, market) = stack::<K>(&clock);
     let mut subscription = broker.subscribe(&[1, 13, 404].map(instrument));
     let (mut good, mut refused) = (0, 0);
     while good < 3 || refused < 1 {
@@ -305,16 +319,14 @@ fn a_subscription_reports_what_is_missing_and_goes_on() {
     assert!(matches!(refused, BrokerError::Rejected(_)), "{refused}");
 }
 
-#[test]
-fn a_request_that_fails_takes_no_quotes_of_another_with_it() {
+fn a_request_that_fails_takes_no_quotes_of_another_with_it<K: Kind>() {
     let lost = instrument(500);
     let mut mock = MockBroker::new();
     mock.expect_quotes().returning(move |instruments| match instruments.contains(&lost) {
         true => Err(BrokerError::Transient(ErrorDetail::new("no line"))),
         false => Ok(instruments.iter().map(|i| (i.clone(), Quote::new(i.clone(), 1))).collect()),
     });
-    let cache = QuoteCache::builder(mock).clock(ManualClock::new());
-    let broker = cache.configure(|cache| cache.max_batch_keys = 1).build();
+    let broker = K::bare(mock, &ManualClock::new(), |cache| cache.max_batch_keys = 1);
     let mut subscription = broker.subscribe(&[1, 500].map(instrument));
     assert!(subscription.try_next().is_none());
     // Its request is the third.
@@ -324,11 +336,10 @@ fn a_request_that_fails_takes_no_quotes_of_another_with_it() {
     assert_eq!(quotes.problems[0].name.as_deref(), Some("NSE:S500"));
 }
 
-#[test]
-fn a_subscription_ends_with_the_last_handle_to_the_cache() {
+fn a_subscription_ends_with_the_last_handle_to_the_cache<K: Kind>() {
     within_reason(|| {
         let clock = ManualClock::new();
-        let (broker, _) = stack(&clock);
+        let (broker, _) = stack::<K>(&clock);
         let mut subscription = broker.subscribe(&[instrument(1)]);
         let handle = broker.clone();
         let ended = thread::spawn(move || {

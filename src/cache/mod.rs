@@ -6,7 +6,8 @@
 //! request waits in its lane still join it.
 //!
 //! - `batch/` holds [`BatchCache`], the machinery, for keys and values of any type.
-//! - `quote/` holds [`QuoteCache`], which puts it in front of a [`Broker`](crate::broker::Broker).
+//! - `quote/` holds [`QuoteCache`], which puts it in front of a [`Broker`](crate::broker::Broker), and with the feature `async`
+//!   `AsyncQuoteCache`, which puts it in front of an `AsyncBroker`.
 //! - `response/` (feature `responses`) keeps the answers of any proxied method, by its arguments.
 
 mod batch;
@@ -25,6 +26,8 @@ pub use batch::{
     Batch, BatchBuilder, BatchCache, BatchConfig, BatchResult, BatchSubscription, CacheFull,
     CacheStats, Cached, FetchError, GetOptions, Key, Origin, Shared,
 };
+#[cfg(feature = "async")]
+pub use quote::{AsyncCachedProxyBuilder, AsyncQuoteCache, AsyncQuoteSubscription};
 pub use quote::{
     CachedProxyBuilder, CachedStatus, QuoteCache, QuoteCacheBuilder, QuoteSubscription,
 };

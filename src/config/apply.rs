@@ -1,7 +1,11 @@
 //! Passes the settings of a file to the builders of the layers.
 
 use super::Config;
+#[cfg(feature = "async")]
+use crate::broker::{AsyncBroker, AsyncBrokerProxyBuilder};
 use crate::broker::{Broker, BrokerProxyBuilder};
+#[cfg(feature = "async")]
+use crate::cache::AsyncCachedProxyBuilder;
 use crate::cache::{BatchConfig, CachedProxyBuilder, QuoteCacheBuilder};
 use crate::order_guard::OrderGuardBuilder;
 use crate::proxy::ProxyConfig;
@@ -61,6 +65,21 @@ impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
     }
 }
 
+#[cfg(feature = "async")]
+impl<T: AsyncBroker + 'static> AsyncBrokerProxyBuilder<T> {
+    /// Puts an [`AsyncQuoteCache`](crate::AsyncQuoteCache) in front of the proxy, as [`BrokerProxyBuilder::quote_cache`] does
+    /// with a [`QuoteCache`](crate::QuoteCache).
+    pub fn quote_cache(self, config: &Config) -> AsyncCachedProxyBuilder<T> {
+        let changes = &config.cache;
+        let cached = self.quote_ttl(BatchConfig::default().ttl);
+        let cached = cached.configure(|settings| changes.apply(settings));
+        match changes.request_deadline {
+            Some(deadline) => cached.request_deadline(deadline),
+            None => cached,
+        }
+    }
+}
+
 impl<T: Broker + 'static> StackBuilder<BrokerProxyBuilder<T>> {
     /// Puts a [`QuoteCache`](crate::QuoteCache) between the guard and the proxy, as
     /// [`BrokerProxyBuilder::quote_cache`] does in front of the proxy.
@@ -69,7 +88,7 @@ impl<T: Broker + 'static> StackBuilder<BrokerProxyBuilder<T>> {
     }
 }
 
-impl<B: Broker + 'static> QuoteCacheBuilder<B> {
+impl<B> QuoteCacheBuilder<B> {
     /// Applies the table `cache` of a file, except `request_deadline`, which needs a proxy. See
     /// [`BrokerProxyBuilder::quote_cache`].
     pub fn config(self, config: &Config) -> Self {

@@ -7,7 +7,7 @@ use super::BatchCache;
 use super::bounds::{Key, Shared};
 use super::config::BatchConfig;
 use super::core::{CacheHooks, Core};
-use super::fetch::Batch;
+use super::fetch::{Batch, FetchSource};
 use super::shared_store::SharedStore;
 #[cfg(feature = "redis")]
 use crate::shared_quotes::SharedValues;
@@ -15,8 +15,8 @@ use crate::shared_quotes::SharedValues;
 /// A builder for a [`BatchCache`] with optional hooks for key weights, split errors and refreshes.
 #[must_use = "a builder makes nothing until it is built"]
 pub struct BatchBuilder<K, E> {
-    config: BatchConfig,
-    hooks: CacheHooks<K, E>,
+    pub(super) config: BatchConfig,
+    pub(super) hooks: CacheHooks<K, E>,
 }
 
 impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
@@ -119,7 +119,8 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
         shared: Option<Box<dyn SharedStore<K, V>>>,
         fetch: impl Fn(&Batch<K>) -> Result<HashMap<K, Result<V, E>>, E> + Send + Sync + 'static,
     ) -> BatchCache<K, V, E> {
-        BatchCache::from_core(Core::new(self.config, self.hooks, Box::new(fetch), shared))
+        let source = FetchSource::Thread(Box::new(fetch));
+        BatchCache::from_core(Core::new(self.config, self.hooks, source, shared))
     }
 }
 

@@ -13,8 +13,8 @@ use super::lookup::{BatchResult, Cached, FetchError, GetOptions, Origin};
 use super::stats::CacheStats;
 use super::store::{CacheEntry, CacheFull};
 use super::subscription::BatchSubscription;
-use super::wait::{FoundEntry, Query};
-use super::watch::{Watch, WatchOutcome};
+use super::wait::{FoundEntry, Query, QueryStep};
+use super::watch::{NewerWait, Watch};
 use crate::quota::Moment;
 
 /// A read-through cache that fetches in batches.
@@ -58,7 +58,7 @@ use crate::quota::Moment;
 /// # Ok::<(), lanekeeper::cache::FetchError<String>>(())
 /// ```
 pub struct BatchCache<K: Key, V: Shared, E: Shared> {
-    core: Arc<Core<K, V, E>>,
+    pub(super) core: Arc<Core<K, V, E>>,
 }
 
 impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
@@ -115,60 +115,13 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
     /// request for one of the keys fails, the wait ends, and all keys without an answer get the
     /// error of that request.
     pub fn get_many_with(&self, keys: &[K], options: &GetOptions) -> BatchResult<K, V, E> {
-        let age_policy = &self.core.age_policy;
-        let mut now = self.core.now();
-        let deadline = options.deadline.map(|limit| now + limit);
-        let mut query = Query { options, started_at: now, deadline, was_request_sent: false };
-        let mut found = HashMap::with_capacity(keys.len());
-        let mut missing = Vec::new();
-        {
-            let snapshot = self.core.store.snapshot();
-            for key in keys {
-                let make = |entry: &Arc<_>, _, origin| FoundEntry::from_memory(entry, origin);
-                match self.core.read_snapshot(&snapshot, key, now, options, make) {
-                    Some(found_entry) => drop(found.insert(key.clone(), found_entry)),
-                    None => missing.push(key.clone()),
-                }
+        let mut query = Query::new(&self.core, keys, options);
+        loop {
+            match query.advance() {
+                QueryStep::Wait(request, until) => request.wait(&self.core.config.clock, until),
+                QueryStep::Done(result) => return result,
             }
         }
-        let mut failed = HashMap::new();
-        let mut outgrown = HashMap::new();
-        let mut first_pass = true;
-        while !missing.is_empty() {
-            let stopped = match self.core.ensure_fetcher_running() {
-                Ok(()) => self.core.await_missing(&missing, &mut found, &mut query),
-                Err(error) => Some(error),
-            };
-            now = self.core.now();
-            if let Some(error) = stopped {
-                // Return a value that was young enough at the query, unless it exceeds the hard
-                // limit by now.
-                for (key, found_entry) in outgrown {
-                    found.entry(key).or_insert(found_entry);
-                }
-                found.retain(|_, found_entry| !self.core.exceeds_hard_limit(found_entry, now));
-                let unanswered = keys.iter().filter(|key| !found.contains_key(*key));
-                failed.extend(unanswered.map(|key| (key.clone(), error.clone())));
-                break;
-            }
-            // The wait took time. A value that is too old by now is fetched again, unless its
-            // request was sent after the query began: no later request can be older than that. A
-            // value that arrived within the hard limit and outgrew it while the caller waited for
-            // other keys is fetched again once.
-            let too_old = |(key, found_entry): (&K, &FoundEntry<V, E>)| {
-                let age = now.since(found_entry.entry.sent);
-                let is_too_old = found_entry.entry.sent < query.started_at
-                    && found_entry.entry.freshness(age, age_policy, options) == Freshness::TooOld;
-                let outgrew_limit = first_pass
-                    && found_entry.arrived_in_time
-                    && self.core.exceeds_hard_limit(found_entry, now);
-                (is_too_old || outgrew_limit).then(|| key.clone())
-            };
-            missing = found.iter().filter_map(too_old).collect();
-            outgrown.extend(missing.iter().filter_map(|key| found.remove_entry(key)));
-            first_pass = false;
-        }
-        self.core.to_result(found, failed, now)
     }
 
     /// Returns the values of `keys` if all of them are in the cache and young enough. Otherwise it returns
@@ -259,25 +212,12 @@ impl<K: Key, V: Shared, E: Shared + Clone> BatchCache<K, V, E> {
         seen: Option<u64>,
         options: &GetOptions,
     ) -> Result<Option<Cached<V>>, FetchError<E>> {
-        let started_at = self.core.now();
-        let deadline = options.deadline.map(|limit| started_at + limit);
-        let mut watch = Watch::new(&self.core, std::slice::from_ref(key), *options);
-        watch.mark_seen(seen.unwrap_or(0));
-        // The caller may have got an error that the cache holds, by a call that it repeats at once.
-        let repeats_at = watch.mark_errors_seen().then(|| started_at + self.core.retry_pause());
-        let mut outcome = watch.wait(repeats_at.into_iter().chain(deadline).min());
-        if repeats_at.is_some() && matches!(outcome, WatchOutcome::TimedOut) {
-            let make = |entry: &Arc<_>, age, origin| Cached::from_entry(entry, age, origin);
-            // If the error was due in the meantime, the key was requested again.
-            let known = if watch.has_joined() { None } else { self.get_cached(key, options, make) };
-            match known {
-                Some(known) => return known,
-                None => outcome = watch.wait(deadline),
+        let mut wait = NewerWait::new(&self.core, key, seen, options);
+        loop {
+            let outcome = wait.watch.wait(wait.until());
+            if let Some(answer) = wait.answer(outcome) {
+                return answer;
             }
-        }
-        match outcome {
-            WatchOutcome::Answered(result) => Ok(result.complete()?.remove(key)),
-            WatchOutcome::TimedOut | WatchOutcome::Closed => Err(watch.time_out(started_at)),
         }
     }
 

@@ -24,10 +24,11 @@ pub struct BatchConfig {
     /// time that the other settings let a value live, and at least one minute.
     pub max_age: Option<Duration>,
     /// How long after `ttl` a value is still returned while a new one is fetched. Zero by default,
-    /// which means never.
+    /// which means never. An `AsyncQuoteCache` needs a task for that, see its method `refreshes`.
     pub stale_while_revalidate: Duration,
     /// The fraction of its `ttl` after which a lookup of a value refreshes it ahead of time, if the
-    /// source has idle capacity. Off by default. A fraction below 0.5 counts as 0.5.
+    /// source has idle capacity. Off by default. A fraction below 0.5 counts as 0.5. An `AsyncQuoteCache` needs a task for that,
+    /// see its method `refreshes`.
     pub refresh_ahead: Option<f64>,
     /// How long a key without lookups is still fetched with other keys. 5 minutes by default.
     pub time_to_idle: Duration,

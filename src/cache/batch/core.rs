@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::bounds::{Key, Shared};
 use super::config::{AgePolicy, BatchConfig, Freshness, fraction_of};
-use super::fetch::{Fetch, KeySource};
+use super::fetch::{Batch, FetchSource, Fetched, KeySource};
 use super::keys::{BatchLimit, BatchQueue};
 use super::lookup::{FetchError, GetOptions, Origin};
 use super::pending::{InFlightBatch, PendingRequests, Refresh};
@@ -24,6 +24,7 @@ use super::shared_store::{Departure, SharedStore, Stamp};
 use super::stats::Counters;
 use super::store::{CacheEntry, CacheFull, EntryContent, Snapshot, Store};
 use crate::clock::TimedCondvar;
+use crate::panic::catch_panic;
 use crate::quota::Moment;
 
 /// The minimum pause after a failed request, for callers that wait for newer values. A caller that loops over its errors
@@ -42,7 +43,7 @@ pub(super) struct Core<K, V, E> {
     pub(super) config: BatchConfig,
     pub(super) age_policy: AgePolicy,
     pub(super) hooks: CacheHooks<K, E>,
-    pub(super) fetch: Box<Fetch<K, V, E>>,
+    pub(super) source: FetchSource<K, V, E>,
     /// The values of other processes, if they are shared.
     pub(super) shared: Option<Box<dyn SharedStore<K, V>>>,
     pub(super) store: Store<K, V, E>,
@@ -90,7 +91,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     pub(super) fn new(
         settings: BatchConfig,
         hooks: CacheHooks<K, E>,
-        fetch: Box<Fetch<K, V, E>>,
+        source: FetchSource<K, V, E>,
         shared: Option<Box<dyn SharedStore<K, V>>>,
     ) -> Self {
         let store = Store::new(settings.time_to_idle, settings.max_capacity);
@@ -98,7 +99,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             age_policy: AgePolicy::new(&settings),
             config: settings,
             hooks,
-            fetch,
+            source,
             shared,
             store,
             pending: Mutex::new(PendingRequests::new()),
@@ -138,6 +139,8 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
                 self.request_refresh(key, now, Refresh::Ahead);
                 Origin::Memory
             }
+            // Without a task for refreshes, nothing would bring the new value.
+            Freshness::Stale if !self.makes_refreshes() => return None,
             Freshness::Stale => {
                 self.request_refresh(key, now, Refresh::Stale);
                 Origin::Stale
@@ -228,6 +231,10 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             *known = refresh;
         }
         self.work_available.notify_one(pending);
+        #[cfg(feature = "async")]
+        if let FetchSource::Tasks(tasks) = &self.source {
+            tasks.wake_refresher();
+        }
     }
 
     /// Invalidates the entry of `key`, and its value in the request in flight.
@@ -266,6 +273,93 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     ) -> Vec<(K, usize)> {
         let refreshing = |key: &K| Some((key.clone(), self.store.weight_if_due(key, now)?));
         pending.refreshing.iter().filter_map(refreshing).chain(self.store.due_keys(now)).collect()
+    }
+
+    /// Returns whether there is something to fetch.
+    pub(super) fn has_work(&self, pending: &mut MutexGuard<'_, PendingRequests<K, V, E>>) -> bool {
+        loop {
+            if pending.closed {
+                return false;
+            }
+            let now = self.now();
+            pending.quarantine.expire(now);
+            let PendingRequests { to_refresh, quarantine, .. } = &mut **pending;
+            // A quarantined key is not piggybacked, so its refresh needs no request.
+            to_refresh.retain(|key, _| {
+                !quarantine.contains(key, now) && self.store.weight_if_due(key, now).is_some()
+            });
+            if pending.retain_awaited()
+                || pending.to_refresh.values().any(|refresh| *refresh == Refresh::Stale)
+            {
+                return true;
+            }
+            if pending.to_refresh.is_empty() {
+                return false;
+            }
+            // Unlock first: `refresh_if` is user code, which may take other locks.
+            let has_capacity = MutexGuard::unlocked(pending, || {
+                catch_panic(|| (self.hooks.refresh_if)()).unwrap_or(false)
+            });
+            if has_capacity {
+                return !pending.closed;
+            }
+            pending.to_refresh.retain(|_, refresh| *refresh == Refresh::Stale);
+        }
+    }
+
+    /// Begins a fetch, and returns its generation. Returns `None` if the cache is closed.
+    pub(super) fn begin_fetch(&self, pending: &mut PendingRequests<K, V, E>) -> Option<u64> {
+        pending.generation += 1;
+        pending.keys_taken = false;
+        pending.fetching = !pending.closed;
+        // Each refresh is attempted once, whatever the outcome. A later lookup requests it again.
+        pending.refreshing = pending.to_refresh.drain().map(|(key, _)| key).collect();
+        pending.fetching.then_some(pending.generation)
+    }
+
+    /// Returns the batch of a fetch, which chooses its keys when it is asked for them.
+    pub(super) fn batch(self: &Arc<Self>, generation: u64) -> Batch<K> {
+        let source: Arc<dyn KeySource<K>> = Arc::clone(self) as _;
+        Batch::new(Arc::downgrade(&source), generation)
+    }
+
+    /// Ends a fetch by what the source returned, or by the message of its panic. Returns its request, if it sent one.
+    pub(super) fn end_fetch(
+        &self,
+        fetched: Result<Fetched<K, V, E>, String>,
+    ) -> Option<Arc<PendingRequest<K, V, E>>> {
+        // From here on the batch hands out no keys, even if the source kept a clone of it.
+        let request = {
+            let mut pending = self.pending.lock();
+            pending.fetching = false;
+            pending.in_flight.as_ref().map(|it| Arc::clone(it.response.request()))
+        };
+        let outcome = match fetched {
+            Ok(outcome) => outcome.map_err(FetchError::Failed),
+            Err(message) => Err(FetchError::Panicked { message }),
+        };
+        // This runs user code too: the keys' `Eq` and the values' `Drop`.
+        if let Err(message) = catch_panic(|| self.complete_fetch(outcome)) {
+            let _ = catch_panic(|| self.complete_fetch(Err(FetchError::Panicked { message })));
+        }
+        self.announce_fetch_end(self.pending.lock());
+        request
+    }
+
+    /// Recovers after a key's `Eq` or `Drop` panicked during a search for work. Drops
+    /// the refresh requests that were checked, so that they do not panic again. A later lookup
+    /// requests the refresh again.
+    pub(super) fn reset_after_panic(&self) {
+        let refreshes = {
+            let mut pending = self.pending.lock();
+            pending.fetching = false;
+            (std::mem::take(&mut pending.to_refresh), std::mem::take(&mut pending.refreshing))
+        };
+        let _ = catch_panic(|| drop(refreshes));
+        // Requests may have been lost.
+        let mut pending = self.pending.lock();
+        pending.retry_at = self.now() + self.retry_pause();
+        self.announce_fetch_end(pending);
     }
 
     /// Completes a fetch: stores its results and completes the waiters.
@@ -447,10 +541,48 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         self.pending.lock().may_be_sent(&waiter.request)
     }
 
-    /// Wakes the callers that wait for newer values, after a fetch.
+    /// Wakes the callers that wait for newer values, after a fetch, and the tasks whose requests were completed.
     pub(super) fn announce_fetch_end(&self, mut pending: MutexGuard<'_, PendingRequests<K, V, E>>) {
         pending.fetches_ended += 1;
         self.fetch_ended.notify_all(pending);
+        self.wake_tasks(true);
+    }
+
+    /// Returns whether a caller waits for a request that is not sent yet.
+    #[cfg(feature = "async")]
+    pub(super) fn has_awaited(&self) -> bool {
+        // The code of a key may panic. A task that is woken for nothing does no harm.
+        catch_panic(|| self.pending.lock().retain_awaited()).unwrap_or(true)
+    }
+
+    /// Makes the request in flight an open one again, because its fetch was dropped.
+    #[cfg(feature = "async")]
+    pub(super) fn reopen_in_flight(&self) {
+        let unawaited = {
+            let mut pending = self.pending.lock();
+            pending.fetching = false;
+            pending.reopen_in_flight()
+        };
+        drop(unawaited);
+    }
+
+    /// Returns whether a refresh is made that no caller waits for.
+    fn makes_refreshes(&self) -> bool {
+        match &self.source {
+            FetchSource::Thread(_) => true,
+            #[cfg(feature = "async")]
+            FetchSource::Tasks(tasks) => tasks.has_refresher(),
+        }
+    }
+
+    /// Wakes the tasks that have something to look at. `is_by_task`: the task calls this that is busy with the fetch.
+    fn wake_tasks(&self, is_by_task: bool) {
+        #[cfg(feature = "async")]
+        if let FetchSource::Tasks(tasks) = &self.source {
+            tasks.wake_ended(is_by_task);
+        }
+        #[cfg(not(feature = "async"))]
+        let _ = is_by_task;
     }
 
     /// Ends the cache: the fetcher thread, and the wait of callers for newer values.
@@ -463,6 +595,7 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
             is_fetching
         };
         self.fetch_ended.notify_all(self.pending.lock());
+        self.wake_tasks(false);
         // Do not wait for a request in flight: the thread ends after it.
         let fetcher = self.fetcher.lock().take();
         if let Some(fetcher) = fetcher.filter(|_| !is_fetching) {

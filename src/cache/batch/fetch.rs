@@ -1,18 +1,31 @@
 //! What the fetcher and the fetch function share: the batch to fetch, and where its keys come from.
 //!
-//! `core.rs` implements [`KeySource`], and `fetcher.rs` hands a [`Batch`] to the [`Fetch`] function.
-//! The keys are chosen when the function calls [`Batch::keys`], and not before.
+//! `core.rs` implements [`KeySource`]. `fetcher.rs` hands a [`Batch`] to the [`Fetch`] function, and `tasks.rs` one to a
+//! function that returns a future. The keys are chosen when the function calls [`Batch::keys`], and not before.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Weak;
 
+#[cfg(feature = "async")]
+use super::tasks::Tasks;
 use crate::quota::Moment;
 
-/// The fetch function. A key with neither a value nor an error is one that the source has nothing
+/// What a fetch returns. A key with neither a value nor an error is one that the source has nothing
 /// for.
-pub(super) type Fetch<K, V, E> =
-    dyn Fn(&Batch<K>) -> Result<HashMap<K, Result<V, E>>, E> + Send + Sync + 'static;
+pub(super) type Fetched<K, V, E> = Result<HashMap<K, Result<V, E>>, E>;
+
+/// The fetch function.
+pub(super) type Fetch<K, V, E> = dyn Fn(&Batch<K>) -> Fetched<K, V, E> + Send + Sync + 'static;
+
+/// What makes the fetches.
+pub(super) enum FetchSource<K, V, E> {
+    /// A thread of the cache, which calls this function.
+    Thread(Box<Fetch<K, V, E>>),
+    /// The tasks that wait. They poll the futures of a function.
+    #[cfg(feature = "async")]
+    Tasks(Tasks<K, V, E>),
+}
 
 /// The source of the keys of a fetch.
 pub(super) trait KeySource<K>: Send + Sync {

@@ -1,11 +1,13 @@
 //! A read-through cache that fetches in batches, for keys and values of any type.
 //!
-//! - `cache.rs` is the public API, `wait.rs` the wait of a caller, `lookup.rs` the options and
+//! - `cache.rs` is the public API, `wait.rs` a query of a caller, `lookup.rs` the options and
 //!   results.
 //! - `watch.rs` is the wait for values newer than those that the caller has, `subscription.rs` an
 //!   iterator over them.
 //! - `core.rs` joins the parts below. `fetcher.rs` is the thread that sends the requests,
 //!   `fetch.rs` what it shares with the source.
+//! - `tasks.rs` is in place of that thread for an asynchronous source: the tasks that wait send the requests. `task_cache.rs` has
+//!   the lookups of tasks (feature `async`).
 //! - `store.rs` holds the entries: one snapshot, read without a lock.
 //! - `pending.rs` assigns keys to requests. `request.rs` is one request, `keys.rs` its keys, and
 //!   `quarantine.rs` keeps the keys of refused requests.
@@ -30,6 +32,10 @@ mod sharing;
 pub(super) mod stats;
 pub(super) mod store;
 pub(super) mod subscription;
+#[cfg(feature = "async")]
+mod task_cache;
+#[cfg(feature = "async")]
+pub(super) mod tasks;
 mod wait;
 mod watch;
 

@@ -338,6 +338,26 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
         self.queues[queue as usize].pop_front();
     }
 
+    /// Makes the request in flight an open one again, which is sent before the others of its queue. Returns it if no caller waits
+    /// for it.
+    #[cfg(feature = "async")]
+    pub(super) fn reopen_in_flight(&mut self) -> Option<InFlightBatch<K, V, E>> {
+        let in_flight = self.in_flight.take()?;
+        if !in_flight.batch_keys.has_waiters() {
+            return Some(in_flight);
+        }
+        let InFlightBatch { response, batch_keys, .. } = in_flight;
+        let queue = &mut self.queues[batch_keys.queue as usize];
+        queue.push_front(OpenBatch { response, batch_keys, other_half: None });
+        None
+    }
+
+    /// Returns whether a caller that waits for newer values has to look again: more than this number of fetches have ended, or
+    /// the cache was closed.
+    pub(super) fn has_changed(&self, fetches_ended: u64) -> bool {
+        self.fetches_ended != fetches_ended || self.closed
+    }
+
     /// Takes all requests out. Dropping them fails their waiters.
     pub(super) fn take_all(&mut self) -> impl Sized + use<K, V, E> {
         (std::mem::take(&mut self.queues), self.in_flight.take())

@@ -75,17 +75,12 @@ impl<K, V, E> PendingRequest<K, V, E> {
         self.outcome.get()
     }
 
-    /// Waits for the outcome. Returns `None` if `deadline` passed first.
-    pub(super) fn wait(
-        &self,
-        clock: &Clock,
-        deadline: Option<Moment>,
-    ) -> Option<&RequestOutcome<K, V, E>> {
+    /// Waits for the outcome, at most until `deadline`.
+    pub(super) fn wait(&self, clock: &Clock, deadline: Option<Moment>) {
         if self.outcome.get().is_none() {
             let mut guard = self.wait_lock.lock();
             let is_pending = |(): &mut ()| self.outcome.get().is_none();
             self.completed.wait_while(&mut guard, clock, deadline, is_pending);
         }
-        self.outcome.get()
     }
 }

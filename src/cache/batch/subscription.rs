@@ -28,9 +28,9 @@ use crate::quota::Moment;
 /// The iteration ends when the cache is dropped, and at once if there are no keys. Dropping the
 /// subscription ends its requests. Until then it keeps the fetch function alive.
 pub struct BatchSubscription<K: Key, V: Shared, E: Shared> {
-    watch: Watch<K, V, E>,
+    pub(super) watch: Watch<K, V, E>,
     /// The deadline of each call of `next`.
-    deadline: Option<Duration>,
+    pub(super) deadline: Option<Duration>,
 }
 
 impl<K: Key, V: Shared, E: Shared + Clone> BatchSubscription<K, V, E> {
@@ -69,7 +69,19 @@ impl<K: Key, V: Shared, E: Shared + Clone> Iterator for BatchSubscription<K, V, 
     /// Waits for the next item. Returns `None` if the cache was dropped.
     fn next(&mut self) -> Option<Self::Item> {
         let started_at = self.watch.now();
-        match self.watch.wait(self.deadline.map(|limit| started_at + limit)) {
+        let outcome = self.watch.wait(self.deadline.map(|limit| started_at + limit));
+        self.item(outcome, started_at)
+    }
+}
+
+impl<K: Key, V: Shared, E: Shared + Clone> BatchSubscription<K, V, E> {
+    /// Returns the item of a wait that began at `started_at`.
+    pub(super) fn item(
+        &self,
+        outcome: WatchOutcome<K, V, E>,
+        started_at: Moment,
+    ) -> Option<BatchResult<K, V, E>> {
+        match outcome {
             WatchOutcome::Answered(result) => Some(result),
             WatchOutcome::TimedOut => {
                 let error: FetchError<E> = self.watch.time_out(started_at);

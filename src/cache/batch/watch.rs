@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use super::bounds::{Key, Shared};
 use super::config::Freshness;
 use super::core::{Core, KeyLookup, Waiter};
-use super::lookup::{BatchResult, FetchError, GetOptions};
+use super::lookup::{BatchResult, Cached, FetchError, GetOptions};
 use super::pending::PendingRequests;
 use super::request::RequestOutcome;
 use super::store::CacheEntry;
@@ -30,6 +30,16 @@ pub(super) enum WatchOutcome<K: Key, V, E> {
     TimedOut,
     /// The cache was dropped, or there are no keys.
     Closed,
+}
+
+/// What a [`Watch`] does next.
+pub(super) enum WatchStep<K: Key, V, E> {
+    /// It looks again when more than this number of fetches have ended, or the cache is closed, or at this moment.
+    Wait {
+        fetches_ended: u64,
+        wake_at: Option<Moment>,
+    },
+    Done(WatchOutcome<K, V, E>),
 }
 
 /// A caller that waits for newer values of some keys.
@@ -134,33 +144,46 @@ impl<K: Key, V: Shared, E: Shared + Clone> Watch<K, V, E> {
         // An auto-advancing clock advances to the time at which a key is due.
         let _participation = clock.participate();
         loop {
+            let (fetches_ended, wake_at) = match self.look(until) {
+                WatchStep::Wait { fetches_ended, wake_at } => (fetches_ended, wake_at),
+                WatchStep::Done(outcome) => return outcome,
+            };
+            let is_unchanged =
+                |pending: &mut PendingRequests<K, V, E>| !pending.has_changed(fetches_ended);
+            core.fetch_ended.wait_while(&mut core.pending.lock(), clock, wake_at, is_unchanged);
+        }
+    }
+
+    /// Looks for an answer, and requests what is due. `until` is when the wait ends.
+    pub(super) fn look(&mut self, until: Option<Moment>) -> WatchStep<K, V, E> {
+        let core = Arc::clone(&self.core);
+        loop {
             let (fetches_ended, retry_at) = {
                 let pending = core.pending.lock();
                 if pending.closed || self.keys.is_empty() {
-                    return WatchOutcome::Closed;
+                    return WatchStep::Done(WatchOutcome::Closed);
                 }
                 (pending.fetches_ended, pending.retry_at)
             };
             let now = core.now();
             let (found, failed) = self.take_answers(now);
             if !found.is_empty() || !failed.is_empty() {
-                return WatchOutcome::Answered(core.to_result(found, failed, now));
+                let result = core.to_result(found, failed, now);
+                return WatchStep::Done(WatchOutcome::Answered(result));
             }
             let next_due = match self.request_due(now, retry_at) {
                 Requested::Until(next_due) => next_due,
                 Requested::Hit => continue,
                 Requested::Failed(failed) => {
-                    return WatchOutcome::Answered(BatchResult { values: HashMap::new(), failed });
+                    let result = BatchResult { values: HashMap::new(), failed };
+                    return WatchStep::Done(WatchOutcome::Answered(result));
                 }
             };
             if until.is_some_and(|until| now >= until) {
-                return WatchOutcome::TimedOut;
+                return WatchStep::Done(WatchOutcome::TimedOut);
             }
             let wake_at = next_due.into_iter().chain(until).min();
-            let is_unchanged = |pending: &mut PendingRequests<K, V, E>| {
-                pending.fetches_ended == fetches_ended && !pending.closed
-            };
-            core.fetch_ended.wait_while(&mut core.pending.lock(), clock, wake_at, is_unchanged);
+            return WatchStep::Wait { fetches_ended, wake_at };
         }
     }
 
@@ -263,6 +286,11 @@ impl<K: Key, V: Shared, E: Shared + Clone> Watch<K, V, E> {
         self.keys.iter().any(|watched| watched.joined.is_some())
     }
 
+    #[cfg(feature = "async")]
+    pub(super) fn core(&self) -> &Arc<Core<K, V, E>> {
+        &self.core
+    }
+
     pub(super) fn now(&self) -> Moment {
         self.core.now()
     }
@@ -292,6 +320,66 @@ impl<K: Key, V: Shared, E: Shared> Drop for Watch<K, V, E> {
     fn drop(&mut self) {
         for JoinedRequest { waiter, .. } in self.keys.iter_mut().filter_map(|it| it.joined.take()) {
             self.core.remove_waiter(&waiter);
+        }
+    }
+}
+
+/// A caller that waits for one value of a key that is newer than the one it has: [`BatchCache::get_after`].
+///
+/// [`BatchCache::get_after`]: super::BatchCache::get_after
+pub(super) struct NewerWait<'a, K: Key, V: Shared, E: Shared> {
+    pub(super) watch: Watch<K, V, E>,
+    key: &'a K,
+    options: &'a GetOptions,
+    started_at: Moment,
+    deadline: Option<Moment>,
+    /// When an error that the cache holds is returned once more.
+    repeats_at: Option<Moment>,
+}
+
+impl<'a, K: Key, V: Shared, E: Shared + Clone> NewerWait<'a, K, V, E> {
+    pub(super) fn new(
+        core: &Arc<Core<K, V, E>>,
+        key: &'a K,
+        seen: Option<u64>,
+        options: &'a GetOptions,
+    ) -> Self {
+        let started_at = core.now();
+        let deadline = options.deadline.map(|limit| started_at + limit);
+        let mut watch = Watch::new(core, std::slice::from_ref(key), *options);
+        watch.mark_seen(seen.unwrap_or(0));
+        // The caller may have got an error that the cache holds, by a call that it repeats at once.
+        let repeats_at = watch.mark_errors_seen().then(|| started_at + core.retry_pause());
+        Self { watch, key, options, started_at, deadline, repeats_at }
+    }
+
+    /// Returns until when to wait.
+    pub(super) fn until(&self) -> Option<Moment> {
+        self.repeats_at.into_iter().chain(self.deadline).min()
+    }
+
+    /// Returns the answer, or `None` if the wait goes on.
+    pub(super) fn answer(
+        &mut self,
+        outcome: WatchOutcome<K, V, E>,
+    ) -> Option<Result<Option<Cached<V>>, FetchError<E>>> {
+        let repeats = self.repeats_at.take().is_some();
+        match outcome {
+            WatchOutcome::Answered(result) => {
+                Some(result.complete().map(|mut values| values.remove(self.key)))
+            }
+            WatchOutcome::TimedOut if repeats => {
+                // If the error was due in the meantime, the key was requested again.
+                if self.watch.has_joined() {
+                    return None;
+                }
+                let core = &self.watch.core;
+                let make = |entry: &Arc<_>, age, origin| Cached::from_entry(entry, age, origin);
+                core.read_snapshot(&core.store.snapshot(), self.key, core.now(), self.options, make)
+            }
+            WatchOutcome::TimedOut | WatchOutcome::Closed => {
+                Some(Err(self.watch.time_out(self.started_at)))
+            }
         }
     }
 }

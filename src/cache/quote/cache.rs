@@ -10,7 +10,9 @@ use super::fetch::{QuoteFetchError, fetch_quotes};
 #[cfg(feature = "redis")]
 use super::shared::shared_quotes;
 use super::subscription::QuoteSubscription;
-use crate::broker::{Broker, BrokerError, ErrorDetail, Instrument, Quote, Quotes, RowProblem};
+use crate::broker::{
+    Broker, BrokerError, ErrorDetail, Instrument, Quote, QuoteBatchLimit, Quotes, RowProblem,
+};
 use crate::cache::batch::BatchCache;
 use crate::cache::batch::builder::BatchBuilder;
 use crate::cache::batch::config::BatchConfig;
@@ -61,8 +63,8 @@ use crate::shared_quota::SharedQuota;
 #[derive(Debug)]
 pub struct QuoteCache<B> {
     inner: Arc<B>,
-    options: GetOptions,
-    cache: Arc<BatchCache<Instrument, Quote, QuoteFetchError>>,
+    pub(super) options: GetOptions,
+    pub(super) cache: Arc<BatchCache<Instrument, Quote, QuoteFetchError>>,
 }
 
 impl<B> Clone for QuoteCache<B> {
@@ -79,9 +81,21 @@ impl<B: HasLanes> HasLanes for QuoteCache<B> {
 }
 
 impl<B> QuoteCache<B> {
+    pub(super) fn from_parts(
+        inner: Arc<B>,
+        cache: BatchCache<Instrument, Quote, QuoteFetchError>,
+    ) -> Self {
+        Self { inner, options: GetOptions::new(), cache: Arc::new(cache) }
+    }
+
     /// Returns the inner broker.
     pub fn inner(&self) -> &B {
         &self.inner
+    }
+
+    #[cfg(feature = "async")]
+    pub(super) fn shared_inner(&self) -> Arc<B> {
+        Arc::clone(&self.inner)
     }
 
     /// Returns the lanes of the proxy behind the cache, for example to send a call that no trait declares.
@@ -167,19 +181,24 @@ impl<B> QuoteCache<B> {
         instrument: &Instrument,
         make: impl Fn(QuoteRef<'_>) -> Option<R>,
     ) -> Result<R, BrokerError> {
+        if let Some(cached) = self.cached_quote(instrument, &make) {
+            return cached;
+        }
+        made_of(instrument, self.cache.get_with(instrument, &self.options), make)
+    }
+
+    /// Returns the result of `make` for a quote in the cache, if there is one that is young enough. It takes no lock.
+    pub(super) fn cached_quote<R>(
+        &self,
+        instrument: &Instrument,
+        make: impl Fn(QuoteRef<'_>) -> Option<R>,
+    ) -> Option<Result<R, BrokerError>> {
         let cached = self.cache.get_cached(instrument, &self.options, |entry, _, _| {
             let made = |quote: &Arc<Quote>| make(QuoteRef { quote, from_memory: true });
             Ok(entry.value().map_err(QuoteFetchError::clone)?.and_then(made))
         });
-        let made = match cached {
-            Some(cached) => cached.map_err(|error: QuoteFetchError| error.into()),
-            None => {
-                let answer =
-                    self.cache.get_with(instrument, &self.options).map_err(to_broker_error);
-                answer.map(|answer| answer.and_then(|answer| make(QuoteRef::from(&answer))))
-            }
-        };
-        made?.ok_or_else(|| BrokerError::NoQuote { instrument: instrument.clone() })
+        let made: Result<_, QuoteFetchError> = cached?;
+        Some(made.map_err(BrokerError::from).and_then(|made| made.ok_or_else(|| none(instrument))))
     }
 
     /// Returns the quotes that arrived, and a problem for each instrument that the broker refused,
@@ -188,11 +207,7 @@ impl<B> QuoteCache<B> {
     /// # Errors
     /// Fails if a request failed, or if every instrument was refused or had no quote in time.
     pub(super) fn read_quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
-        let BatchResult { values, failed } = self.cache.get_many_with(instruments, &self.options);
-        match lost_request(instruments, &failed) {
-            Some(error) => Err(error),
-            None => collect_quotes(instruments, values, failed),
-        }
+        to_quotes(instruments, self.cache.get_many_with(instruments, &self.options))
     }
 
     /// Waits for a quote that is newer than the one that was fetched at `seen`.
@@ -201,26 +216,71 @@ impl<B> QuoteCache<B> {
         instrument: &Instrument,
         seen: Option<Timestamp>,
     ) -> Result<Quote, BrokerError> {
-        // Which of two quotes is newer is decided by the numbers of their requests. The time only tells
-        // whether the caller has the quote in the cache. A later `seen` counts as that quote as well:
-        // the wall clock stepped back, or the time is of no quote of this cache.
-        let is_seen = |quote: &Quote| seen.is_some() && quote.fetched_at <= seen;
         let began = self.cache.now();
-        let known = self.cache.batch_of(instrument, is_seen);
+        let known = self.seen_batch(instrument, seen);
         let mut newer = self.cache.get_after_with(instrument, known, &self.options);
         // A quote that another process fetched is new to this cache, and yet the caller may have it, by way of another one.
         if let Ok(Some(Cached { value, batch, origin: Origin::Shared, .. })) = &newer {
-            if is_seen(value) {
+            if is_seen(value, seen) {
                 let passed = self.cache.now().since(began);
                 let deadline = self.options.deadline.map(|limit| limit.saturating_sub(passed));
                 let options = GetOptions { deadline, ..self.options };
                 newer = self.cache.get_after_with(instrument, Some(*batch), &options);
             }
         }
-        match newer.map_err(to_broker_error)? {
-            Some(newer) => Ok(QuoteRef::from(&newer).to_quote()),
-            None => Err(BrokerError::NoQuote { instrument: instrument.clone() }),
-        }
+        made_of(instrument, newer, |quoted| Some(quoted.to_quote()))
+    }
+
+    /// Returns the number of the request that brought the quote in the cache, if its caller has seen that.
+    pub(super) fn seen_batch(
+        &self,
+        instrument: &Instrument,
+        seen: Option<Timestamp>,
+    ) -> Option<u64> {
+        self.cache.batch_of(instrument, |quote| is_seen(quote, seen))
+    }
+}
+
+/// Returns whether a caller has this quote that has seen the one which was fetched at `seen`.
+///
+/// Which of two quotes is newer is decided by the numbers of their requests. The time only tells
+/// whether the caller has the quote in the cache. A later `seen` counts as that quote as well:
+/// the wall clock stepped back, or the time is of no quote of this cache.
+fn is_seen(quote: &Quote, seen: Option<Timestamp>) -> bool {
+    seen.is_some() && quote.fetched_at <= seen
+}
+
+fn none(instrument: &Instrument) -> BrokerError {
+    BrokerError::NoQuote { instrument: instrument.clone() }
+}
+
+/// The answer of the cache for one instrument.
+type QuoteAnswer = Result<Option<Cached<Quote>>, FetchError<QuoteFetchError>>;
+
+/// Returns the result of `make` for the answer of the cache.
+pub(super) fn made_of<R>(
+    instrument: &Instrument,
+    answer: QuoteAnswer,
+    make: impl Fn(QuoteRef<'_>) -> Option<R>,
+) -> Result<R, BrokerError> {
+    let answer = answer.map_err(to_broker_error)?;
+    answer.and_then(|answer| make(QuoteRef::from(&answer))).ok_or_else(|| none(instrument))
+}
+
+/// The answers of the cache for some instruments.
+pub(super) type QuoteResult = BatchResult<Instrument, Quote, QuoteFetchError>;
+
+/// Returns the answers of the cache in the terms of a broker.
+///
+/// # Errors
+/// Fails if a request failed, or if every instrument was refused or had no quote in time.
+pub(super) fn to_quotes(
+    instruments: &[Instrument],
+    BatchResult { values, failed }: QuoteResult,
+) -> Result<Quotes, BrokerError> {
+    match lost_request(instruments, &failed) {
+        Some(error) => Err(error),
+        None => collect_quotes(instruments, values, failed),
     }
 }
 
@@ -290,15 +350,7 @@ impl<B: Broker + 'static> QuoteCache<B> {
 
     /// Returns a builder of a cache.
     pub fn builder(inner: B) -> QuoteCacheBuilder<B> {
-        let settings = BatchConfig::default();
-        QuoteCacheBuilder {
-            inner,
-            fetch_broker: None,
-            config: settings,
-            refresh_if: Box::new(|| true),
-            #[cfg(feature = "redis")]
-            shared_quota: None,
-        }
+        QuoteCacheBuilder::new(inner)
     }
 }
 
@@ -333,20 +385,31 @@ fn to_broker_error(error: FetchError<QuoteFetchError>) -> BrokerError {
     }
 }
 
-/// A builder for a [`QuoteCache`].
+/// A builder for a [`QuoteCache`], or with the feature `async` for an `AsyncQuoteCache`.
 #[must_use = "a builder does nothing until it is built"]
 pub struct QuoteCacheBuilder<B> {
-    inner: B,
+    pub(super) inner: B,
     /// The handle that sends the requests, if it is not `inner`.
-    fetch_broker: Option<B>,
-    config: BatchConfig,
+    pub(super) fetch_broker: Option<B>,
+    pub(super) config: BatchConfig,
     refresh_if: Box<dyn Fn() -> bool + Send + Sync>,
     /// The account of which the quotes are shared.
     #[cfg(feature = "redis")]
     shared_quota: Option<SharedQuota>,
 }
 
-impl<B: Broker + 'static> QuoteCacheBuilder<B> {
+impl<B> QuoteCacheBuilder<B> {
+    pub(super) fn new(inner: B) -> Self {
+        Self {
+            inner,
+            fetch_broker: None,
+            config: BatchConfig::default(),
+            refresh_if: Box::new(|| true),
+            #[cfg(feature = "redis")]
+            shared_quota: None,
+        }
+    }
+
     /// Sets how long a quote is fresh, counted from just before its request was sent. 5 s by
     /// default. With zero, only callers that wait at the same time share a quote.
     pub fn ttl(self, ttl: Duration) -> Self {
@@ -398,7 +461,7 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
     }
 
     /// Shares the quotes with the other processes of the account of `quota`, through its Redis. A cache in front of a proxy
-    /// with a shared quota does that by itself, unless [`BatchConfig::share`] is off.
+    /// with a shared quota does that by itself, unless [`BatchConfig::share`] is off. An `AsyncQuoteCache` shares no quotes.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
@@ -422,21 +485,33 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
         self
     }
 
-    /// Builds the cache.
-    pub fn build(self) -> QuoteCache<B> {
+    /// Returns the builder of the batch cache of a broker with this limit, and the broker twice: for all calls, and for the
+    /// requests.
+    pub(super) fn into_parts(self, limit: QuoteBatchLimit) -> (QuoteBatchBuilder, Arc<B>, Arc<B>) {
         let Self { inner, fetch_broker, config: mut settings, refresh_if, .. } = self;
         let inner = Arc::new(inner);
         let fetch_broker = fetch_broker.map_or_else(|| Arc::clone(&inner), Arc::new);
-        let limit = inner.quote_batch_limit();
         settings.max_batch_keys = settings.max_batch_keys.min(limit.count);
         settings.max_batch_weight = settings.max_batch_weight.min(limit.bytes);
-        let clock = settings.clock.clone();
-        #[cfg(feature = "redis")]
-        let shared = self.shared_quota.and_then(|quota| shared_quotes(&quota, &clock));
         let builder = BatchBuilder::new(settings)
             .weigher(move |instrument| limit.cost(instrument))
             .split_on(|error| matches!(error, QuoteFetchError::Broker(BrokerError::Rejected(_))))
             .refresh_if(refresh_if);
+        (builder, inner, fetch_broker)
+    }
+}
+
+/// The builder of the batch cache of a quote cache.
+type QuoteBatchBuilder = BatchBuilder<Instrument, QuoteFetchError>;
+
+impl<B: Broker + 'static> QuoteCacheBuilder<B> {
+    /// Builds the cache.
+    pub fn build(self) -> QuoteCache<B> {
+        let clock = self.config.clock.clone();
+        #[cfg(feature = "redis")]
+        let shared = self.shared_quota.as_ref().and_then(|quota| shared_quotes(quota, &clock));
+        let limit = self.inner.quote_batch_limit();
+        let (builder, inner, fetch_broker) = self.into_parts(limit);
         let fetch = move |batch: &Batch<Instrument>| fetch_quotes(&*fetch_broker, batch, &clock);
         #[cfg(feature = "redis")]
         let cache = match shared {
@@ -445,7 +520,7 @@ impl<B: Broker + 'static> QuoteCacheBuilder<B> {
         };
         #[cfg(not(feature = "redis"))]
         let cache = builder.build_each(fetch);
-        QuoteCache { inner, options: GetOptions::new(), cache: Arc::new(cache) }
+        QuoteCache::from_parts(inner, cache)
     }
 }
 

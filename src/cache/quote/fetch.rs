@@ -32,23 +32,39 @@ impl From<QuoteFetchError> for BrokerError {
     }
 }
 
+/// The answers of one request.
+pub(super) type Answers = HashMap<Instrument, Result<Quote, QuoteFetchError>>;
+
 /// Sends one request. Returns for each instrument its quote with the time of the fetch, or the
 /// problem of its row.
 pub(super) fn fetch_quotes(
     broker: &impl Broker,
     batch: &Batch<Instrument>,
     clock: &Clock,
-) -> Result<HashMap<Instrument, Result<Quote, QuoteFetchError>>, QuoteFetchError> {
-    let late_batch = batch.clone();
-    let Quotes { rows, problems } =
-        broker.quotes_of(&QuoteBatch::new(move || late_batch.keys()))?;
+) -> Result<Answers, QuoteFetchError> {
+    let quotes = broker.quotes_of(&late(batch))?;
+    Ok(to_answers(batch, quotes, clock))
+}
+
+/// Returns the batch for the broker, which chooses its instruments as late as possible.
+pub(super) fn late(batch: &Batch<Instrument>) -> QuoteBatch {
+    let batch = batch.clone();
+    QuoteBatch::new(move || batch.keys())
+}
+
+/// Returns for each instrument of a request its quote, or the problem of its row.
+pub(super) fn to_answers(
+    batch: &Batch<Instrument>,
+    Quotes { rows, problems }: Quotes,
+    clock: &Clock,
+) -> Answers {
     let fetched_at = batch.sent().and_then(|sent| wall_time_at(clock, sent));
     let with_time = |(instrument, quote)| (instrument, Ok(Quote { fetched_at, ..quote }));
     let mut answers: HashMap<_, _> = rows.into_iter().map(with_time).collect();
     if !problems.is_empty() {
         assign_problems(&batch.taken_keys(), problems, &mut answers);
     }
-    Ok(answers)
+    answers
 }
 
 /// Assigns each problem to the instrument that it names. A problem without a known name is assigned

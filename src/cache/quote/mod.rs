@@ -5,7 +5,10 @@
 //! - `shared.rs` writes and reads the quotes that several processes share (feature `redis`).
 //! - `subscription.rs` is an iterator over new quotes.
 //! - `proxied.rs` builds a cache together with the paced proxy behind it.
+//! - `asynchronous/` is the same cache in front of an [`AsyncBroker`](crate::AsyncBroker) (feature `async`).
 
+#[cfg(feature = "async")]
+mod asynchronous;
 mod broker_impl;
 mod cache;
 mod fetch;
@@ -14,6 +17,8 @@ mod proxied;
 mod shared;
 mod subscription;
 
+#[cfg(feature = "async")]
+pub use asynchronous::{AsyncCachedProxyBuilder, AsyncQuoteCache, AsyncQuoteSubscription};
 pub use cache::{QuoteCache, QuoteCacheBuilder};
 pub use proxied::{CachedProxyBuilder, CachedStatus};
 pub use subscription::QuoteSubscription;

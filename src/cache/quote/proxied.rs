@@ -11,7 +11,7 @@ use crate::cache::batch::config::BatchConfig;
 use crate::cache::batch::lookup::GetOptions;
 use crate::cache::batch::stats::CacheStats;
 use crate::lane::{CallOptions, Status, StatusText};
-use crate::proxy::BuildError;
+use crate::proxy::{BuildError, Lanes};
 
 impl<T: Broker + Send + Sync + 'static> BrokerProxyBuilder<T> {
     /// Puts a [`QuoteCache`] in front of the proxy, in which quotes are fresh for `ttl`. Configure
@@ -121,12 +121,7 @@ impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
     pub fn build(self) -> Result<QuoteCache<BrokerProxy<T>>, BuildError> {
         let Self { proxy, config: settings, request_deadline: deadline } = self;
         let proxy = proxy.build()?;
-        let proxy_lanes = proxy.lanes().clone();
-        let is_idle = move || {
-            let status = proxy_lanes.lane(lanes::QUOTE).map(|lane| lane.status());
-            status
-                .is_some_and(|lane| lane.queued == 0 && lane.estimated_wait == Some(Duration::ZERO))
-        };
+        let is_idle = is_quote_lane_idle(proxy.lanes());
         let options = CallOptions { deadline, ..CallOptions::new() };
         let fetch_broker = proxy.with(options);
         let clock = proxy.lanes().clock().clone();
@@ -139,6 +134,15 @@ impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
             None => cache,
         };
         Ok(cache.fetch_with(fetch_broker).refresh_if(is_idle).build())
+    }
+}
+
+/// Returns a function that tells whether a request for quotes would be sent at once, ahead of no other call.
+pub(super) fn is_quote_lane_idle(lanes: &Lanes) -> impl Fn() -> bool + Send + Sync + use<> {
+    let lanes = lanes.clone();
+    move || {
+        let status = lanes.lane(lanes::QUOTE).map(|lane| lane.status());
+        status.is_some_and(|lane| lane.queued == 0 && lane.estimated_wait == Some(Duration::ZERO))
     }
 }
 

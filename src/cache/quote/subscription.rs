@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::cache::{collect_quotes, lost_request};
+use super::cache::{QuoteResult, collect_quotes, lost_request};
 use super::fetch::QuoteFetchError;
 use crate::broker::{BrokerError, Instrument, Quote, Quotes};
 use crate::cache::batch::lookup::BatchResult;
 use crate::cache::batch::subscription::BatchSubscription;
-
-type QuoteResult = BatchResult<Instrument, Quote, QuoteFetchError>;
 
 /// The new quotes of some instruments, as an iterator that waits for them.
 ///
@@ -32,7 +30,7 @@ type QuoteResult = BatchResult<Instrument, Quote, QuoteFetchError>;
 #[derive(Debug)]
 pub struct QuoteSubscription {
     instruments: Vec<Instrument>,
-    updates: BatchSubscription<Instrument, Quote, QuoteFetchError>,
+    pub(super) updates: BatchSubscription<Instrument, Quote, QuoteFetchError>,
 }
 
 impl QuoteSubscription {
@@ -63,7 +61,7 @@ impl QuoteSubscription {
         self.updates.is_closed()
     }
 
-    fn to_quotes(
+    pub(super) fn to_quotes(
         &self,
         BatchResult { values, failed }: QuoteResult,
     ) -> Result<Quotes, BrokerError> {
