@@ -269,6 +269,9 @@ pub use lane::{
     CallOptions, Lane, LaneConfig, LaneError, LaneErrorKind, Observer, Priority, Status, Ticket,
 };
 pub use lanekeeper_macros::proxy;
+#[cfg(feature = "async")]
+#[doc(inline)]
+pub use order_guard::AsyncOrderGuard;
 #[doc(inline)]
 pub use order_guard::OrderGuard;
 #[cfg(feature = "journal")]

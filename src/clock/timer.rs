@@ -44,6 +44,12 @@ impl Timer {
         Self(Arc::new(Shared { clock, state: Mutex::default(), changed }))
     }
 
+    /// Returns the clock.
+    #[cfg(feature = "async")]
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
     /// Returns a future that is ready at `at`.
     pub(crate) fn sleep_until(&self, at: Moment) -> Sleep {
         let number = {
