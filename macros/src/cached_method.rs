@@ -4,7 +4,7 @@
 //! target. So what depends on the feature is written in both forms, and `lanekeeper::__with_responses!` selects one.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 
@@ -25,15 +25,29 @@ pub(crate) fn body(
     plain: &TokenStream,
 ) -> TokenStream {
     let cached = cached_body(model, (method, keys), proxy);
-    let error = cache.ttl.map(|_| {
-        let span = cache.span;
-        quote_spanned! {span=>
-            ::core::compile_error!(
-                "`cache` needs the feature `responses` of lanekeeper; `cache = off` does not"
-            );
-        }
-    });
+    let error = cache.ttl.map(|_| feature_error(cache));
     quote!({ ::lanekeeper::__with_responses!({ #cached } { { #error #plain } }) })
+}
+
+/// Returns the body of an asynchronous method of the trait, an async block, as [`body`].
+pub(crate) fn future_body(
+    model: &Model,
+    (method, keys): (&Method, &LaneKeys),
+    cache: &CacheKey,
+    plain: &TokenStream,
+) -> TokenStream {
+    let cached = cached_body(model, (method, keys), &method.self_token.to_token_stream());
+    let error = cache.ttl.map(|_| feature_error(cache));
+    quote!(::lanekeeper::__with_responses!({ async move #cached } { { #error #plain } }))
+}
+
+fn feature_error(cache: &CacheKey) -> TokenStream {
+    let span = cache.span;
+    quote_spanned! {span=>
+        ::core::compile_error!(
+            "`cache` needs the feature `responses` of lanekeeper; `cache = off` does not"
+        );
+    }
 }
 
 /// Returns the body of a method with the feature: a lookup, and on a miss a fetch through the lane.
@@ -54,7 +68,7 @@ fn cached_body(
         (method.arguments.iter().map(Argument::pack), call_spec(model, method, keys));
     let checks = checks(method, answer);
     // What the call needs first borrows an argument after it was moved.
-    let is_lent_later = keys.first.is_some();
+    let is_lent_later = keys.first.is_some() || method.future.is_some();
     let owned = method.arguments.iter().map(|argument| argument.owned_value(is_lent_later));
     let keep_for = match &keys.cache_for {
         None => quote!(::core::option::Option::Some(::core::time::Duration::MAX)),
@@ -69,9 +83,14 @@ fn cached_body(
             }
         }
     };
-    let first = match &keys.first {
-        None => quote!(::core::option::Option::None::<::lanekeeper::proxy::NoPrerequisite>),
-        Some(first) => {
+    let first = match (&keys.first, method.future) {
+        (None, None) => {
+            quote!(::core::option::Option::None::<::lanekeeper::proxy::NoPrerequisite>)
+        }
+        (None, Some(_)) => {
+            quote!(::core::future::ready(::core::result::Result::Ok(())))
+        }
+        (Some(first), _) => {
             let lent = method.arguments.iter().map(Argument::lend);
             quote!(#proxy.#first(#(#lent),*))
         }
@@ -86,29 +105,47 @@ fn cached_body(
         false => quote!(let (#(#names,)*) = #arguments;),
     };
     let unpacked = method.arguments.iter().map(|argument| argument.unpack(false));
+    let passed = method.arguments.iter().map(|argument| argument.pass(true));
     let failure = failure_of(span);
-    let fetch = quote_spanned! {span=>
-        ::lanekeeper::proxy::CachedCall::fetch(
-            #call,
-            #first,
-            move |#arguments| {
-                #unpack_all
-                <#inner as #path>::#name(&#target #(, #unpacked)*)
-            },
-            #failure,
-            |#arguments, value| {
-                // If a type does not implement `CacheableResponse`, the compiler falls back to the second trait.
-                use ::lanekeeper::proxy::{CacheableResponse as _, UnmeasuredResponse as _};
-                #lend_all
-                let probe = ::lanekeeper::proxy::ResponseProbe(value);
-                let heaps = [
-                    (&probe).heap_bytes(),
-                    #((&::lanekeeper::proxy::ResponseProbe(#names)).heap_bytes(),)*
-                ];
-                let sum = heaps.into_iter().fold(0, ::core::primitive::usize::saturating_add);
-                (sum, (&probe).is_cacheable())
-            },
-        )
+    let measure = quote_spanned! {span=>
+        |#arguments, value| {
+            // If a type does not implement `CacheableResponse`, the compiler falls back to the second trait.
+            use ::lanekeeper::proxy::{CacheableResponse as _, UnmeasuredResponse as _};
+            #lend_all
+            let probe = ::lanekeeper::proxy::ResponseProbe(value);
+            let heaps = [
+                (&probe).heap_bytes(),
+                #((&::lanekeeper::proxy::ResponseProbe(#names)).heap_bytes(),)*
+            ];
+            let sum = heaps.into_iter().fold(0, ::core::primitive::usize::saturating_add);
+            (sum, (&probe).is_cacheable())
+        }
+    };
+    let fetch = match method.future {
+        None => quote_spanned! {span=>
+            let #target = ::std::sync::Arc::clone(&#proxy.inner);
+            ::lanekeeper::proxy::CachedCall::fetch(
+                #call,
+                #first,
+                move |#arguments| {
+                    #unpack_all
+                    <#inner as #path>::#name(&#target #(, #unpacked)*)
+                },
+                #failure,
+                #measure,
+            )
+        },
+        // The task itself makes the call, so its own arguments are at hand.
+        Some(_) => quote_spanned! {span=>
+            ::lanekeeper::proxy::CachedCall::run(
+                #call,
+                #first,
+                || <#inner as #path>::#name(&#proxy.inner #(, #passed)*),
+                #failure,
+                #measure,
+            )
+            .await
+        },
     };
     quote!({
         #checks
@@ -124,7 +161,6 @@ fn cached_body(
         if let ::core::option::Option::Some(answer) = ::lanekeeper::proxy::CachedCall::get(&#call) {
             return ::core::result::Result::Ok(answer);
         }
-        let #target = ::std::sync::Arc::clone(&#proxy.inner);
         #fetch
     })
 }

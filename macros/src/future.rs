@@ -36,7 +36,10 @@ pub(crate) fn rewrite(method: &mut TraitItemFn) {
     let Some(token) = method.sig.asyncness.take() else { return };
     let (span, answer) = match &method.sig.output {
         ReturnType::Type(_, answer) => (answer.span(), (**answer).clone()),
-        ReturnType::Default => (method.sig.ident.span(), parse_quote!(())),
+        ReturnType::Default => {
+            let span = method.sig.ident.span();
+            (span, parse_quote_spanned!(span=> ()))
+        }
     };
     let span = Span::call_site().located_at(span);
     method.sig.output = parse_quote_spanned! {span=>

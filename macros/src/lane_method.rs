@@ -59,13 +59,13 @@ pub(crate) fn future_body(
             )
         }
     };
-    let future = match &keys.first {
-        None => form.of(&call(&quote!(&#this.options))),
+    let plain = match &keys.first {
+        None => call(&quote!(&#this.options)),
         Some(first) => {
             let lent = method.arguments.iter().map(Argument::lend);
             let options = quote_spanned!(Span::mixed_site()=> __lk_options);
             let call = call(&quote!(&#options));
-            form.of(&quote!(async move {
+            quote!(async move {
                 let first = ::lanekeeper::proxy::Lanes::options_after(
                     &#this.lanes,
                     #spec,
@@ -76,9 +76,14 @@ pub(crate) fn future_body(
                     ::core::result::Result::Ok(#options) => #call.await,
                     ::core::result::Result::Err(error) => ::core::result::Result::Err(error),
                 }
-            }))
+            })
         }
     };
+    let future = match &keys.cache {
+        None => plain,
+        Some(cache) => cached_method::future_body(model, (method, keys), cache, &plain),
+    };
+    let future = form.of(&future);
     quote!({
         let #target: &#inner = &#this.inner;
         #future

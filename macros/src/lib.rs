@@ -106,6 +106,65 @@ use syn::Item;
 ///
 /// A method with `where Self: Sized` and a body is left out.
 ///
+/// # Asynchronous methods
+///
+/// A method may be an `async fn`, or return an `impl Future<Output = ..> + Send`, or be what `#[async_trait]` makes of an
+/// `async fn`; put that attribute above this one. The caller's task waits for its turn, and then polls its own future:
+/// no thread of the lanes runs the call, any executor will do, and the arguments may borrow what they like but `&mut`.
+/// `lanekeeper::proxy::Lanes::run` says what happens if the future is dropped.
+///
+/// - An `async fn` is rewritten to a function that returns `impl Future + Send`. Implementors write `async fn` all the same. Such a
+///   trait cannot be a `dyn`. With `#[async_trait]` it can.
+/// - An attempt has its arguments by `Clone`, as long as the lane may repeat the call. With `retry = never` they are moved.
+/// - `submit` has no such methods: a ticket has no task that would make the call.
+/// - `first = METHOD` names an asynchronous method of the proxy that returns `Result<(), E>`. The deadline of the call spans it.
+/// - A trait may have methods of both kinds, in the same lanes.
+///
+/// ```
+/// use lanekeeper::lane::LaneError;
+/// use lanekeeper::quota::Quota;
+///
+/// #[derive(Debug)]
+/// pub struct WeatherError(String);
+///
+/// impl From<LaneError> for WeatherError {
+///     fn from(refused: LaneError) -> Self {
+///         Self(refused.to_string())
+///     }
+/// }
+///
+/// #[lanekeeper::proxy]
+/// pub trait Weather: Send + Sync {
+///     #[lane(general, read)]
+///     async fn forecast(&self, city: &str) -> Result<i8, WeatherError>;
+/// }
+///
+/// struct Client;
+///
+/// impl Weather for Client {
+///     async fn forecast(&self, city: &str) -> Result<i8, WeatherError> {
+///         Ok(city.len() as i8)
+///     }
+/// }
+///
+/// # fn block_on<T>(future: impl Future<Output = T>) -> T {
+/// #     let mut future = std::pin::pin!(future);
+/// #     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+/// #     loop {
+/// #         if let std::task::Poll::Ready(answer) = future.as_mut().poll(&mut context) {
+/// #             return answer;
+/// #         }
+/// #     }
+/// # }
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let weather = WeatherProxy::builder(Client).general(Quota::per_second(10)).build()?;
+/// # block_on(async {
+/// assert_eq!(weather.forecast("Pune").await.ok(), Some(4));
+/// # });
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Keys of a lane
 ///
 /// After the lane's name, in any order:
@@ -152,6 +211,13 @@ use syn::Item;
 ///   decorators (see `lanekeeper::delegate_broker!`). `crate::MODULE` is the module of the trait. In the signatures,
 ///   a name that is not in the prelude must be public in that module, or be written with a path that begins with
 ///   `crate::` or `::`. The macro of a `pub` trait is exported at the root of its crate.
+///
+/// - `#[proxy(asynchronous = TRAIT)]`: writes the asynchronous form of the trait too, with the same methods, lanes and default
+///   bodies. Its methods with a lane, and those with a default body, are asynchronous. In a default body, calls of such methods of
+///   `self` are awaited. It is written through `async_trait`, so it can be a `dyn`, and has a proxy, `TRAITProxy`. Beside it stands
+///   `ImmediateX` for a trait `X`: it makes the asynchronous form of an implementor whose calls return at once. What is named by
+///   `first` and `cache_for` has to be a method of both proxies. Needs the feature `async`; without it nothing is written.
+///   `asynchronous_delegate = crate::MODULE::NAME` is `delegate` for it. `lanekeeper::AsyncBroker` is written so.
 ///
 /// # Other items
 ///

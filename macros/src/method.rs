@@ -65,10 +65,11 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
 
     future::rewrite(method);
     let returned = errors.ok(future::read(&method.sig));
-    let (future, answer) = match (returned.flatten(), &method.sig.output) {
-        (Some((form, answer)), _) => (Some(form), Some(answer)),
-        (None, ReturnType::Type(_, answer)) => (None, Some((**answer).clone())),
-        (None, ReturnType::Default) => (None, None),
+    let is_read = returned.is_some();
+    let (future, answer) = match (returned, &method.sig.output) {
+        (Some(Some((form, answer))), _) => (Some(form), Some(answer)),
+        (Some(None), ReturnType::Type(_, answer)) => (None, Some((**answer).clone())),
+        (None, _) | (_, ReturnType::Default) => (None, None),
     };
     let self_token = check_object_safe(&method.sig, answer.as_ref(), errors);
     if RESERVED_METHODS.iter().any(|own| name == own) {
@@ -82,7 +83,7 @@ pub(crate) fn read(method: &mut TraitItemFn, errors: &mut Errors) -> Option<Meth
     // Checked even if the keys are wrong, so that one build reports all errors.
     let is_laned = helpers.lane.is_some();
     let kind = helpers.kind(&name, method.default.is_some(), errors);
-    if is_laned {
+    if is_laned && is_read {
         for argument in &arguments {
             errors.ok(match future {
                 Some(_) => argument.check_repeatable(),

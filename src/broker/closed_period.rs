@@ -7,9 +7,13 @@ use std::time::Duration;
 use jiff::ToSpan;
 use jiff::tz::TimeZone;
 
+#[cfg(feature = "async")]
+use super::{AsyncBroker, AsyncBrokerProxy};
 use super::{
-    Broker, BrokerProxy, Candle, CandleRequest, Holding, InstrumentInfo, Interval, Partial, Profile,
+    Broker, BrokerProxy, Candle, CandleRequest, Holding, InstrumentInfo, Interval, OrderTags,
+    Partial, Profile,
 };
+use crate::clock::Clock;
 use crate::panic::catch_panic;
 use crate::proxy::CacheableResponse;
 
@@ -21,19 +25,35 @@ impl<T: Broker + Send + Sync + 'static> BrokerProxy<T> {
     /// The length of an interval without a name in this crate is unknown. A candle of a week or a month may go on after the
     /// range, so it is not kept.
     pub(super) fn closed_period(&self, request: &CandleRequest) -> Option<Duration> {
-        if matches!(request.interval, Interval::Other(_)) {
-            return None;
-        }
-        // A panic in the adapter must not end its caller. The call itself then shows what is wrong.
-        let tags = catch_panic(|| self.inner.order_tags()).ok()?;
-        let zone = tags.day_zone();
-        let now = self.lanes.clock().wall_clock().timestamp.to_zoned(zone.clone());
-        let days = if *zone == TimeZone::UTC { 1 } else { 0 };
-        let today = now.start_of_day().ok()?.checked_sub(days.days()).ok()?;
-        // A range that cannot be read is an error of the call.
-        let (_, end) = request.range(zone).ok()?;
-        (end < today).then_some(Duration::MAX)
+        closed_period(request, self.lanes.clock(), || self.inner.order_tags())
     }
+}
+
+#[cfg(feature = "async")]
+impl<T: AsyncBroker + 'static> AsyncBrokerProxy<T> {
+    /// Returns for how long the answer to `request` may be kept, as [`BrokerProxy::closed_period`].
+    pub(super) fn closed_period(&self, request: &CandleRequest) -> Option<Duration> {
+        closed_period(request, self.lanes.clock(), || self.inner.order_tags())
+    }
+}
+
+fn closed_period(
+    request: &CandleRequest,
+    clock: &Clock,
+    tags: impl FnOnce() -> OrderTags,
+) -> Option<Duration> {
+    if matches!(request.interval, Interval::Other(_)) {
+        return None;
+    }
+    // A panic in the adapter must not end its caller. The call itself then shows what is wrong.
+    let tags = catch_panic(tags).ok()?;
+    let zone = tags.day_zone();
+    let now = clock.wall_clock().timestamp.to_zoned(zone.clone());
+    let days = if *zone == TimeZone::UTC { 1 } else { 0 };
+    let today = now.start_of_day().ok()?.checked_sub(days.days()).ok()?;
+    // A range that cannot be read is an error of the call.
+    let (_, end) = request.range(zone).ok()?;
+    (end < today).then_some(Duration::MAX)
 }
 
 /// An answer with unreadable rows is not kept: the next one may be whole.

@@ -43,6 +43,8 @@ impl<T: AsyncBroker + 'static> AsyncBrokerProxy<T> {
         // A panic in the adapter must not end its caller. The call itself then shows what is wrong.
         let missing = catch_panic(|| self.inner.missing_listing(request)).ok().flatten();
         let Some(missing) = missing else { return Ok(()) };
+        let clock = self.lanes.clock();
+        let deadline = self.options.deadline.map(|deadline| clock.now() + deadline);
         let is_urgent = self.options.priority == Some(Priority::URGENT);
         let priority = is_urgent.then_some(Priority::URGENT);
         let fetcher =
@@ -53,18 +55,18 @@ impl<T: AsyncBroker + 'static> AsyncBrokerProxy<T> {
         }
         let flight = {
             let mut listings = missing.all.0.lock();
-            if let Some(error) = listings.refusal(&missing.exchange, self.lanes.clock().now()) {
+            if let Some(error) = listings.refusal(&missing.exchange, clock.now()) {
                 return Err(error);
             }
             listings.join_task(&missing.exchange, missing.came)
         };
         let Some(flight) = flight else { return Ok(()) };
-        let mut member = flight.join();
-        if let Some(result) = member.wait().await {
+        let member = flight.join();
+        if let Some(result) = member.wait(self.lanes.timer(), deadline).await {
             return result;
         }
-        let result = fetch().await;
-        missing.all.0.lock().end_task(&missing, &result, self.lanes.clock().now());
+        let result = member.lead(clock, fetch()).await;
+        missing.all.0.lock().end_task(&missing, &result, clock.now());
         member.complete(result.clone());
         result
     }

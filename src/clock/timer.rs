@@ -44,8 +44,6 @@ impl Timer {
         Self(Arc::new(Shared { clock, state: Mutex::default(), changed }))
     }
 
-    /// Returns the clock.
-    #[cfg(feature = "async")]
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.clock
     }

@@ -12,7 +12,7 @@ use super::{CallSpec, Lanes, Prerequisite, ResultParts};
 use crate::Failure;
 use crate::cache::ResponseCache;
 use crate::cache::response::{
-    CacheArgument, Cacheable, CallKey, Flight, FlightRequest, Measure, ResponseLookup,
+    CacheArgument, Cacheable, CallKey, FetchMember, Flight, FlightRequest, Measure, ResponseLookup,
 };
 use crate::clock::Clock;
 use crate::lane::{
@@ -145,6 +145,44 @@ where
     }
 }
 
+impl<A, R> CachedCall<'_, A, R>
+where
+    A: CacheArgument,
+    R: ResultParts<Value: Cacheable, Error: Cacheable + From<LaneError>>,
+{
+    /// Fetches the answer on the caller's task, as [`Lanes::run`] makes a call, or waits for the fetch of another task.
+    ///
+    /// `first` is what must succeed before. `measure` is as for [`fetch`](Self::fetch).
+    ///
+    /// If the task that fetches is woken and not polled for a second, another one that waits fetches anew.
+    ///
+    /// # Errors
+    /// The error of `first` or of `attempt`, or a [`LaneError`] that explains why there is no answer.
+    pub async fn run<F, T>(
+        self,
+        first: impl Future<Output = Result<(), ErrorOf<R>>>,
+        attempt: impl FnMut() -> T,
+        failure: fn(&ErrorOf<R>) -> Option<F>,
+        measure: Measure<A, ValueOf<R>>,
+    ) -> Result<ValueOf<R>, ErrorOf<R>>
+    where
+        F: Into<Failure> + 'static,
+        T: Future<Output = Result<ValueOf<R>, ErrorOf<R>>>,
+    {
+        let Self { lanes, spec, options, key, lookup, begun } = self;
+        let options = lanes.options_after(spec, options, first).await?;
+        let Some(lookup) = lookup else {
+            return lanes.run_spec(spec, &options, attempt, failure).await;
+        };
+        let call = SharedCall { lanes, spec, options, lookup, begun, measure };
+        // A fetch that is shared may need the slots that such a call holds.
+        match is_within_call() {
+            true => call.run_alone(&key, attempt, failure).await,
+            false => call.run_shared(&key, attempt, failure).await,
+        }
+    }
+}
+
 impl<A, R: ResultParts> fmt::Debug for CachedCall<'_, A, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CachedCall").field("spec", &self.spec).finish_non_exhaustive()
@@ -217,10 +255,9 @@ impl<A: CacheArgument, V: Cacheable> SharedCall<'_, A, V> {
         E: Cacheable + From<LaneError>,
         F: Into<Failure> + 'static,
     {
-        let Self { lanes, spec, options, lookup, measure, .. } = self;
-        let cache = lanes.responses();
-        cache.count_miss();
-        let epoch = cache.epoch(lookup.method);
+        let Self { lanes, spec, ref options, .. } = self;
+        lanes.responses().count_miss();
+        let epoch = lanes.responses().epoch(self.lookup.method);
         let sent_at = Arc::new(AtomicU64::new(0));
         let (key, sent, clock) = (key.to_shared(), Arc::clone(&sent_at), lanes.clock().clone());
         let args = Arc::clone(&key);
@@ -228,14 +265,98 @@ impl<A: CacheArgument, V: Cacheable> SharedCall<'_, A, V> {
             sent.store(clock.now().as_nanos(), Ordering::Release);
             work(args.args())
         };
-        let answer = Arc::new(lanes.call_spec_repeatable(spec, &options, work, failure));
+        let result = lanes.call_spec_repeatable(spec, options, work, failure);
+        let sent = Moment::from_nanos(sent_at.load(Ordering::Acquire));
+        self.keep(&key, result, (sent, epoch))
+    }
+
+    /// Waits for the fetch of this key, or makes the call for all that wait.
+    async fn run_shared<E, F, T>(
+        self,
+        key: &CallKey<A, V, E>,
+        mut attempt: impl FnMut() -> T,
+        failure: fn(&E) -> Option<F>,
+    ) -> Result<V, E>
+    where
+        E: Cacheable + From<LaneError>,
+        F: Into<Failure> + 'static,
+        T: Future<Output = Result<V, E>>,
+    {
+        let Self { lanes, ref spec, ref options, lookup, begun, measure } = self;
+        let clock = lanes.clock();
+        let deadline = options.deadline.map(|deadline| clock.now() + deadline);
+        let (priority, shared_options) = (self.priority(), self.options_of_flight());
+        loop {
+            let request = FlightRequest { lookup, priority, now: clock.now() };
+            let member = FetchMember::join(lanes.responses(), key, request);
+            let answer = async {
+                if let Some(answer) = member.wait(priority, lanes.timer(), deadline).await {
+                    return answer;
+                }
+                let attempt = || {
+                    member.on_send();
+                    attempt()
+                };
+                let call = lanes.run_spec(*spec, &shared_options, attempt, failure);
+                member.complete(member.lead(call).await, measure)
+            };
+            let Some(answer) = lanes.timer().within(deadline, answer).await else {
+                let kind = match member.sent_at() {
+                    Some(_) => LaneErrorKind::Unanswered,
+                    None => LaneErrorKind::DeadlinePassed { waited: clock.now().since(begun) },
+                };
+                return Err(lanes.error(spec, kind).into());
+            };
+            // It was young enough when this task joined the fetch, and may be too old by now.
+            let limit = lookup.max_age.min(lookup.ttl);
+            let is_old = |sent: Moment| sent < begun && clock.now().since(sent) > limit;
+            let is_old = member.was_sent() && member.sent_at().is_some_and(is_old);
+            if answer.is_err() || !is_old {
+                return (*answer).clone();
+            }
+        }
+    }
+
+    /// Makes the call with the options of its caller, and keeps the answer.
+    async fn run_alone<E, F, T>(
+        self,
+        key: &CallKey<A, V, E>,
+        mut attempt: impl FnMut() -> T,
+        failure: fn(&E) -> Option<F>,
+    ) -> Result<V, E>
+    where
+        E: Cacheable + From<LaneError>,
+        F: Into<Failure> + 'static,
+        T: Future<Output = Result<V, E>>,
+    {
+        let Self { lanes, spec, ref options, .. } = self;
+        lanes.responses().count_miss();
+        let epoch = lanes.responses().epoch(self.lookup.method);
+        let sent_at = AtomicU64::new(0);
+        let attempt = || {
+            sent_at.store(lanes.clock().now().as_nanos(), Ordering::Relaxed);
+            attempt()
+        };
+        let result = lanes.run_spec(spec, options, attempt, failure).await;
+        let sent = Moment::from_nanos(sent_at.load(Ordering::Relaxed));
+        self.keep(&key.to_shared(), result, (sent, epoch))
+    }
+
+    /// Keeps an answer, and returns it.
+    fn keep<E: Cacheable>(
+        &self,
+        key: &Arc<CallKey<A, V, E>>,
+        result: Result<V, E>,
+        (sent, epoch): (Moment, u64),
+    ) -> Result<V, E> {
+        let cache = self.lanes.responses();
+        let answer = Arc::new(result);
         match &*answer {
             Ok(value) => {
-                let (heap_bytes, is_cacheable) = measure(key.args(), value);
-                let sent = Moment::from_nanos(sent_at.load(Ordering::Acquire));
+                let (heap_bytes, is_cacheable) = (self.measure)(key.args(), value);
                 if is_cacheable {
                     let answer = Arc::clone(&answer);
-                    cache.insert(&key, lookup, answer, (sent, epoch), heap_bytes);
+                    cache.insert(key, self.lookup, answer, (sent, epoch), heap_bytes);
                 }
             }
             Err(_) => cache.count_failure(),

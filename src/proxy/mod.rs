@@ -35,7 +35,7 @@ pub use crate::cache::response::{
 };
 
 use self::shared_lanes::ProxyLanes;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timer};
 use crate::lane::{
     BudgetStatus, CallOptions, Lane, LaneError, LaneErrorKind, MethodSpec, OnceWork, Priority,
     RepeatableWork, Shutdown, ShutdownSummary, Status, TaskCall, Ticket, Turn, WindowStatus, Work,
@@ -309,7 +309,7 @@ impl Lanes {
     {
         let begun = self.clock().now();
         let deadline = options.deadline.map(|deadline| begun + deadline);
-        let result = self.0.shared.timer.within(deadline, first).await;
+        let result = self.timer().within(deadline, first).await;
         let waited = self.clock().now().since(begun);
         match result {
             Some(result) => result?,
@@ -479,6 +479,11 @@ impl Lanes {
     /// Returns the clock that paces the lanes.
     pub fn clock(&self) -> &Clock {
         &self.0.shared.clock
+    }
+
+    /// Returns the timer for tasks that wait for something else than their turn.
+    pub(crate) fn timer(&self) -> &Timer {
+        &self.0.shared.timer
     }
 
     /// Returns the account of which the quotas are shared with other processes, if they are.

@@ -5,9 +5,10 @@
 --        3 the generation that this process heard last, or ''
 --        4 which run of Redis this process is connected to, or ''
 --        5 this process
---        6 for how many milliseconds keys are kept
+--        6 for how many milliseconds keys are kept at least
 -- Gives  `now`, which never runs backwards, and ahead of a process's own clock by SLACK at most between two of its answers;
---        `raw`, the wall clock; `born`, the generation: it changes if anything was lost; `hold`, until when nothing is granted
+--        `raw`, the wall clock; `born`, the generation: it changes if anything was lost; `hold`, until when nothing is granted;
+--        `keep`, for how many milliseconds keys are kept
 --
 -- Numbers are below 2^53 and so exact. `%.0f` because Lua writes large numbers with an exponent.
 local SETTLE = 1500000
@@ -15,15 +16,18 @@ local SLACK = 100000
 -- A process that was silent for longer may go on with its share, which is left alone.
 local LOST_AFTER = 3000000
 local function text(x) return string.format('%.0f', x) end
-local META, me, keep = KEYS[1], ARGV[5], ARGV[6]
+local META, me = KEYS[1], ARGV[5]
 local raw = tonumber(ARGV[1])
 if not raw then
   local time = redis.call('TIME')
   raw = time[1] * 1000000 + time[2]
 end
-local known = redis.call('HMGET', META, 'last', 'offset', 'born', 'run', 'hold', 'lost_from')
+local known = redis.call('HMGET', META, 'last', 'offset', 'born', 'run', 'hold', 'lost_from', 'expiry')
 local last, offset = tonumber(known[1] or 0), tonumber(known[2] or 0)
 local born, run, hold = known[3] or '', known[4] or '', tonumber(known[5] or 0)
+-- All keys of the account expire after the longest time that a process has asked for, so that no script shortens an expiry. META
+-- must outlive what it describes: without it `check_scope` in step.lua deletes the calls of a quota.
+local keep = text(math.max(tonumber(ARGV[6]), tonumber(known[7] or 0)))
 local now = raw + offset
 if now < last then
   -- The clock of the host was set back. What passed meanwhile is unknown, so nothing did.
@@ -45,7 +49,8 @@ if ARGV[4] ~= '' and ARGV[4] ~= run then
   run = ARGV[4]
 end
 local function save_clock()
-  redis.call('HSET', META, 'last', text(now), 'offset', text(offset), 'born', born, 'run', run, 'hold', text(hold))
+  redis.call('HSET', META, 'last', text(now), 'offset', text(offset), 'born', born, 'run', run, 'hold', text(hold),
+    'expiry', keep)
   redis.call('PEXPIRE', META, keep)
 end
 

@@ -2,9 +2,12 @@
 //!
 //! An observer may take seconds: a log on a slow disk, a message to a chat. The threads on which these events happen have no such
 //! time. The keeper has to say each second that its process is alive, and a worker has calls to send. So events are queued, and a
-//! thread delivers them in order. It is started for the first of them and ends after the last, since they are rare.
+//! thread delivers them in order. It is started for the first of them and ends after the last, since they are rare. If the
+//! operating system refuses a thread, they wait: it is tried again at the next event, at the next heartbeat and at the end. No other
+//! thread calls the observer, so it is called with no lock held and may wait for calls of the proxy.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -22,6 +25,8 @@ const WAIT_AT_END: Duration = Duration::from_secs(1);
 /// The events of one process. Dropped, it waits for their delivery, for a second at most. The rest is delivered after that.
 pub(super) struct EventQueue {
     inner: Arc<Inner>,
+    /// Starts the thread that delivers. Tests replace it, since they cannot make the operating system refuse a thread.
+    spawn: fn(Arc<Inner>) -> io::Result<ThreadId>,
 }
 
 struct Inner {
@@ -48,7 +53,8 @@ enum Event {
 impl EventQueue {
     pub(super) fn new(account: String, observer: ObserverHandle) -> Self {
         let (state, delivered) = Default::default();
-        Self { inner: Arc::new(Inner { account, observer, state, delivered }) }
+        let inner = Arc::new(Inner { account, observer, state, delivered });
+        Self { inner, spawn: Inner::spawn }
     }
 
     /// Queues a mode, unless it is the last one that was queued.
@@ -70,20 +76,21 @@ impl EventQueue {
             state.waiting.pop_front();
         }
         state.waiting.push_back(event);
-        if state.delivers.is_some() {
+        self.start_delivery(&mut state);
+    }
+
+    /// Tries again to deliver events for which no thread could be started. Cheap if there are none.
+    pub(super) fn deliver_waiting(&self) {
+        self.start_delivery(&mut self.inner.state.lock());
+    }
+
+    /// Starts the thread that delivers, if there are events and no such thread. If it does not start, they wait: the observer is
+    /// user code, and this thread may hold a lock, or have heartbeats to send for which the observer waits.
+    fn start_delivery(&self, state: &mut State) {
+        if state.waiting.is_empty() || state.delivers.is_some() {
             return;
         }
-        let inner = Arc::clone(&self.inner);
-        let thread = thread::Builder::new().name("quota-events".to_owned());
-        match thread.spawn(move || inner.deliver()) {
-            Ok(thread) => state.delivers = Some(thread.thread().id()),
-            Err(_) => {
-                // Late heartbeats are better than an event that is lost.
-                state.delivers = Some(thread::current().id());
-                drop(state);
-                self.inner.deliver();
-            }
-        }
+        state.delivers = (self.spawn)(Arc::clone(&self.inner)).ok();
     }
 }
 
@@ -92,6 +99,7 @@ impl Drop for EventQueue {
         let is_under_way =
             |state: &State| state.delivers.is_some_and(|id| id != thread::current().id());
         let mut state = self.inner.state.lock();
+        self.start_delivery(&mut state);
         // An observer may drop the proxy itself. It cannot be waited for then.
         let until = Instant::now() + WAIT_AT_END;
         while is_under_way(&state) {
@@ -103,6 +111,11 @@ impl Drop for EventQueue {
 }
 
 impl Inner {
+    fn spawn(self: Arc<Self>) -> io::Result<ThreadId> {
+        let thread = thread::Builder::new().name("quota-events".to_owned());
+        Ok(thread.spawn(move || self.deliver())?.thread().id())
+    }
+
     /// Delivers all events.
     fn deliver(&self) {
         while let Some(event) = self.next() {
@@ -193,6 +206,38 @@ mod tests {
         for mode in [SharedMode::Shared, SharedMode::Share, SharedMode::Shared] {
             queue.push_mode(mode, "");
             assert_eq!(told.recv().unwrap(), mode.as_str());
+        }
+    }
+
+    #[test]
+    fn without_a_thread_events_wait_and_the_observer_does_not_run_on_the_thread_of_the_event() {
+        let (mut queue, told, go) = queue();
+        drop(go);
+        queue.spawn = |_| Err(io::ErrorKind::WouldBlock.into());
+        queue.push_mode(SharedMode::Stopped, "away");
+        queue.push_mode(SharedMode::Shared, "");
+        queue.deliver_waiting();
+        assert!(told.try_recv().is_err(), "the observer ran on this thread");
+        queue.spawn = Inner::spawn;
+        queue.deliver_waiting();
+        assert_eq!(told.recv().unwrap(), "stopped");
+        assert_eq!(told.recv().unwrap(), "shared");
+    }
+
+    #[test]
+    fn events_that_waited_for_a_thread_are_delivered_at_the_next_event_or_at_the_end() {
+        for has_next in [true, false] {
+            let (mut queue, told, go) = queue();
+            drop(go);
+            queue.spawn = |_| Err(io::ErrorKind::WouldBlock.into());
+            queue.push_mode(SharedMode::Stopped, "away");
+            queue.spawn = Inner::spawn;
+            if has_next {
+                queue.push_warning("evicts".to_owned());
+            }
+            drop(queue);
+            let expected: &[_] = if has_next { &["stopped", "evicts"] } else { &["stopped"] };
+            assert_eq!(told.iter().collect::<Vec<_>>(), expected);
         }
     }
 }

@@ -59,6 +59,9 @@ fn keep(permits: &SharedPermits) {
     let mut tell_at = None;
     while !permits.is_closing() {
         let now = permits.clock.now();
+        if now >= next_beat {
+            permits.deliver_waiting_events();
+        }
         if permits.mode() != SharedMode::Shared {
             if now >= next_beat {
                 let has_joined = permits.come_back().is_ok();

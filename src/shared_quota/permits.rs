@@ -156,6 +156,11 @@ impl SharedPermits {
         self.state().member.charge_to_tell().is_some()
     }
 
+    /// Tries again to deliver events for which no thread could be started.
+    pub(super) fn deliver_waiting_events(&self) {
+        self.events.deliver_waiting();
+    }
+
     /// Returns whether the others are to hear of a pause.
     pub(super) fn has_pause(&self) -> bool {
         let now = self.clock.now();

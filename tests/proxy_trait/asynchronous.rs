@@ -190,7 +190,7 @@ fn pointers_and_decorators_forward_the_futures() {
         }
     }
     let weather = Decorator { inner: Arc::new(Box::new(proxy(Client::default()))) };
-    assert_eq!(block_on(is_send((&weather).tomorrow("Pune"))), Ok(0));
+    assert_eq!(block_on(is_send(Weather::tomorrow(&&weather, "Pune"))), Ok(0));
     assert_eq!(block_on(weather.site()), "decorated site");
 }
 

@@ -11,9 +11,6 @@ impl From<LaneError> for Failure {
 #[lanekeeper::proxy]
 pub trait Weather: Send + Sync {
     #[lane(general, read)]
-    async fn later(&self) -> Result<u8, Failure>;
-
-    #[lane(general, read)]
     unsafe fn dangerous(&self) -> Result<u8, Failure>;
 }
 

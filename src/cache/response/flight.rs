@@ -61,7 +61,7 @@ pub(crate) struct Flight<A, V, E> {
     answered: TimedCondvar,
 }
 
-const NOT_SENT: u64 = u64::MAX;
+pub(super) const NOT_SENT: u64 = u64::MAX;
 
 impl<A, V, E> Flight<A, V, E>
 where
@@ -230,6 +230,6 @@ where
     }
 }
 
-fn is_same<T>(known: &Arc<dyn Any + Send + Sync>, flight: &Arc<T>) -> bool {
+pub(super) fn is_same<T>(known: &Arc<dyn Any + Send + Sync>, flight: &Arc<T>) -> bool {
     std::ptr::addr_eq(Arc::as_ptr(known), Arc::as_ptr(flight))
 }

@@ -5,7 +5,7 @@
 //!
 //! - `key.rs` is the key of an answer: its method and arguments, without their types. `hasher.rs` is its hash.
 //! - `store.rs` keeps the answers in a moka cache, which bounds them by their size.
-//! - `flight.rs` is one fetch, which all callers of a key share.
+//! - `flight.rs` is one fetch, which all callers of a key share. `task_fetch.rs` is one that tasks share, and one of them makes.
 //! - `cacheable.rs` is what an answer says of itself: its size, and whether it may be kept.
 //!
 //! # The age of an answer
@@ -26,6 +26,7 @@ mod flight;
 mod hasher;
 mod key;
 mod store;
+mod task_fetch;
 
 pub use cacheable::{
     CacheArgument, Cacheable, CacheableResponse, ResponseProbe, UnmeasuredResponse,
@@ -34,3 +35,4 @@ pub(crate) use flight::{Flight, FlightRequest, Measure};
 pub(crate) use key::CallKey;
 pub use store::{ResponseCache, UncachedMethod};
 pub(crate) use store::{ResponseCacheSettings, ResponseLookup};
+pub(crate) use task_fetch::FetchMember;

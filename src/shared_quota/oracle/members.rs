@@ -19,36 +19,36 @@ pub(super) const CALL: Cost = Cost { lane: 0, budgets: BudgetSet::EMPTY, weight:
 const CHARGE: Charge = Charge { lane: 0, budgets: BudgetSet::EMPTY };
 
 /// An account whose processes have one lane, and a clock for all of them.
-struct Account {
+pub(super) struct Account {
     _server: RedisServer,
-    connection: Connection,
+    pub(super) connection: Connection,
     /// Microseconds since the begin.
     now: u64,
 }
 
 impl Account {
-    fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
         let server = RedisServer::start()?;
         let connection = Client::open(server.url()).unwrap().get_connection().unwrap();
         Some(Self { _server: server, connection, now: 0 })
     }
 
-    fn wait(&mut self, seconds: f64) {
+    pub(super) fn wait(&mut self, seconds: f64) {
         self.now += (seconds * 1e6) as u64;
     }
 
-    fn moment(&self) -> Moment {
+    pub(super) fn moment(&self) -> Moment {
         Moment::from_nanos(self.now * 1000)
     }
 
-    fn time(&self) -> Time<'static> {
+    pub(super) fn time(&self) -> Time<'static> {
         let raw = BEGIN + self.now;
         let timestamp = Timestamp::from_microsecond(i64::try_from(raw).unwrap()).unwrap();
         let wall = WallClockSample { moment: self.moment(), timestamp };
         Time { moment: Some(raw), ..Time::for_tests(wall, "a", "run") }
     }
 
-    fn run(&mut self, code: &str, trip: &Trip) -> Value {
+    pub(super) fn run(&mut self, code: &str, trip: &Trip) -> Value {
         let mut eval = cmd("EVAL");
         eval.arg(code);
         for word in &trip.words {
@@ -57,24 +57,24 @@ impl Account {
         eval.query(&mut self.connection).unwrap()
     }
 
-    fn beat(&mut self, member: &mut Member) {
+    pub(super) fn beat(&mut self, member: &mut Member) {
         let trip = member.beat(&silent(), self.time());
         let value = self.run(BEAT, &trip);
         member.on_beat(&trip, &value).unwrap();
     }
 
-    fn step(&mut self, member: &mut Member, ask: Option<&Ask>) -> StepReply {
+    pub(super) fn step(&mut self, member: &mut Member, ask: Option<&Ask>) -> StepReply {
         let trip = member.step(CHARGE, ask, self.time());
         let value = self.run(STEP, &trip);
         member.on_step(trip, ask, &value).unwrap()
     }
 
-    fn ask(&mut self, member: &mut Member, cost: Cost) -> (StepOutcome, u64) {
+    pub(super) fn ask(&mut self, member: &mut Member, cost: Cost) -> (StepOutcome, u64) {
         let ask = member.ask(cost, if cost.urgent { 1 } else { 5 }, false, self.moment());
         (self.step(member, Some(&ask)).outcome, ask.number)
     }
 
-    fn return_to_redis(&mut self, member: &mut Member) {
+    pub(super) fn return_to_redis(&mut self, member: &mut Member) {
         let retelling = member.begin_retelling(Some(Retelling::Returned));
         let trip = member.retell(CHARGE, retelling, self.time());
         let value = self.run(STEP, &trip);
@@ -85,7 +85,7 @@ impl Account {
 }
 
 /// A heartbeat that says nothing more.
-fn silent() -> Say<'static> {
+pub(super) fn silent() -> Say<'static> {
     Say {
         place: "unknown",
         is_leaving: false,
@@ -96,7 +96,7 @@ fn silent() -> Say<'static> {
     }
 }
 
-fn member(name: &str, windows: &[Window]) -> Member {
+pub(super) fn member(name: &str, windows: &[Window]) -> Member {
     let scope = Scope::new("lane:l".to_owned(), windows, Reserve::NONE).unwrap();
     Member::new(name.to_owned(), vec!["l".to_owned()], vec![scope], Duration::from_secs(3))
 }

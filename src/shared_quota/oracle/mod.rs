@@ -5,6 +5,7 @@
 //! their times, so a run is repeatable by its seed.
 
 mod broker;
+mod expiry;
 mod members;
 mod runs;
 mod world;
