@@ -91,7 +91,7 @@
 //! | answers | [`broker`] | [`Order`], [`OrderStatus`], [`OrderId`], [`SlicedOrder`], [`Quote`], [`Partial`] |
 //! | errors | [`broker`] | [`BrokerError`], [`ErrorDetail`], [`LookupResult`], [`Absence`], [`LaneError`], [`Sent`] |
 //! | all layers | [`stack`] | [`Stack`], [`StackBuildError`] |
-//! | order safety | [`order_guard`] | [`OrderGuard`] |
+//! | order safety | [`order_guard`] | [`OrderGuard`]; `AsyncOrderGuard` for tasks |
 //! | quotes | [`cache`] | [`QuoteCache`], [`Instrument`] |
 //! | calls | [`lane`] | [`CallOptions`], [`Priority`], [`Ticket`], [`Observer`] |
 //! | lanes | [`lane`], [`mod@proxy`] | [`Lane`], [`LaneConfig`], [`Status`], [`BuildError`] |

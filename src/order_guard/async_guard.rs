@@ -60,7 +60,7 @@ use crate::proxy::{HasLanes, Lanes};
 ///
 /// | a future is dropped | then |
 /// |---|---|
-/// | before its first poll, or while it reads the order book before the first order with a [tag of the caller](super::CallerTags) | nothing was sent, and the tag is free |
+/// | before its first poll, or while it reads the order book before the first order of a day with a [tag of the caller](super::CallerTags) | nothing was sent, and the tag is free |
 /// | of a placement, later | the order may have been sent, so it stays pending: [`recover`](Self::recover) searches for it, [`on_turned_up`](OrderGuardBuilder::on_turned_up) reports it, and the journal has it for the next process. The settle time counts from the drop, or from when its answer was lost |
 /// | of a placement that waits in a lane | the lane takes the call back. The guard does not know that, so the order stays pending like one that was sent, and `recover` finds it absent |
 /// | of a change or a cancellation | it may have been sent. It is not recorded: read the order |
@@ -68,8 +68,11 @@ use crate::proxy::{HasLanes, Lanes};
 /// | while it reads the order book for others too | another one of them reads |
 ///
 /// The answer of a dropped placement is lost, and so is its tag, unless the caller set one: [`stats`](Self::stats) counts the
-/// order as pending. To wait for a limited time use [`max_search_wait`](Self::max_search_wait) and the deadline of the lanes'
-/// handle instead, by which each order gets an answer.
+/// order as pending. To wait for a limited time use [`max_search_wait`](Self::max_search_wait), the deadline of the proxy's
+/// handle for the wait in the lane, and the timeout of the adapter: with these each order gets an answer.
+///
+/// A future that is neither polled nor dropped keeps its order, as a thread that hangs does: neither `recover` nor the hook
+/// learns of it. It holds up no other caller.
 ///
 /// # What runs while a future is polled
 ///
@@ -131,7 +134,8 @@ impl<B: AsyncBroker> AsyncOrderGuard<B> {
     }
 
     /// Returns the same guard for callers that wait at most this long once an answer is lost; see
-    /// [`OrderGuard::max_search_wait`](super::OrderGuard::max_search_wait).
+    /// [`OrderGuard::max_search_wait`](super::OrderGuard::max_search_wait). A caller waits for a read that it sent itself, so
+    /// give the adapter a timeout: a deadline of the lanes does not end a call of a task that has begun.
     #[must_use = "it is another handle of the same guard"]
     pub fn max_search_wait(self, wait: Duration) -> Self {
         Self { handle: self.handle.max_search_wait(wait) }

@@ -146,7 +146,8 @@ impl<B, L: ?Sized> OrderGuardBuilder<B, L> {
     }
 
     /// Sets a callback for an order that was sent [as an exit](OrderGuard::for_exits) although the journal could not
-    /// record it. It is called after the order was sent. Other orders are not sent in that case.
+    /// record it. It is called after the order was sent, also if its future is dropped or the broker panics meanwhile.
+    /// Other orders are not sent in that case.
     ///
     /// `callback` runs on the thread that placed the order. A panic in it is caught.
     ///
@@ -416,5 +417,72 @@ mod tests {
         let full = io::Error::from(io::ErrorKind::StorageFull).to_string();
         let reported = std::mem::take(&mut *reported.lock());
         assert_eq!(reported, ["a", "b", "c"].map(|tag| (tag.to_owned(), full.clone())));
+    }
+
+    /// It may have been sent, and is not in the journal.
+    #[test]
+    fn an_exit_without_an_answer_is_reported_too() {
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Arc::clone(&reported);
+        let builder = OrderGuard::builder(MockBroker::new()).on_unrecorded(move |it| {
+            recorder.lock().push(it.tag.clone());
+            panic!("in the callback");
+        });
+        let tags = TagGenerator::new(20).unwrap();
+        let guard = builder.assemble(OrderTags::none(), tags, Some(Box::new(FullLog)), Vec::new());
+        let mut urgent = MockBroker::new();
+        urgent.expect_place_order().times(1).returning(|_| panic!("in the broker"));
+        let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Sell, 1).tag("mine");
+        let exits = guard.for_exits(urgent);
+        let panics = std::panic::AssertUnwindSafe(|| exits.place_order(&order));
+        std::panic::catch_unwind(panics).unwrap_err();
+        assert_eq!(std::mem::take(&mut *reported.lock()), ["mine"]);
+        assert_eq!(guard.recover().remove(0).tag, "mine");
+    }
+
+    #[cfg(feature = "async")]
+    #[test]
+    fn an_exit_whose_future_is_dropped_is_reported_too() {
+        use std::pin::pin;
+        use std::task::{Context, Waker};
+
+        use crate::broker::ImmediateBroker;
+
+        /// A broker that takes an order and never answers.
+        struct Silent {
+            inner: ImmediateBroker<MockBroker>,
+        }
+
+        #[crate::async_trait]
+        #[allow(renamed_and_removed_lints)]
+        impl AsyncBroker for Silent {
+            crate::broker::delegate_async_broker! { to self.inner; except place_order, place_sliced }
+
+            async fn place_order(&self, _: &OrderRequest) -> Result<OrderId, BrokerError> {
+                std::future::pending().await
+            }
+        }
+
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Arc::clone(&reported);
+        let silent = || Silent { inner: ImmediateBroker(MockBroker::new()) };
+        let builder = AsyncOrderGuard::builder(silent())
+            .on_unrecorded(move |it| recorder.lock().push(it.tag.clone()));
+        let tags = TagGenerator::new(20).unwrap();
+        let log: Box<dyn IntentLog> = Box::new(FullLog);
+        let (inner, state, _) = builder.into_state(OrderTags::none(), tags, Some(log), Vec::new());
+        let tasks = Tasks { timer: Timer::new(state.polling.clock.clone()), lookup_broker: None };
+        let guard = AsyncOrderGuard::new(inner, state, tasks);
+        let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Sell, 1).tag("mine");
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(pin!(guard.place_order(&order)).poll(&mut context).is_ready(), "it is not sent");
+        let exits = guard.for_exits(silent());
+        {
+            let mut exit = pin!(exits.place_order(&order));
+            assert!(exit.as_mut().poll(&mut context).is_pending());
+            assert!(reported.lock().is_empty(), "a callback must not delay it");
+        }
+        assert_eq!(std::mem::take(&mut *reported.lock()), ["mine"]);
+        assert_eq!(guard.stats().pending, 1);
     }
 }

@@ -4,7 +4,8 @@
 //! may buy twice, and giving up may leave an unknown position. An [`OrderGuard`] finds out. It gives each order a
 //! unique tag. If the outcome is unknown, it searches the broker's order book for the tag, until the order is found
 //! or would have appeared. It is a decorator: strategies see a [`Broker`](crate::Broker), and only the answers
-//! change.
+//! change. In front of an `AsyncBroker`, an `AsyncOrderGuard` is the same for tasks; its page says what it means to drop a
+//! future.
 //!
 //! - `guard.rs` is the guard in front of a broker, and `async_guard.rs` (feature `async`) that in front of an asynchronous
 //!   one. `builder.rs` has the settings of both, and `hooks.rs` their callbacks.

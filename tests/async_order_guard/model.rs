@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use fastrand::Rng;
-use lanekeeper::broker::{AsyncBroker, BrokerError, Order, OrderId, OrderStatus, OrderTags, Rows};
+use lanekeeper::broker::{AsyncBroker, BrokerError, Order, OrderId, OrderStatus, OrderTags};
 use lanekeeper::order_guard::{AsyncOrderGuard, RecoveredOrder, RecoveredOutcome};
 use lanekeeper::rust_decimal::Decimal;
 
