@@ -44,6 +44,7 @@ impl Timer {
         Self(Arc::new(Shared { clock, state: Mutex::default(), changed }))
     }
 
+    #[cfg(any(feature = "async", feature = "responses"))]
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.clock
     }

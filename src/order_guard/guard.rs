@@ -114,7 +114,7 @@ impl<B: Broker> OrderGuard<B> {
     }
 
     /// Returns the same guard for callers that wait at most this long once an answer is lost. Then they get
-    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) with [`LookupResult::NotYet`]. Without it a caller waits for
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) with [`NotYet`](crate::LookupResult::NotYet). Without it a caller waits for
     /// the settle time.
     ///
     /// The order stays pending. [`on_turned_up`](OrderGuardBuilder::on_turned_up) is called if an order book that is
