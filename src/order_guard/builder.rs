@@ -53,12 +53,17 @@ struct LookupBroker<L: ?Sized>(Option<Arc<L>>);
 
 impl<B: fmt::Debug, L: ?Sized> fmt::Debug for OrderGuardBuilder<B, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OrderGuardBuilder")
+        let mut fields = f.debug_struct("OrderGuardBuilder");
+        fields
             .field("inner", &self.inner)
+            .field("has_lookup_broker", &self.lookup_broker.0.is_some())
             .field("settle_time", &self.settle_time)
             .field("caller_tags", &self.caller_tags)
-            .field("hooks", &self.hooks)
-            .finish_non_exhaustive()
+            .field("clock", &self.clock)
+            .field("hooks", &self.hooks);
+        #[cfg(feature = "journal")]
+        fields.field("journal", &self.journal);
+        fields.finish()
     }
 }
 
