@@ -1,5 +1,6 @@
 //! Reads of the order book that several tasks share, of which one polls.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use lanekeeper::ManualClock;
@@ -65,7 +66,7 @@ fn a_read_whose_leader_is_not_polled_holds_no_other_task_up() {
     clock.advance(SETTLE);
     // One of them reads alone, and both have its result.
     for (task, id) in others.iter_mut().zip(["000002", "000003"]) {
-        assert_eq!(task.run(), Ok(OrderId::new(id)));
+        assert_eq!(task.poll_once_woken(), Poll::Ready(Ok(OrderId::new(id))));
     }
     assert_eq!(broker.shaky.state().reads, 2);
     assert_eq!(stuck.map(|mut task| task.run()), Some(Ok(OrderId::new("000001"))));
@@ -98,7 +99,8 @@ fn an_exit_waits_for_no_read() {
     assert!(leads.poll().is_pending() && waits.poll().is_pending());
     assert_eq!(broker.shaky.state().placed, 0);
     let exits = guard.for_exits(broker.clone());
-    assert_eq!(place(&exits, order(3).tag("three")).run_now(), Ok(OrderId::new("000001")));
+    let answer = place(&exits, order(3).tag("three")).poll();
+    assert_eq!(answer, Poll::Ready(Ok(OrderId::new("000001"))));
 }
 
 /// The clock stands still: the pause after the first read ends by the update or never.
