@@ -31,6 +31,8 @@ struct TradingDay;
 struct OwnTrait;
 #[doc = include_str!("../docs/adapter.md")]
 struct Adapter;
+#[doc = include_str!("../docs/async.md")]
+struct AsynchronousCode;
 #[doc = include_str!("../docs/unit-tests.md")]
 struct UnitTests;
 #[doc = include_str!("../docs/tuning.md")]

@@ -33,6 +33,7 @@
 //! | a long list of reads that disturbs no other call | [`Scan`] |
 //! | limits for those who call a server of yours | `RateLimiter` in `limiter` (feature `limiter`) |
 //! | several traits over the same lanes, or calls without a trait | [`HasLanes`], [`LaneCall`], [`RouteTable`] |
+//! | a client whose calls are futures | `AsyncBroker` (feature `async`), or [`proxy`] on an asynchronous trait of your own |
 //! | unit tests without a network | `MockBroker` (feature `mock`), `PaperBroker` (feature `paper`), [`ManualClock`] |
 //!
 //! ```
@@ -113,6 +114,7 @@
 //! | `mock` | `MockBroker` |
 //! | `journal` | the file of an [`OrderGuard`], and `PaceFile` |
 //! | `config` | settings from a file, TOML or YAML |
+//! | `async` | `AsyncBroker`: [`Broker`] for clients whose calls are futures |
 //! | `responses` | a cache for the answers of chosen methods: [`ResponseStats`](lane::ResponseStats) counts its hits |
 //! | `limiter` | a keyed limiter with rules, for the requests that reach a server of yours |
 //! | `tower` | layers for services of tower: `outbound` puts lanes in front of an HTTP client; with `limiter`, one for axum and the like |

@@ -1,4 +1,5 @@
 //! `AsyncBroker`: a broker whose calls are futures, behind the same lanes.
+#![allow(clippy::unwrap_used)]
 #![cfg(all(feature = "async", feature = "paper", feature = "mock"))]
 
 mod support;

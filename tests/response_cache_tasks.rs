@@ -1,5 +1,6 @@
 //! Answers that are kept of asynchronous methods, and fetches that tasks share.
 #![cfg(feature = "responses")]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{LaneConfig, LaneErrorKind};
+use lanekeeper::proxy::CacheableResponse;
 use lanekeeper::quota::Quota;
 use lanekeeper::resilience::RetryPolicy;
 use lanekeeper::{CallOptions, LaneError, Priority};
@@ -38,17 +40,35 @@ trait Catalog: Send + Sync {
     #[lane(all, read, cache = "1h")]
     async fn page(&self, shelf: &str, number: u32, hint: Option<&u8>) -> Result<String>;
 
+    /// Its argument has the name of a variable in the generated code.
+    #[lane(all, read, cache = "1h")]
+    async fn never(&self, value: u32) -> Result<Never>;
+
     #[lane(all, read, cache = off, cache_for = only_even, first = unlock)]
     async fn even(&self, number: Box<u32>) -> Result<String>;
 }
 
 impl<T: Catalog + Send + Sync + 'static> CatalogProxy<T> {
     fn only_even(&self, number: &u32) -> Option<Duration> {
-        number.is_multiple_of(2).then_some(SECOND)
+        (number % 2 == 0).then_some(SECOND)
     }
 
     async fn unlock(&self, number: &u32) -> Result<()> {
         if *number == 13 { Err(Failure::Refused) } else { Ok(()) }
+    }
+}
+
+/// An answer that is not kept.
+#[derive(Debug, Clone, PartialEq)]
+struct Never(u32);
+
+impl CacheableResponse for Never {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+
+    fn is_cacheable(&self) -> bool {
+        false
     }
 }
 
@@ -78,6 +98,10 @@ impl Library {
 impl Catalog for Arc<Library> {
     async fn page(&self, shelf: &str, number: u32, hint: Option<&u8>) -> Answer {
         self.answer(format!("{shelf} {number} {hint:?}")).await
+    }
+
+    async fn never(&self, value: u32) -> Result<Never> {
+        Ok(Never(value + self.asked.fetch_add(1, Ordering::SeqCst)))
     }
 
     async fn even(&self, number: Box<u32>) -> Answer {
@@ -186,6 +210,64 @@ fn a_task_does_not_hang_for_a_fetch_that_is_not_polled() {
     assert_eq!(follower.run(), Ok(FIRST.into()));
     assert_eq!(asked(&library), 2);
     assert_eq!(leader.poll(), Poll::Ready(Ok(FIRST.into())));
+}
+
+/// The answer of a task that was late is as old as its request.
+#[test]
+fn a_fetch_that_was_given_up_on_does_not_pass_for_a_later_one() {
+    let (library, proxy, clock) = library(Quota::unlimited());
+    let mut late = waiting(&proxy);
+    let mut second = waiting(&proxy);
+    clock.advance(Duration::from_secs(3000));
+    open(&library);
+    library.wakers.lock().unwrap().drain(..).for_each(Waker::wake);
+    assert!(second.poll().is_pending());
+    library.is_open.store(false, Ordering::SeqCst);
+    clock.advance(SECOND);
+    // It begins a fetch of its own.
+    assert!(second.poll_once_woken().is_pending());
+    open(&library);
+    assert_eq!(late.poll(), Poll::Ready(Ok(FIRST.into())));
+    // Nobody joins that one, and its answer is kept for as long as its own age allows.
+    let fresh = proxy.with(CallOptions::new().max_age(100 * SECOND));
+    library.is_open.store(false, Ordering::SeqCst);
+    let mut joins = waiting(&fresh);
+    assert_eq!(asked(&library), 2);
+    open(&library);
+    assert_eq!(second.poll(), Poll::Ready(Ok(FIRST.into())));
+    assert_eq!(joins.run(), Ok(FIRST.into()));
+    clock.advance(Duration::from_secs(700));
+    assert_eq!(answer_of(page(&proxy, 1)), Ok(FIRST.into()));
+    assert_eq!(asked(&library), 2);
+}
+
+#[test]
+fn all_that_wait_are_woken_if_the_task_that_fetches_is_dropped_and_an_urgent_one_goes_alone() {
+    let (library, proxy, clock) = library(Quota::per_second(1));
+    open(&library);
+    assert_eq!(answer_of(page(&proxy, 9)), Ok("shelf 9 None".into()));
+    let urgent = proxy.with(CallOptions::new().priority(Priority::URGENT));
+    let (leader, mut second, mut third) = (waiting(&urgent), waiting(&proxy), waiting(&urgent));
+    assert_eq!(proxy.status().lanes[0].queued, 1);
+    drop(leader);
+    assert!(second.is_woken() && third.is_woken());
+    assert!(second.poll().is_pending() && third.poll().is_pending());
+    assert_eq!(proxy.status().lanes[0].queued, 2);
+    clock.advance(2 * SECOND);
+    assert_eq!(third.run(), Ok(FIRST.into()));
+}
+
+#[test]
+fn an_answer_that_says_so_is_not_kept_whatever_the_names_of_the_arguments() {
+    let (_, proxy, _) = library(Quota::unlimited());
+    let never = || {
+        let proxy = proxy.clone();
+        match Task::new(async move { proxy.never(5).await }).poll() {
+            Poll::Ready(answer) => answer.unwrap(),
+            Poll::Pending => panic!("it is not over"),
+        }
+    };
+    assert_eq!((never(), never()), (Never(5), Never(6)));
 }
 
 #[test]

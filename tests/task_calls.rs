@@ -280,7 +280,7 @@ fn a_panic_of_the_closure_or_of_its_future_is_the_answer() {
         let lanes = lanes.clone();
         async move {
             let attempt = || async { poll_fn(|_| panic!("no answer")).await };
-            lanes.run::<u32, Failure, _>(&write(), &options(), attempt).await
+            lanes.run::<u32, Failure, _, _>(&write(), &options(), attempt).await
         }
     };
     let kind = lane_error(ready(Task::begin(future).1));

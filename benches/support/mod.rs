@@ -1,4 +1,5 @@
 //! Helpers shared by the benchmarks.
+#![allow(dead_code)] // Each benchmark uses its own part.
 
 use std::time::{Duration, Instant};
 

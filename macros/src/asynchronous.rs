@@ -7,11 +7,14 @@
 //! The form is written through `async_trait`, so that it can be a `dyn`, and through `#[proxy]`, so that it has a proxy too.
 //! Beside it stands a type that makes it of an implementor of the trait whose calls return at once.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::visit_mut::{self, VisitMut};
-use syn::{Attribute, Expr, ExprMethodCall, Ident, ItemTrait, Meta, Token, TraitItem, parse_quote};
+use syn::{
+    Attribute, Expr, ExprMethodCall, Ident, ItemTrait, Macro, Meta, Token, TraitItem, parse_quote,
+};
 
 use crate::errors::Errors;
 use crate::method::{Method, MethodKind};
@@ -37,6 +40,7 @@ pub(crate) fn form(
     methods: &[Method],
     keys: &ProxyKeys,
     name: &Ident,
+    errors: &mut Errors,
 ) -> TokenStream {
     let mut form = item.clone();
     let of = item.ident.unraw();
@@ -50,11 +54,12 @@ pub(crate) fn form(
         let TraitItem::Fn(method) = entry else { continue };
         let about = format!("The asynchronous form of [`{of}::{}`].", method.sig.ident.unraw());
         method.attrs = documented(&about, &method.attrs);
-        if awaited.contains(&method.sig.ident) {
+        let may_await = awaited.contains(&method.sig.ident);
+        if may_await {
             method.sig.asyncness = Some(Token![async](Span::call_site()));
         }
         if let Some(body) = &mut method.default {
-            AwaitWriter { awaited: &awaited }.visit_block_mut(body);
+            AwaitWriter { awaited: &awaited, may_await, errors }.visit_block_mut(body);
         }
     }
     let about = format!(
@@ -90,7 +95,10 @@ fn immediate(item: &ItemTrait, methods: &[Method], name: &Ident) -> TokenStream 
         if is_awaited(method) {
             signature.asyncness = Some(Token![async](Span::call_site()));
         }
-        let arguments = arguments.iter().map(|argument| &argument.name);
+        let arguments = arguments.iter().map(|argument| {
+            let (cfg, name) = (argument.attributes.cfg(), &argument.name);
+            quote!(#cfg #name)
+        });
         quote! {
             #attributes
             #signature {
@@ -136,17 +144,70 @@ fn arguments(keys: &ProxyKeys) -> TokenStream {
     quote!(#(#getters)* #delegate)
 }
 
-/// A visitor that awaits the calls of `self`'s asynchronous methods.
+/// A visitor that awaits the calls of `self`'s asynchronous methods. A call that it cannot see would make a future that nobody
+/// polls, so `self` may only be what a method is called on, outside macros.
 struct AwaitWriter<'a> {
     awaited: &'a [Ident],
+    /// Whether the body is that of an asynchronous method.
+    may_await: bool,
+    errors: &'a mut Errors,
+}
+
+impl AwaitWriter<'_> {
+    fn refuse(&mut self, span: Span) {
+        let message = "the asynchronous form awaits calls that are written as `self.METHOD(..)`, outside macros: write it so, \
+                       and keep the answer in a variable";
+        self.errors.at(span, message);
+    }
+
+    /// Returns whether `tokens` mention both `self` and an asynchronous method.
+    fn may_call(&self, tokens: &TokenStream) -> bool {
+        let (mut has_self, mut has_method) = (false, false);
+        let mut to_see = vec![tokens.clone()];
+        while let Some(tokens) = to_see.pop() {
+            for token in tokens {
+                match token {
+                    TokenTree::Group(group) => to_see.push(group.stream()),
+                    TokenTree::Ident(word) => {
+                        has_self |= word == "self" || word == "Self";
+                        has_method |= self.awaited.contains(&word);
+                    }
+                    TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+                }
+            }
+        }
+        has_self && has_method
+    }
 }
 
 impl VisitMut for AwaitWriter<'_> {
     fn visit_expr_mut(&mut self, expression: &mut Expr) {
-        visit_mut::visit_expr_mut(self, expression);
-        let Expr::MethodCall(call) = expression else { return };
-        if is_of_self(call) && self.awaited.contains(&call.method) {
-            *expression = parse_quote!(#call.await);
+        match expression {
+            Expr::MethodCall(call) if is_of_self(call) => {
+                call.args.iter_mut().for_each(|argument| self.visit_expr_mut(argument));
+                if !self.awaited.contains(&call.method) {
+                    return;
+                }
+                if !self.may_await {
+                    let message = "a method that stays blocking cannot call an asynchronous one: leave #[direct] out";
+                    return self.errors.at(call.method.span(), message);
+                }
+                *expression = parse_quote!(#call.await);
+            }
+            Expr::Path(path) => {
+                let is_method = path.path.segments.len() > 1
+                    && path.path.segments.last().is_some_and(|it| self.awaited.contains(&it.ident));
+                if path.path.is_ident("self") || is_method {
+                    self.refuse(path.span());
+                }
+            }
+            other => visit_mut::visit_expr_mut(self, other),
+        }
+    }
+
+    fn visit_macro_mut(&mut self, call: &mut Macro) {
+        if self.may_call(&call.tokens) {
+            self.refuse(call.path.span());
         }
     }
 }

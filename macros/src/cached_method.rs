@@ -107,18 +107,21 @@ fn cached_body(
     let unpacked = method.arguments.iter().map(|argument| argument.unpack(false));
     let passed = method.arguments.iter().map(|argument| argument.pass(true));
     let failure = failure_of(span);
+    let (value, heaps) = (local("__lk_value"), local("__lk_heaps"));
     let measure = quote_spanned! {span=>
-        |#arguments, value| {
+        |#arguments, #value| {
             // If a type does not implement `CacheableResponse`, the compiler falls back to the second trait.
             use ::lanekeeper::proxy::{CacheableResponse as _, UnmeasuredResponse as _};
+            let #value = ::lanekeeper::proxy::ResponseProbe(#value);
             #lend_all
-            let probe = ::lanekeeper::proxy::ResponseProbe(value);
-            let heaps = [
-                (&probe).heap_bytes(),
+            let #heaps = [
+                (&#value).heap_bytes(),
                 #((&::lanekeeper::proxy::ResponseProbe(#names)).heap_bytes(),)*
             ];
-            let sum = heaps.into_iter().fold(0, ::core::primitive::usize::saturating_add);
-            (sum, (&probe).is_cacheable())
+            (
+                #heaps.into_iter().fold(0, ::core::primitive::usize::saturating_add),
+                (&#value).is_cacheable(),
+            )
         }
     };
     let fetch = match method.future {

@@ -143,7 +143,10 @@ fn function(method: &Method, path: &TokenStream, module: &TokenStream) -> TokenS
     }
     PathWriter.visit_return_type_mut(&mut signature.output);
     let name = &method.name;
-    let arguments = method.arguments.iter().map(|argument| &argument.name);
+    let arguments = method.arguments.iter().map(|argument| {
+        let (cfg, name) = (argument.attributes.cfg(), &argument.name);
+        quote!(#cfg #name)
+    });
     let signature = expand_markers(quote!(#signature), module);
     let attributes = method.attributes.all();
     quote! {

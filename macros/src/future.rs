@@ -59,17 +59,37 @@ pub(crate) fn read(signature: &Signature) -> Result<Option<(FutureForm, Type)>> 
         Type::ImplTrait(opaque) => (FutureForm::Opaque, &opaque.bounds),
         Type::Path(_) => match argument_of(returned, "Pin").and_then(|it| argument_of(it, "Box")) {
             Some(Type::TraitObject(object)) => (FutureForm::Boxed, &object.bounds),
+            _ if is_alias(returned) => {
+                let message = "#[proxy] cannot see through the name of a type: write `async fn`, \
+                               `impl Future<Output = ..> + Send`, or the boxed type in full";
+                return Err(Error::new_spanned(returned, message));
+            }
             _ => return Ok(None),
         },
         _ => return Ok(None),
     };
     let Some(answer) = bounds.iter().find_map(answer_of) else { return Ok(None) };
+    // A boxed future has a lifetime. An opaque one borrows from its arguments without.
+    let is_known = |bound: &&TypeParamBound| {
+        let is_lifetime = form == FutureForm::Boxed && matches!(bound, TypeParamBound::Lifetime(_));
+        is_lifetime || is_trait(bound, "Future") || is_trait(bound, "Send")
+    };
+    if let Some(other) = bounds.iter().find(|bound| !is_known(bound)) {
+        let message = "the proxy's future borrows from the proxy and is `Send`, and promises nothing else: leave this out";
+        return Err(Error::new_spanned(other, message));
+    }
     if !bounds.iter().any(|bound| is_trait(bound, "Send")) {
         let message = "a task may move to another thread between two polls: the future must be `Send`, as in \
                        `impl Future<Output = ..> + Send`";
         return Err(Error::new_spanned(returned, message));
     }
     Ok(Some((form, answer.clone())))
+}
+
+/// Returns whether the type has the name of a boxed future, such as `BoxFuture` and `LocalBoxFuture`.
+fn is_alias(ty: &Type) -> bool {
+    let Type::Path(path) = ty else { return false };
+    path.path.segments.last().is_some_and(|last| last.ident.to_string().ends_with("BoxFuture"))
 }
 
 /// Returns the `X` of a `Wrapper<X>`, however its path is written.

@@ -64,15 +64,16 @@ pub(crate) fn future_body(
         Some(first) => {
             let lent = method.arguments.iter().map(Argument::lend);
             let options = quote_spanned!(Span::mixed_site()=> __lk_options);
+            let awaited = quote_spanned!(Span::mixed_site()=> __lk_first);
             let call = call(&quote!(&#options));
             quote!(async move {
-                let first = ::lanekeeper::proxy::Lanes::options_after(
+                let #awaited = ::lanekeeper::proxy::Lanes::options_after(
                     &#this.lanes,
                     #spec,
                     &#this.options,
                     #this.#first(#(#lent),*),
                 );
-                match first.await {
+                match #awaited.await {
                     ::core::result::Result::Ok(#options) => #call.await,
                     ::core::result::Result::Err(error) => ::core::result::Result::Err(error),
                 }

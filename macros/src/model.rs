@@ -97,7 +97,7 @@ pub(crate) fn read(args: TokenStream, mut item: ItemTrait) -> (ItemTrait, syn::R
 
     let form = whole.zip(keys.asynchronous.as_ref()).map(|(whole, name)| {
         asynchronous::check(name, &whole, &methods, &mut errors);
-        asynchronous::form(&whole, &methods, &keys, name)
+        asynchronous::form(&whole, &methods, &keys, name, &mut errors)
     });
     if let Some(path) = &keys.delegate {
         errors.ok(delegate::check(path, &item));

@@ -1,73 +1,102 @@
 //! Listings of instruments that an asynchronous adapter lacks, each fetched once for all tasks that need it.
 //!
-//! One of the tasks makes the fetch, through the lanes, and the others wait for it. If its future is dropped meanwhile, another
-//! one of them makes it anew. What is not shared, and what is not fetched again, is as in `listing.rs`.
+//! One of the tasks makes the fetch, through the lanes, and the others wait for it. If it leaves meanwhile, another one of them
+//! makes a fetch of its own. What is not shared, and what is not fetched again, is as in `listing.rs`.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use super::listing::Listings;
-use super::{AsyncBroker, AsyncBrokerProxy, BrokerError, CandleRequest, Exchange, MissingListing};
+use super::{AsyncBroker, AsyncBrokerProxy, BrokerError, CandleRequest, Exchange};
 use crate::lane::{CallOptions, Priority, is_within_call};
 use crate::panic::catch_panic;
 use crate::quota::Moment;
-use crate::task_flight::TaskFlight;
+use crate::task_flight::{Follower, Leader, TaskFlight};
 
-pub(super) type TaskFetch = TaskFlight<Result<(), BrokerError>>;
+pub(super) type TaskFetch = TaskFlight<Listed>;
+
+/// Whether a listing has come.
+type Listed = Result<(), BrokerError>;
+
+/// The part of a task in a fetch.
+enum Part {
+    Leads(Leader<Listed>),
+    Follows(Follower<Listed>),
+    /// There is nothing to fetch.
+    Ended(Listed),
+}
 
 impl Listings {
-    /// Returns the fetch to join, which may be a new one. `None` if a listing has come since `came` had.
-    fn join_task(&mut self, exchange: &Exchange, came: u64) -> Option<Arc<TaskFetch>> {
-        if came != self.came_of(exchange) {
-            return None;
+    /// Returns the part of a task that needs the listing, which was missing when `came` had come.
+    fn join_task(&mut self, exchange: &Exchange, came: u64, now: Moment) -> Part {
+        if let Some(error) = self.refusal(exchange, now) {
+            return Part::Ended(Err(error));
         }
-        Some(Arc::clone(self.task_fetches.entry(exchange.clone()).or_default()))
+        if came != self.came_of(exchange) {
+            return Part::Ended(Ok(()));
+        }
+        match self.task_fetches.get(exchange) {
+            Some(known) if !known.is_abandoned() => Part::Follows(known.follow()),
+            _ => {
+                let leader = TaskFetch::begin();
+                self.task_fetches.insert(exchange.clone(), Arc::clone(leader.flight()));
+                Part::Leads(leader)
+            }
+        }
     }
 
+    /// Forgets a fetch that has ended, unless another one has replaced it.
     fn end_task(
         &mut self,
-        missing: &MissingListing,
-        result: &Result<(), BrokerError>,
+        exchange: &Exchange,
+        fetch: &Arc<TaskFetch>,
+        result: &Listed,
         now: Moment,
     ) {
-        self.task_fetches.remove(&missing.exchange);
-        self.note(&missing.exchange, result, now);
+        if self.task_fetches.get(exchange).is_some_and(|known| Arc::ptr_eq(known, fetch)) {
+            self.task_fetches.remove(exchange);
+            self.note(exchange, result, now);
+        }
     }
 }
 
 impl<T: AsyncBroker + 'static> AsyncBrokerProxy<T> {
     /// Fetches the listing that the adapter lacks for `request`, if it lacks one.
-    pub(super) async fn fetch_missing_listing(
-        &self,
-        request: &CandleRequest,
-    ) -> Result<(), BrokerError> {
+    pub(super) async fn fetch_missing_listing(&self, request: &CandleRequest) -> Listed {
         // A panic in the adapter must not end its caller. The call itself then shows what is wrong.
         let missing = catch_panic(|| self.inner.missing_listing(request)).ok().flatten();
         let Some(missing) = missing else { return Ok(()) };
-        let clock = self.lanes.clock();
-        let deadline = self.options.deadline.map(|deadline| clock.now() + deadline);
         let is_urgent = self.options.priority == Some(Priority::URGENT);
         let priority = is_urgent.then_some(Priority::URGENT);
-        let fetcher =
-            self.with(CallOptions { priority, is_over_limit: true, ..CallOptions::new() });
-        let fetch = || async { fetcher.instruments(Some(&missing.exchange)).await.map(drop) };
+        let options = CallOptions { priority, is_over_limit: true, ..CallOptions::new() };
+        let (fetcher, exchange) = (self.with(options), &missing.exchange);
+        let fetch = || async { fetcher.instruments(Some(exchange)).await.map(drop) };
         if is_urgent || is_within_call() {
             return fetch().await;
         }
-        let flight = {
-            let mut listings = missing.all.0.lock();
-            if let Some(error) = listings.refusal(&missing.exchange, clock.now()) {
-                return Err(error);
+        let clock = self.lanes.clock();
+        let deadline = self.options.deadline.map(|deadline| clock.now() + deadline);
+        loop {
+            let part = missing.all.0.lock().join_task(exchange, missing.came, clock.now());
+            match part {
+                Part::Ended(result) => return result,
+                Part::Leads(leader) => {
+                    let result = leader.lead(clock, fetch()).await;
+                    let now = clock.now();
+                    missing.all.0.lock().end_task(exchange, leader.flight(), &result, now);
+                    leader.complete(result.clone());
+                    return result;
+                }
+                Part::Follows(follower) => {
+                    if let Some(result) = follower.wait(self.lanes.timer()).await {
+                        return result;
+                    }
+                    if deadline.is_some_and(|deadline| clock.now() >= deadline) {
+                        // A task whose wait is over begins no fetch. Its caller is about to end it.
+                        pending::<()>().await;
+                    }
+                }
             }
-            listings.join_task(&missing.exchange, missing.came)
-        };
-        let Some(flight) = flight else { return Ok(()) };
-        let member = flight.join();
-        if let Some(result) = member.wait(self.lanes.timer(), deadline).await {
-            return result;
         }
-        let result = member.lead(clock, fetch()).await;
-        missing.all.0.lock().end_task(&missing, &result, clock.now());
-        member.complete(result.clone());
-        result
     }
 }

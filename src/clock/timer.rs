@@ -76,8 +76,11 @@ impl Timer {
 
     fn start_thread(&self) -> std::io::Result<()> {
         let shared = Arc::clone(&self.0);
+        // Until the thread participates itself.
+        let starting = shared.clock.active_guard();
         let run = move || {
             let _participation = shared.clock.participate();
+            drop(starting);
             shared.run();
         };
         thread::Builder::new().name("lanekeeper-timer".to_owned()).spawn(run).map(drop)
@@ -140,10 +143,12 @@ impl Future for Sleep {
             self.leave();
             return Poll::Ready(());
         }
+        // Cloned before the lock is taken: it may be user code.
+        let waker = context.waker().clone();
         let mut guard = state.lock();
         // Woken early, by something else that it waits for too.
         let known = guard.due.remove(&self.number);
-        let replaced = guard.waiting.insert((self.at, self.number), context.waker().clone());
+        let replaced = guard.waiting.insert((self.at, self.number), waker);
         let needs_thread = !std::mem::replace(&mut guard.is_running, true);
         let is_first =
             guard.waiting.first_key_value().is_some_and(|((_, it), _)| *it == self.number);
@@ -154,9 +159,15 @@ impl Future for Sleep {
         }
         drop((known, replaced));
         if needs_thread && self.timer.start_thread().is_err() {
-            // Without a thread the task polls until its moment: slow, and right.
-            state.lock().is_running = false;
-            context.waker().wake_by_ref();
+            // Without a thread the tasks poll until their moments: slow, and right.
+            let waiting = {
+                let mut guard = state.lock();
+                guard.is_running = false;
+                std::mem::take(&mut guard.waiting)
+            };
+            for waker in waiting.into_values() {
+                let _ = catch_panic(|| waker.wake());
+            }
         }
         self.is_waiting = true;
         Poll::Pending

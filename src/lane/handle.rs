@@ -14,6 +14,7 @@ use super::call::priority::Priority;
 use super::call::task::{CallHandle, Task};
 use super::call::{CallMeta, CallersWork, Work};
 use super::capacity::OverflowPolicy;
+use super::core::turn::OwnCall;
 use super::core::{CoreConfig, LaneCore, thread_count};
 use super::core::{admission, reentrancy};
 use super::observer::ObserverHandle;
@@ -372,11 +373,7 @@ impl Lane {
             Ok(task) => task,
             Err(error) => return (Ticket::refused(error), None),
         };
-        let job = Arc::clone(&task) as Job;
-        let own = self.core.try_begin(&job);
-        if own.is_none() {
-            self.enqueue(attachment, job);
-        }
+        let own = self.begin_or_enqueue(attachment, Arc::clone(&task) as Job);
         let turn = own.map(|own| Turn::new(Arc::clone(&task) as _, own));
         (Ticket::new(task, Arc::clone(&self.core)), turn)
     }
@@ -395,13 +392,14 @@ impl Lane {
     ) -> Result<TaskCall<R, E>, LaneError> {
         let task =
             self.admit(attachment, method, options, CallersWork::<IS_REPEATABLE>, failure)?;
-        let job = Arc::clone(&task) as Job;
-        let first = self.core.try_begin(&job);
-        if first.is_none() {
-            self.enqueue(attachment, job);
-        }
+        let first = self.begin_or_enqueue(attachment, Arc::clone(&task) as Job);
         let ticket = Ticket::new(Arc::clone(&task) as _, Arc::clone(&self.core));
         Ok(TaskCall::new(task, Arc::clone(&self.core), first, ticket))
+    }
+
+    /// Dispatches a call at once if it may be sent now, or queues it.
+    fn begin_or_enqueue(&self, attachment: &Arc<Attachment>, job: Job) -> Option<OwnCall> {
+        self.core.try_begin(job).map_err(|job| self.enqueue(attachment, job)).ok()
     }
 
     fn enqueue(&self, attachment: &Arc<Attachment>, job: Job) {

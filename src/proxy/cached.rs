@@ -12,7 +12,7 @@ use super::{CallSpec, Lanes, Prerequisite, ResultParts};
 use crate::Failure;
 use crate::cache::ResponseCache;
 use crate::cache::response::{
-    CacheArgument, Cacheable, CallKey, FetchMember, Flight, FlightRequest, Measure, ResponseLookup,
+    CacheArgument, Cacheable, CallKey, Flight, FlightRequest, Measure, ResponseLookup, TaskRole,
 };
 use crate::clock::Clock;
 use crate::lane::{
@@ -154,7 +154,8 @@ where
     ///
     /// `first` is what must succeed before. `measure` is as for [`fetch`](Self::fetch).
     ///
-    /// If the task that fetches is woken and not polled for a second, another one that waits fetches anew.
+    /// If the task that fetches leaves, at its deadline or because it is dropped, or if it is woken and not polled for a second,
+    /// another one that waits fetches anew. So deadlines that are shorter than the broker takes get no answer at all.
     ///
     /// # Errors
     /// The error of `first` or of `attempt`, or a [`LaneError`] that explains why there is no answer.
@@ -286,33 +287,45 @@ impl<A: CacheArgument, V: Cacheable> SharedCall<'_, A, V> {
         let clock = lanes.clock();
         let deadline = options.deadline.map(|deadline| clock.now() + deadline);
         let (priority, shared_options) = (self.priority(), self.options_of_flight());
+        let left = |sent_at: Option<Moment>| {
+            let kind = match sent_at {
+                Some(_) => LaneErrorKind::Unanswered,
+                None => LaneErrorKind::DeadlinePassed { waited: clock.now().since(begun) },
+            };
+            Err(lanes.error(spec, kind).into())
+        };
         loop {
             let request = FlightRequest { lookup, priority, now: clock.now() };
-            let member = FetchMember::join(lanes.responses(), key, request);
-            let answer = async {
-                if let Some(answer) = member.wait(priority, lanes.timer(), deadline).await {
-                    return answer;
+            let follower = match TaskRole::join(lanes.responses(), key, request) {
+                TaskRole::Follows(follower) => follower,
+                TaskRole::Leads(leader) => {
+                    let attempt = || {
+                        leader.on_send();
+                        attempt()
+                    };
+                    let call = lanes.run_spec(*spec, &shared_options, attempt, failure);
+                    return match lanes.timer().within(deadline, leader.lead(call)).await {
+                        Some(result) => (*leader.complete(result, measure)).clone(),
+                        None => left(leader.sent_at()),
+                    };
                 }
-                let attempt = || {
-                    member.on_send();
-                    attempt()
-                };
-                let call = lanes.run_spec(*spec, &shared_options, attempt, failure);
-                member.complete(member.lead(call).await, measure)
             };
-            let Some(answer) = lanes.timer().within(deadline, answer).await else {
-                let kind = match member.sent_at() {
-                    Some(_) => LaneErrorKind::Unanswered,
-                    None => LaneErrorKind::DeadlinePassed { waited: clock.now().since(begun) },
-                };
-                return Err(lanes.error(spec, kind).into());
-            };
-            // It was young enough when this task joined the fetch, and may be too old by now.
-            let limit = lookup.max_age.min(lookup.ttl);
-            let is_old = |sent: Moment| sent < begun && clock.now().since(sent) > limit;
-            let is_old = member.was_sent() && member.sent_at().is_some_and(is_old);
-            if answer.is_err() || !is_old {
-                return (*answer).clone();
+            match lanes.timer().within(deadline, follower.wait(lanes.timer())).await {
+                None => return left(follower.sent_at()),
+                // A task whose wait is over begins no fetch.
+                Some(None) if deadline.is_some_and(|deadline| clock.now() >= deadline) => {
+                    return left(follower.sent_at());
+                }
+                Some(None) => {}
+                Some(Some(answer)) => {
+                    // It was young enough when this task joined the fetch, and may be too old by now.
+                    let limit = lookup.max_age.min(lookup.ttl);
+                    let is_old = |sent: Moment| sent < begun && clock.now().since(sent) > limit;
+                    let is_old = follower.was_sent() && follower.sent_at().is_some_and(is_old);
+                    if answer.is_err() || !is_old {
+                        return (*answer).clone();
+                    }
+                }
             }
         }
     }

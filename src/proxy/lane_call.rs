@@ -311,8 +311,9 @@ impl Lanes {
     /// let lanes = BrokerProxy::builder(paper.clone()).build()?.lanes().clone();
     /// # block_on(Box::pin(async move {
     /// let call = LaneCall::read("transactional").name("open_orders");
-    /// let open = lanes.run(&call, &CallOptions::new(), || open_orders(&paper)).await;
-    /// assert_eq!(open.unwrap(), 0);
+    /// let open = lanes.run(&call, &CallOptions::new(), || open_orders(&paper));
+    /// drop(call); // the future has a copy of it
+    /// assert_eq!(open.await.unwrap(), 0);
     /// # }));
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -320,16 +321,17 @@ impl Lanes {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub fn run<R, E, F>(
-        &self,
+    pub fn run<'a, R, E, F, A>(
+        &'a self,
         call: &LaneCall,
         options: &CallOptions,
-        attempt: impl FnMut() -> F,
-    ) -> impl Future<Output = Result<R, E>>
+        attempt: A,
+    ) -> impl Future<Output = Result<R, E>> + use<'a, R, E, F, A>
     where
         R: Send + 'static,
         E: From<LaneError> + Classify + Send + 'static,
         F: Future<Output = Result<R, E>>,
+        A: FnMut() -> F,
     {
         let method = self.resolve(call);
         let options = options.clone();

@@ -451,8 +451,9 @@ impl PacingState {
     }
 
     /// Ends a call without an answer: it timed out, or the connection broke. The broker may still count it later, at
-    /// an unknown time. So its slots are held for twice the call's duration, plus one round trip, because the credit
-    /// assumes a way back that this call did not have.
+    /// an unknown time. So its slots are held for twice the call's duration, and at least for the longest round trip so far
+    /// (within 2 s, and 1 s before the first answer): a caller may give it up before it can have arrived. And for one minimum
+    /// round trip more, because the credit assumes a way back that this call did not have.
     pub fn finish_unanswered(&mut self, permit: Permit, now: Moment) {
         self.hold_unanswered(permit, now);
     }
@@ -460,10 +461,11 @@ impl PacingState {
     /// Does the same. Returns until when the slots are held.
     pub(crate) fn hold_unanswered(&mut self, permit: Permit, now: Moment) -> Moment {
         let now = self.advance_to(now);
-        let Permit { taken_at: taken, cost, .. } = permit;
+        let Permit { taken_at: taken, sent_at, cost, .. } = permit;
         let mut until = now + now.since(taken);
         if let Some(lane) = self.lanes.get_mut(cost.lane) {
             lane.unanswered += 1;
+            until = until.max(sent_at + lane.longest_travel());
             until = until + lane.round_trip.min().unwrap_or_default();
         }
         self.unanswered_calls.push(Reverse(UnansweredCall {
@@ -697,6 +699,14 @@ impl LaneQuota {
     /// trip so far, within bounds. Each window raises this to at least its own length.
     fn hung_after(&self) -> Duration {
         self.max_round_trip.clamp(MIN_HUNG_AFTER, MAX_HUNG_AFTER)
+    }
+
+    /// Returns how long after it was sent a call may arrive at most, as far as the answers so far show.
+    fn longest_travel(&self) -> Duration {
+        match self.max_round_trip {
+            Duration::ZERO => MIN_HUNG_AFTER,
+            longest => longest.min(MAX_HUNG_AFTER),
+        }
     }
 
     fn reserve_for(&self, cost: Cost) -> Reserve {

@@ -93,6 +93,23 @@ fn the_slots_of_a_lost_call_are_held_for_as_long_again_and_a_round_trip() {
 }
 
 #[test]
+fn the_slots_of_a_call_that_is_given_up_early_are_held_until_it_can_have_arrived() {
+    let mut pacing = lane(Quota::per_second(1));
+    // No answer has shown how long a call travels.
+    let lost = pacing.take(CALL, at(0)).unwrap();
+    pacing.finish_unanswered(lost, at(1));
+    assert_eq!(pacing.next_release(at(1)), Some(at(1000)));
+    let permit = pacing.take(CALL, at(2000)).unwrap();
+    pacing.finish(permit, at(2080));
+    let permit = pacing.take(CALL, at(4000)).unwrap();
+    pacing.finish(permit, at(4050));
+    let lost = pacing.take(CALL, at(6000)).unwrap();
+    pacing.finish_unanswered(lost, at(6001));
+    // The longest round trip, and the shortest, which the credit assumes.
+    assert_eq!(pacing.next_release(at(6001)), Some(at(6130)));
+}
+
+#[test]
 fn lanes_and_budgets_are_numbered_as_they_come() {
     let mut pacing = lane(Quota::unlimited());
     assert_eq!(pacing.add_lane(&Quota::per_second(1), RttCredit::STRICT), Ok(1));

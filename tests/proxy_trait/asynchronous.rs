@@ -296,9 +296,17 @@ pub trait Vault: Send + Sync {
     /// With every form of an argument.
     #[lane(all, read, first = unlock)]
     async fn read(&self, key: &str, copies: Vec<u8>, hint: Option<&str>) -> Result<String>;
+
+    /// With an argument that has the name of its key.
+    #[lane(all, read, first = check)]
+    async fn after(&self, first: String) -> Result<u8>;
 }
 
 impl<T: Vault + Send + Sync + 'static> VaultProxy<T> {
+    async fn check(&self, first: &str) -> Result<()> {
+        self.unlock(first, &[], None).await
+    }
+
     async fn unlock(&self, key: &str, copies: &[u8], hint: Option<&str>) -> Result<()> {
         match key {
             "jammed" => Err(Failure(format!("jammed {copies:?} {hint:?}"))),
@@ -320,6 +328,10 @@ impl Vault for Safe {
         self.0.advance(Duration::from_secs(2));
         Ok(format!("{key} {copies:?} {hint:?}"))
     }
+
+    async fn after(&self, first: String) -> Result<u8> {
+        Ok(u8::try_from(first.len()).unwrap())
+    }
 }
 
 #[test]
@@ -329,6 +341,8 @@ fn what_a_call_needs_first_is_awaited_and_its_deadline_spans_both() {
     let vault = vault.build().unwrap();
     let read =
         |vault: &VaultProxy<Safe>, key| block_on(is_send(vault.read(key, vec![1], Some("hint"))));
+    assert_eq!(block_on(vault.after("open".into())), Ok(4));
+    assert!(block_on(vault.after("jammed".into())).is_err());
     assert_eq!(read(&vault, "open").unwrap(), "open [1] Some(\"hint\")");
     assert_eq!(read(&vault, "jammed"), Err(Failure("jammed [1] Some(\"hint\")".into())));
     let within = |limit| vault.with(CallOptions::new().deadline(Duration::from_secs(limit)));

@@ -24,6 +24,8 @@ pub type EventsByCall = HashMap<(String, u64), Vec<Event>>;
 #[derive(Default)]
 pub struct EventLog {
     events: Mutex<EventsByCall>,
+    /// How often an attempt of a call failed that is made again.
+    retries: Mutex<HashMap<(String, u64), usize>>,
     states: Mutex<Vec<LaneState>>,
     panics: bool,
 }
@@ -36,6 +38,11 @@ impl EventLog {
 
     pub fn of(&self, lane: &str, number: u64) -> Vec<Event> {
         self.events.lock().unwrap().get(&(lane.to_owned(), number)).cloned().unwrap_or_default()
+    }
+
+    /// Returns how often an attempt of a call failed after which the lane meant to make another one.
+    pub fn retries_of(&self, lane: &str, number: u64) -> usize {
+        self.retries.lock().unwrap().get(&(lane.to_owned(), number)).copied().unwrap_or_default()
     }
 
     /// Waits until a call has had `events`, in this order. A worker that rejects a call reports it after the answer.
@@ -76,6 +83,11 @@ impl Observer for EventLog {
     }
     fn finished(&self, call: &FinishedCall<'_>) {
         self.record(&call.call, Event::Finished);
+    }
+    fn attempt_failed(&self, call: &FinishedCall<'_>, _: Duration) {
+        let of_call = (call.call.lane.to_owned(), call.call.number);
+        *self.retries.lock().unwrap().entry(of_call).or_default() += 1;
+        self.panic();
     }
     fn cancelled(&self, call: &CallInfo<'_>) {
         self.record(call, Event::Cancelled);

@@ -15,7 +15,7 @@ use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, JoinHandle};
@@ -28,6 +28,7 @@ use lanekeeper::quota::{Budget, Limits};
 use lanekeeper::{Effect, ErrorClass, Session};
 
 use super::notes::EventLog;
+use super::tasks::Task;
 
 /// The answer of a call in these tests: its number, or how it failed.
 pub type Answer = Result<usize, Failure>;
@@ -127,11 +128,101 @@ pub struct Sending {
     pub step: usize,
 }
 
-/// A call that a worker has begun, and how to release it.
+/// An attempt that has begun, and how to release it.
 struct Begun {
     call: usize,
     at: u64,
+    takes: Duration,
     go: Sender<()>,
+}
+
+/// What makes the attempts of a call, one after the other, on a worker or on a task of the test.
+#[derive(Clone)]
+struct Attempts {
+    call: usize,
+    /// Of the first attempt, the second, and so on. Those after the last have its course.
+    courses: Arc<[Course]>,
+    made: Arc<AtomicUsize>,
+    /// A future of an attempt has begun, and has not ended.
+    is_future_begun: Arc<AtomicBool>,
+    begin: Sender<Begun>,
+    clock: ManualClock,
+}
+
+impl Attempts {
+    /// Begins the next attempt. The receiver is told when it is over.
+    fn begin(&self) -> (Course, Receiver<()>) {
+        let course = course_of(&self.courses, self.made.fetch_add(1, Ordering::SeqCst));
+        let (go, held) = mpsc::channel();
+        let (call, at, takes) = (self.call, self.clock.now().as_nanos(), course.takes);
+        let _ = self.begin.send(Begun { call, at, takes, go });
+        (course, held)
+    }
+
+    /// Makes the next attempt on this thread, which is blocked meanwhile.
+    fn block(&self) -> Answer {
+        let (course, held) = self.begin();
+        if !course.takes.is_zero() {
+            let _ = held.recv();
+        }
+        course.answer(self.call)
+    }
+
+    /// Makes the next attempt as a future, which begins when it is first polled.
+    fn future(&self) -> impl Future<Output = Answer> + use<> {
+        let (attempts, mut begun) = (self.clone(), None);
+        poll_fn(move |_| {
+            let (course, held) = begun.get_or_insert_with(|| attempts.begin());
+            let is_over = course.takes.is_zero() || held.try_recv().is_ok();
+            attempts.is_future_begun.store(!is_over, Ordering::SeqCst);
+            if is_over { Poll::Ready(course.answer(attempts.call)) } else { Poll::Pending }
+        })
+    }
+}
+
+fn course_of(courses: &[Course], attempt: usize) -> Course {
+    courses[attempt.min(courses.len() - 1)]
+}
+
+/// A task that makes one call, and the executor that polls it.
+struct CallingTask {
+    call: usize,
+    task: Task<Answer>,
+    is_under_way: Arc<AtomicBool>,
+    /// How long after it was woken it is polled, in nanoseconds.
+    late: u64,
+    /// When it is polled, if it was woken.
+    polled_at: Option<u64>,
+    woken_at: u64,
+    /// How often it was polled.
+    polls: u32,
+}
+
+impl CallingTask {
+    /// Returns until when it may be offered a turn, if it was woken by that. Each poll but the first and the last may have
+    /// come too late for a turn, and the next one is offered for twice as long.
+    fn offered_until(&self) -> u64 {
+        self.woken_at + (100_000_000 << (self.polls - 1).min(6))
+    }
+}
+
+/// The state of a task that has not ended.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskState {
+    pub call: usize,
+    /// It was woken, and is not polled yet.
+    pub is_woken: bool,
+    pub is_under_way: bool,
+    /// It may have a turn that it has not taken.
+    pub may_be_offered: bool,
+}
+
+/// What became of a task that was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DroppedTask {
+    /// No attempt was under way.
+    Waiting,
+    InFlight,
 }
 
 /// The way in which a call reaches the lanes.
@@ -165,7 +256,7 @@ pub struct Stepped {
     budget_names: &'static [&'static str],
     threads: Vec<PathBuf>,
     step: usize,
-    courses: Vec<Course>,
+    courses: Vec<Arc<[Course]>>,
     begin: Sender<Begun>,
     begun: Receiver<Begun>,
     under_way: BinaryHeap<Reverse<(u64, usize)>>,
@@ -174,6 +265,10 @@ pub struct Stepped {
     turns: Vec<Pin<Box<dyn Future<Output = ()>>>>,
     /// How many calls were made by a turn.
     pub own_calls: usize,
+    /// The tasks of `run_task` that have not ended. Sorted by their calls.
+    tasks: Vec<CallingTask>,
+    /// What the tasks that ended were answered.
+    pub answers: Vec<(usize, Answer)>,
 }
 
 /// Distinguishes the threads of one test from those of another.
@@ -219,6 +314,8 @@ impl Stepped {
             gates: Vec::new(),
             turns: Vec::new(),
             own_calls: 0,
+            tasks: Vec::new(),
+            answers: Vec::new(),
         };
         stepped.settle();
         stepped
@@ -261,78 +358,180 @@ impl Stepped {
         options: &CallOptions,
         course: Course,
     ) -> Ticket<usize, Failure> {
-        let number = self.courses.len();
-        self.courses.push(course);
-        let (begin, clock) = (self.begin.clone(), self.clock.clone());
-        let work = move || {
-            let (go, held) = mpsc::channel();
-            let at = clock.now().as_nanos();
-            let _ = begin.send(Begun { call: number, at, go });
-            if !course.takes.is_zero() {
-                let _ = held.recv();
-            }
-            course.answer(number)
-        };
+        self.enqueue(door, call, options, &[course], false)
+    }
+
+    /// Queues a call like `submit_by`, which the lanes may retry: its attempts have the courses of `courses` in turn.
+    pub fn submit_repeatable(
+        &mut self,
+        door: Door,
+        call: CallSpec,
+        options: &CallOptions,
+        courses: &[Course],
+    ) -> Ticket<usize, Failure> {
+        self.enqueue(door, call, options, courses, true)
+    }
+
+    fn enqueue(
+        &mut self,
+        door: Door,
+        call: CallSpec,
+        options: &CallOptions,
+        courses: &[Course],
+        is_repeatable: bool,
+    ) -> Ticket<usize, Failure> {
+        let attempts = self.new_call(courses);
+        let own = attempts.clone();
+        let work = move || attempts.block();
         let ticket = match door {
-            Door::Owner => self.lanes.submit_spec(call, options, work, Failure::classify),
-            Door::Attached => {
-                let budgets = call.budgets.iter().map(|own| self.budget_names.len() - 1 - own);
-                let budgets = budgets.collect::<Vec<_>>().leak();
-                let call = CallSpec { lane: self.names.len() - 1 - call.lane, budgets, ..call };
-                let attached = self.attached.as_ref().unwrap();
-                attached.submit_spec(call, options, work, Failure::classify)
-            }
-            Door::Named | Door::Turn => {
-                let lane = self.names[call.lane];
-                let named = match call.effect {
-                    Effect::Read => LaneCall::read(lane),
-                    Effect::Write => LaneCall::write(lane),
-                };
-                let named = named.name(call.method).route_class(call.route).weight(call.weight);
-                let named = named.priority(Priority::new(call.priority).unwrap());
-                let named = if call.exit { named.exit() } else { named };
-                let charge = |named: LaneCall, own: &usize| named.budget(self.budget_names[*own]);
-                let named = call.budgets.iter().fold(named, charge);
-                match door {
-                    Door::Turn => self.submit_or_begin(number, &named, options, work),
-                    _ => self.lanes.submit_once(&named, options, work),
+            Door::Owner | Door::Attached => {
+                let (lanes, call) = self.seen_from(door, call);
+                let classify = Failure::classify;
+                match is_repeatable {
+                    true => lanes.submit_spec_repeatable(call, options, work, classify),
+                    false => lanes.submit_spec(call, options, work, classify),
                 }
             }
+            Door::Named if is_repeatable => self.lanes.submit(&self.named(call), options, work),
+            Door::Named => self.lanes.submit_once(&self.named(call), options, work),
+            // A worker makes what is retried.
+            Door::Turn => self.submit_or_begin(&own, &self.named(call), options, work),
         };
         self.run_until_idle();
         ticket
     }
 
-    /// Queues a call, or begins it if it is its turn. The lanes must not retry it.
+    fn new_call(&mut self, courses: &[Course]) -> Attempts {
+        let (call, courses): (_, Arc<[Course]>) = (self.courses.len(), courses.into());
+        self.courses.push(Arc::clone(&courses));
+        let (begin, clock) = (self.begin.clone(), self.clock.clone());
+        let (made, is_future_begun) = (Arc::default(), Arc::default());
+        Attempts { call, courses, made, is_future_begun, begin, clock }
+    }
+
+    /// Returns a proxy, and a call of the owner's as that proxy names it.
+    fn seen_from(&self, door: Door, call: CallSpec) -> (&Lanes, CallSpec) {
+        if door == Door::Owner {
+            return (&self.lanes, call);
+        }
+        let budgets = call.budgets.iter().map(|own| self.budget_names.len() - 1 - own);
+        let budgets = budgets.collect::<Vec<_>>().leak();
+        let call = CallSpec { lane: self.names.len() - 1 - call.lane, budgets, ..call };
+        (self.attached.as_ref().unwrap(), call)
+    }
+
+    /// Returns a call by the names of its lane and budgets.
+    fn named(&self, call: CallSpec) -> LaneCall {
+        let lane = self.names[call.lane];
+        let named = match call.effect {
+            Effect::Read => LaneCall::read(lane),
+            Effect::Write => LaneCall::write(lane),
+        };
+        let named = named.name(call.method).route_class(call.route).weight(call.weight);
+        let named = named.priority(Priority::new(call.priority).unwrap());
+        let named = if call.exit { named.exit() } else { named };
+        let charge = |named: LaneCall, own: &usize| named.budget(self.budget_names[*own]);
+        call.budgets.iter().fold(named, charge)
+    }
+
+    /// Queues a call, or begins it if it is its turn.
     fn submit_or_begin(
         &mut self,
-        number: usize,
+        attempts: &Attempts,
         call: &LaneCall,
         options: &CallOptions,
         work: impl FnMut() -> Answer + Send + 'static,
     ) -> Ticket<usize, Failure> {
         let (ticket, turn) = self.lanes.submit_or_begin(call, options, work);
         if let Some(turn) = turn {
-            let (begin, clock) = (self.begin.clone(), self.clock.clone());
-            let course = self.courses[number];
-            let mut held = None;
-            let call = poll_fn(move |_| {
-                let held = held.get_or_insert_with(|| {
-                    let (go, held) = mpsc::channel();
-                    let at = clock.now().as_nanos();
-                    let _ = begin.send(Begun { call: number, at, go });
-                    held
-                });
-                match course.takes.is_zero() || held.try_recv().is_ok() {
-                    true => Poll::Ready(course.answer(number)),
-                    false => Poll::Pending,
-                }
-            });
-            self.turns.push(Box::pin(turn.run(call)));
+            self.turns.push(Box::pin(turn.run(attempts.future())));
             self.own_calls += 1;
             self.poll_turns();
         }
         ticket
+    }
+
+    /// Makes a call from a task, by `Lanes::run`. The task is polled at once, and then each time that it was woken, `late`
+    /// after that. Returns the call.
+    pub fn run_task(
+        &mut self,
+        call: CallSpec,
+        options: &CallOptions,
+        courses: &[Course],
+        late: Duration,
+    ) -> usize {
+        let attempts = self.new_call(courses);
+        let (call_number, is_under_way) = (attempts.call, Arc::clone(&attempts.is_future_begun));
+        let (lanes, named, options) = (self.lanes.clone(), self.named(call), options.clone());
+        let task = async move { lanes.run(&named, &options, || attempts.future()).await };
+        let (task, late) = (Task::new(task), late.as_nanos() as u64);
+        let (now, call) = (self.now(), call_number);
+        let (polled_at, woken_at, polls) = (Some(now), now, 0);
+        let calling = CallingTask { call, task, is_under_way, late, polled_at, woken_at, polls };
+        self.tasks.push(calling);
+        self.run_until_idle();
+        call_number
+    }
+
+    /// Drops the task of a call, which has not ended.
+    pub fn drop_task(&mut self, call: usize) -> DroppedTask {
+        let index = self.tasks.iter().position(|calling| calling.call == call).unwrap();
+        let calling = self.tasks.remove(index);
+        let is_under_way = calling.is_under_way.load(Ordering::SeqCst);
+        drop(calling);
+        self.gates.retain(|(held, _)| *held != call);
+        self.under_way.retain(|Reverse((_, other))| *other != call);
+        self.run_until_idle();
+        if is_under_way { DroppedTask::InFlight } else { DroppedTask::Waiting }
+    }
+
+    /// Returns the tasks that have not ended.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskState> {
+        let now = self.now();
+        self.tasks.iter().map(move |calling| {
+            let is_under_way = calling.is_under_way.load(Ordering::SeqCst);
+            let is_woken = calling.polled_at.is_some();
+            let may_be_offered = is_woken && !is_under_way && now < calling.offered_until();
+            TaskState { call: calling.call, is_woken, is_under_way, may_be_offered }
+        })
+    }
+
+    /// Returns the calls that have an attempt under way.
+    pub fn under_way(&self) -> impl Iterator<Item = usize> {
+        let of_task = |call: usize| self.tasks.iter().any(|calling| calling.call == call);
+        let others = self.under_way.iter().map(|Reverse((_, call))| *call);
+        let others = others.filter(move |call| !of_task(*call));
+        // A task that is late has not seen yet that its attempt is over.
+        let tasks = self.tasks().filter(|task| task.is_under_way).map(|task| task.call);
+        others.chain(tasks)
+    }
+
+    /// Has no task be polled late from now on.
+    pub fn hurry_tasks(&mut self) {
+        let now = self.now();
+        for calling in &mut self.tasks {
+            (calling.late, calling.polled_at) = (0, calling.polled_at.map(|_| now));
+        }
+        self.run_until_idle();
+    }
+
+    /// Polls one task that was woken, as its executor does. Returns whether there was one.
+    fn poll_task(&mut self) -> bool {
+        let now = self.now();
+        for calling in &mut self.tasks {
+            if calling.polled_at.is_none() && calling.task.is_woken() {
+                (calling.polled_at, calling.woken_at) = (Some(now + calling.late), now);
+            }
+        }
+        let is_due = |calling: &CallingTask| calling.polled_at.is_some_and(|at| at <= now);
+        let Some(index) = self.tasks.iter().position(is_due) else { return false };
+        let calling = &mut self.tasks[index];
+        (calling.polled_at, calling.polls) = (None, calling.polls + 1);
+        if let Poll::Ready(answer) = calling.task.poll() {
+            self.answers.push((calling.call, answer));
+            self.tasks.remove(index);
+        }
+        true
     }
 
     fn poll_turns(&mut self) {
@@ -361,18 +560,32 @@ impl Stepped {
         self.courses.len()
     }
 
-    /// Lets the lanes run until they are idle, and collects what they sent.
+    /// Lets the lanes and the tasks run until they are idle, and collects what they sent.
     pub fn run_until_idle(&mut self) {
-        self.settle();
-        self.step += 1;
-        while let Ok(Begun { call, at, go }) = self.begun.try_recv() {
+        loop {
+            self.settle();
+            self.step += 1;
+            self.collect_sent();
+            if !self.poll_task() {
+                return;
+            }
+        }
+    }
+
+    fn collect_sent(&mut self) {
+        while let Ok(Begun { call, at, takes, go }) = self.begun.try_recv() {
             self.sent.push(Sending { call, at, step: self.step });
-            let takes = self.courses[call].takes.as_nanos() as u64;
+            let takes = takes.as_nanos() as u64;
             if takes > 0 {
                 self.under_way.push(Reverse((at + takes, call)));
                 self.gates.push((call, go));
             }
         }
+    }
+
+    /// Returns the course of an attempt of a call. Both count from zero.
+    pub fn course(&self, call: usize, attempt: usize) -> Course {
+        course_of(&self.courses[call], attempt)
     }
 
     /// Returns when the next answer comes.
@@ -391,13 +604,16 @@ impl Stepped {
             let index = self.gates.iter().position(|(held, _)| *held == call).unwrap();
             let _ = self.gates.swap_remove(index).1.send(());
             self.poll_turns();
+            if let Some(calling) = self.tasks.iter_mut().find(|calling| calling.call == call) {
+                calling.polled_at.get_or_insert(moment + calling.late);
+            }
             self.run_until_idle();
         }
         self.run_until_idle();
     }
 
     /// Returns when something may happen next, as far as can be seen from outside: an answer, or a window with
-    /// capacity again.
+    /// capacity again, or a task that is polled.
     pub fn next_moment(&self) -> Option<u64> {
         let now = self.now();
         let status = self.lanes.status();
@@ -405,7 +621,8 @@ impl Stepped {
         let windows = lanes.chain(status.budgets.iter().flat_map(|budget| &budget.windows));
         let free = windows.flat_map(|window| [window.next_free, window.resets]).flatten();
         let free = free.filter(|wait| !wait.is_zero()).map(|wait| now + wait.as_nanos() as u64);
-        free.chain(self.next_answer()).min()
+        let polls = self.tasks.iter().filter_map(|calling| calling.polled_at);
+        free.chain(self.next_answer()).chain(polls).min()
     }
 
     /// Advances time, from one possible event to the next, until `end`.
@@ -459,6 +676,7 @@ impl Drop for Stepped {
         self.run_until_idle();
         self.gates.clear();
         self.turns.clear();
+        self.tasks.clear();
     }
 }
 

@@ -27,6 +27,12 @@ pub trait Weather: Send + Sync {
     #[lane(general, read)]
     fn stays(&self) -> impl Future<Output = Result<u8, Failure>>;
 
+    #[lane(general, read)]
+    fn for_ever(&self) -> impl Future<Output = Result<u8, Failure>> + Send + 'static;
+
+    #[lane(general, read)]
+    fn alias(&self) -> BoxFuture<'_, Result<u8, Failure>>;
+
     #[direct]
     fn opaque(&self) -> impl Iterator<Item = u8>;
 
@@ -45,6 +51,30 @@ pub trait Later: Send + Sync {
 pub trait Tides: Send + Sync {
     #[lane(general, read)]
     async fn already(&self) -> Result<u8, Failure>;
+}
+
+#[lanekeeper::proxy(asynchronous = AsyncBodies)]
+pub trait Bodies: Send + Sync {
+    #[lane(general, write)]
+    fn sell(&self) -> Result<u8, Failure>;
+
+    fn renamed(&self) -> Result<u8, Failure> {
+        let this = self;
+        this.sell()
+    }
+
+    fn by_path(&self) -> Result<u8, Failure> {
+        Self::sell(self)
+    }
+
+    fn in_a_macro(&self) -> bool {
+        matches!(self.sell(), Ok(1))
+    }
+
+    #[direct]
+    fn stays_blocking(&self) -> bool {
+        self.sell().is_ok()
+    }
 }
 
 #[lanekeeper::proxy(asynchronous = AsyncStore)]

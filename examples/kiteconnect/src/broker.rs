@@ -1,4 +1,4 @@
-//! The trait: each method is one request, and what the lanes have to know of the broker.
+//! The trait `AsyncBroker`: each method is one request, and what the lanes have to know of the broker.
 
 use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 use chrono::NaiveDateTime;
 use kiteconnect::OrderResponse;
 use lanekeeper::broker::{
-    Broker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
+    AsyncBroker, BrokerError, Candle, CandleRequest, Exchange, Holding, Instrument, InstrumentInfo,
     Margins, MissingListing, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderTags,
     Partial, Positions, Profile, QuoteBatchLimit, Quotes, Rows, Trade,
 };
@@ -17,69 +17,78 @@ use crate::decode::{rows, zone};
 use crate::errors::{malformed, not_sent, unconfirmed};
 use crate::{OfficialKite, account, market, orders};
 
-impl Broker for OfficialKite {
-    fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
+#[lanekeeper::async_trait]
+impl AsyncBroker for OfficialKite {
+    async fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
         let (variety, params) = orders::placement(order)?;
-        let answer = self.write(&self.client().place_order(variety, params))?;
+        let answer = self.write(&self.client().place_order(variety, params)).await?;
         if answer.order_id.is_empty() || !answer.children.is_empty() {
             return Err(unconfirmed("the answer names no order, or several"));
         }
         Ok(orders::order_id(order.variety.as_str(), &answer.order_id))
     }
 
-    fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
+    async fn modify_order(
+        &self,
+        id: &OrderId,
+        change: &OrderChange,
+    ) -> Result<OrderId, BrokerError> {
         let (variety, number) = orders::address(id)?;
         let params = orders::modification(change)?;
-        let answer = self.write(&self.client().modify_order(variety, number, params))?;
+        let answer = self.write(&self.client().modify_order(variety, number, params)).await?;
         confirm(&answer, number)?;
         Ok(id.clone())
     }
 
-    fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
-        self.cancel_order_with(id, &OrderCancel::new())
+    async fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
+        self.cancel_order_with(id, &OrderCancel::new()).await
     }
 
-    fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
+    async fn cancel_order_with(
+        &self,
+        id: &OrderId,
+        cancel: &OrderCancel,
+    ) -> Result<(), BrokerError> {
         let (variety, number) = orders::address(id)?;
         let mut extra = cancel.extra.clone();
         let parent = extra.remove("parent_order_id");
         orders::no_extras(&extra)?;
         let call = self.client().cancel_order(variety, number, parent.as_deref());
-        confirm(&self.write(&call)?, number)
+        confirm(&self.write(&call).await?, number)
     }
 
-    fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
+    async fn order_history(&self, id: &OrderId) -> Result<Rows<Order>, BrokerError> {
         let (_, number) = orders::address(id)?;
-        let data = self.read(self.client().order_history(number).raw())?;
+        let data = self.read(self.client().order_history(number).raw()).await?;
         rows(data, "order_id", orders::order)
     }
 
-    fn orders(&self) -> Result<Rows<Order>, BrokerError> {
-        rows(self.read(self.client().orders().raw())?, "order_id", orders::order)
+    async fn orders(&self) -> Result<Rows<Order>, BrokerError> {
+        rows(self.read(self.client().orders().raw()).await?, "order_id", orders::order)
     }
 
-    fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
-        rows(self.read(self.client().trades().raw())?, "trade_id", orders::trade)
+    async fn trades(&self) -> Result<Rows<Trade>, BrokerError> {
+        rows(self.read(self.client().trades().raw()).await?, "trade_id", orders::trade)
     }
 
-    fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
-        account::positions(self.read(self.client().positions().raw())?)
+    async fn positions(&self) -> Result<Partial<Positions>, BrokerError> {
+        account::positions(self.read(self.client().positions().raw()).await?)
     }
 
-    fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
-        let data = self.read(self.client().holdings().raw())?;
+    async fn holdings(&self) -> Result<Rows<Holding>, BrokerError> {
+        let data = self.read(self.client().holdings().raw()).await?;
         rows(data, "tradingsymbol", account::holding)
     }
 
-    fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
-        account::margins(&self.read(self.client().margins())?)
+    async fn margins(&self) -> Result<Partial<Margins>, BrokerError> {
+        account::margins(&self.read(self.client().margins()).await?)
     }
 
-    fn profile(&self) -> Result<Profile, BrokerError> {
-        self.read(self.client().profile()).map(account::profile)
+    async fn profile(&self) -> Result<Profile, BrokerError> {
+        self.read(self.client().profile()).await.map(account::profile)
     }
 
-    fn instruments(
+    async fn instruments(
         &self,
         exchange: Option<&Exchange>,
     ) -> Result<Rows<InstrumentInfo>, BrokerError> {
@@ -88,7 +97,7 @@ impl Broker for OfficialKite {
             Some(exchange) => client.instruments_by_exchange(exchange.as_str()),
             None => client.instruments(),
         };
-        let listing = self.read(call)?;
+        let listing = self.read(call).await?;
         let mut tokens = self.tokens();
         // An exchange that was listed without a row is not fetched again for each of its instruments.
         exchange.map(|exchange| tokens.insert(exchange.clone(), HashMap::new()));
@@ -101,7 +110,7 @@ impl Broker for OfficialKite {
         Ok(infos.map_err(malformed)?.into())
     }
 
-    fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
+    async fn quotes(&self, instruments: &[Instrument]) -> Result<Quotes, BrokerError> {
         let limit = market::BATCH_LIMIT;
         let bytes: usize = instruments.iter().map(|instrument| limit.cost(instrument)).sum();
         if instruments.is_empty() {
@@ -113,10 +122,10 @@ impl Broker for OfficialKite {
             ));
         }
         let names: Vec<&str> = instruments.iter().map(Instrument::as_str).collect();
-        market::quotes(self.read(self.client().quote(&names).raw())?, instruments)
+        market::quotes(self.read(self.client().quote(&names).raw()).await?, instruments)
     }
 
-    fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
+    async fn candles(&self, request: &CandleRequest) -> Result<Rows<Candle>, BrokerError> {
         let (exchange, symbol) =
             (Exchange::from(request.instrument.exchange()), request.instrument.symbol());
         let token = self.tokens().get(&exchange).and_then(|symbols| symbols.get(symbol)).copied();
@@ -131,7 +140,7 @@ impl Broker for OfficialKite {
             request.continuous,
             request.open_interest,
         );
-        let candles = self.read(call)?;
+        let candles = self.read(call).await?;
         let candles: Result<Vec<_>, _> = candles.iter().map(market::candle).collect();
         Ok(candles.map_err(malformed)?.into())
     }

@@ -1,5 +1,5 @@
-//! What the client has and `Broker` has not, through the lanes of `Broker`. A trait for the endpoints that are used
-//! often (this file), and `lanes().submit(..)` for a single call (`main.rs`).
+//! What the client has and `AsyncBroker` has not, through the same lanes. A trait for the endpoints that are used often
+//! (this file), and for a single call `lanes().run(..)` from a task or `lanes().submit(..)` from a thread (`main.rs`).
 
 use kiteconnect::{MarginParams, OrderMarginParam};
 use lanekeeper::broker::{BrokerError, OrderRequest};
@@ -14,13 +14,13 @@ use crate::{OfficialKite, orders};
 pub trait OrderMargins: Send + Sync {
     /// Returns the margin that each of `orders` would block. It is a `POST` that changes nothing, so it is a read.
     #[lane(transactional, read, route = account_reads)]
-    fn order_margins(&self, orders: &[OrderRequest]) -> Result<Vec<Decimal>, BrokerError>;
+    async fn order_margins(&self, orders: &[OrderRequest]) -> Result<Vec<Decimal>, BrokerError>;
 }
 
 impl OrderMargins for OfficialKite {
-    fn order_margins(&self, orders: &[OrderRequest]) -> Result<Vec<Decimal>, BrokerError> {
+    async fn order_margins(&self, orders: &[OrderRequest]) -> Result<Vec<Decimal>, BrokerError> {
         let params = orders.iter().map(margin_param).collect::<Result<_, _>>()?;
-        let margins = self.read(self.client().order_margins(MarginParams::new(params)))?;
+        let margins = self.read(self.client().order_margins(MarginParams::new(params))).await?;
         margins.iter().map(|margin| decimal(margin.total).map_err(malformed)).collect()
     }
 }

@@ -1,14 +1,17 @@
-//! An adapter in an afternoon: Zerodha's official client for Rust, which is async, behind the lanes, which are not.
+//! An adapter in an afternoon: Zerodha's official client for Rust, whose calls are futures, behind the lanes.
 //!
 //! It is the example of the chapter "An adapter in an afternoon" of lanekeeper's book, made to be copied for another
 //! broker's client. For Kite itself, `lanekeeper::Kite` does more: see the chapter for what this client cannot do.
 //!
-//! - `blocking`: waits for a future of the client on a thread of a lane.
+//! [`OfficialKite`] is the adapter. It implements `AsyncBroker`, because the client is asynchronous. [`Blocking`] makes a
+//! `Broker` of it, for code on threads and for the layers that are written for `Broker`. So each call is written once.
+//!
 //! - `errors`: what an error of the client means. Write this one first.
 //! - `writes`: sends what changes something, because the client follows redirects.
-//! - `broker`: the trait `Broker`, one request for each call.
+//! - `broker`: the trait `AsyncBroker`, one request for each call.
 //! - `orders`, `account`, `market`, `decode`: from the types of the trait to those of the client, and back.
-//! - `endpoints`: what the client has and `Broker` has not.
+//! - `endpoints`: what the client has and the trait has not.
+//! - `blocking`: a `Broker` of any `AsyncBroker`.
 
 mod account;
 mod blocking;
@@ -25,26 +28,29 @@ use std::future::IntoFuture;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use kiteconnect::{AccessToken, Call, KiteConnect};
+use kiteconnect::{AccessToken, ApiSecret, Call, KiteConnect};
 use lanekeeper::broker::{BrokerError, Exchange, MissingListings};
 use lanekeeper::{Effect, Session};
-
 use serde::de::DeserializeOwned;
 
-use blocking::BlockingRuntime;
+pub use blocking::Blocking;
 pub use endpoints::{OrderMargins, OrderMarginsProxy};
 pub use errors::broker_error;
 use writes::WriteClient;
 
-/// The official client as a `Broker`. It sends a call once: it does not wait for quotas and does not retry, because
+/// The official client as an `AsyncBroker`. It sends a call once: it does not wait for quotas and does not retry, because
 /// the lanes do. A clone is the same adapter.
+///
+/// Its futures need a tokio runtime, which the caller's task runs in. The connections belong to the runtime that opened
+/// them, so use an adapter in one runtime only.
 #[derive(Clone)]
 pub struct OfficialKite {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    /// Replaced as a whole when there is a new access token. A clone is cheap and shares the connections.
+    /// The client takes a new token by `&mut self`, so each call clones the client out of a lock: a clone is cheap and
+    /// shares the connections, and the lock is never held while a call is awaited.
     client: RwLock<KiteConnect>,
     /// Reports to the lanes that the token was replaced.
     session: Session,
@@ -52,7 +58,6 @@ struct Inner {
     tokens: Mutex<HashMap<Exchange, HashMap<String, u32>>>,
     missing_listings: MissingListings,
     writes: WriteClient,
-    runtime: BlockingRuntime,
 }
 
 impl OfficialKite {
@@ -60,7 +65,7 @@ impl OfficialKite {
     /// answers, because a lane does not interrupt a call.
     ///
     /// # Errors
-    /// A setting that the client refuses, or no thread for the runtime.
+    /// A setting that the client refuses.
     pub fn new(
         api_key: &str,
         access_token: &str,
@@ -78,7 +83,6 @@ impl OfficialKite {
             tokens: Mutex::default(),
             missing_listings: MissingListings::new(),
             writes: WriteClient::new(base_url, timeout)?,
-            runtime: BlockingRuntime::new()?,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -97,33 +101,46 @@ impl OfficialKite {
         self.inner.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Makes any call of the client that changes nothing, and waits for its answer. This is the bare client: it is paced
-    /// only within a lane.
+    /// Exchanges the request token of a login for an access token, and uses that from now on.
+    ///
+    /// It goes around the lanes, which may hold their calls until there is a new token.
+    ///
+    /// # Errors
+    /// Those of [`broker_error`] for a write: a request token is good for one login.
+    pub async fn login(
+        &self,
+        request_token: &str,
+        api_secret: &ApiSecret,
+    ) -> Result<(), BrokerError> {
+        let session = self.client().generate_session(request_token, api_secret).await;
+        let session = session.map_err(|error| broker_error(Effect::Write, &error))?;
+        self.set_access_token(session.access_token);
+        Ok(())
+    }
+
+    /// Makes any call of the client that changes nothing. This is the bare client: it is paced only within a lane.
     ///
     /// ```no_run
-    /// # fn example(kite: &kiteconnect_adapter::OfficialKite) -> Result<(), lanekeeper::BrokerError> {
-    /// let triggers = kite.read(kite.client().gtts())?;
+    /// # async fn example(kite: &kiteconnect_adapter::OfficialKite) -> Result<(), lanekeeper::BrokerError> {
+    /// let triggers = kite.read(kite.client().gtts()).await?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// Those of [`broker_error`]. An async task may not block, so a call from one is not sent.
-    pub fn read<T>(
+    /// Those of [`broker_error`].
+    pub async fn read<T>(
         &self,
         call: impl IntoFuture<Output = kiteconnect::Result<T>>,
     ) -> Result<T, BrokerError> {
-        let answer = self.inner.runtime.wait(call.into_future())?;
-        answer.map_err(|error| broker_error(Effect::Read, &error))
+        call.into_future().await.map_err(|error| broker_error(Effect::Read, &error))
     }
 
-    /// Makes any call of the client that changes something, and waits for its answer. It is sent once, and not
-    /// redirected.
+    /// Makes any call of the client that changes something. It is sent once, and not redirected.
     ///
     /// # Errors
     /// As [`read`](Self::read), and `NotSent` if no connection was made.
-    pub fn write<T: DeserializeOwned>(&self, call: &Call<T>) -> Result<T, BrokerError> {
-        let client = self.client();
-        self.inner.runtime.wait(self.inner.writes.send(&client, call))?
+    pub async fn write<T: DeserializeOwned>(&self, call: &Call<T>) -> Result<T, BrokerError> {
+        self.inner.writes.send(&self.client(), call).await
     }
 }

@@ -1,5 +1,6 @@
-//! A few strategies trade for some seconds through the lanes, and the same calls are made by the bare client beside
-//! it. The exchange is the strict simulator. The program ends with an error if it refused a call of the lanes.
+//! A few strategies on threads trade for some seconds through the lanes, and the same calls are made by the bare client
+//! beside it. The exchange is the strict simulator. The program ends with an error if it refused a call of the lanes.
+//! `bin/tasks.rs` trades from tasks.
 //!
 //! ```text
 //! cargo run --release --manifest-path examples/kiteconnect/Cargo.toml --bin trade
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use kiteconnect_adapter::{OfficialKite, OrderMargins, OrderMarginsProxy};
+use kiteconnect_adapter::{Blocking, OfficialKite, OrderMargins, OrderMarginsProxy};
 use lanekeeper::quota::PriorUsage;
 use lanekeeper::{Broker, BrokerProxy, CallOptions, Instrument, LaneCall, OrderRequest, Side};
 use lanekeeper_simulator::SimulatedExchange;
@@ -20,22 +21,24 @@ const TRADE_FOR: Duration = Duration::from_secs(6);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let exchange = exchange()?;
-    let kite = OfficialKite::new("key", "token", &exchange.base_url(), Duration::from_secs(15))?;
+    let kite = connect(&exchange)?;
     let broker = BrokerProxy::builder(kite.clone())
         .prior_usage(PriorUsage::None) // the exchange has just begun, so nothing was used before
         .quote_ttl(Duration::from_secs(1))
         .order_guard(|guard| guard)
         .build()?;
     // Two ways to what `Broker` has not, both through the lanes of `broker`: a trait, and a single call by its lane.
-    let calculator = OrderMarginsProxy::builder(kite.clone()).lanes_of(&broker).build()?;
+    let calculator = OrderMarginsProxy::builder(kite.broker().clone()).lanes_of(&broker).build()?;
     let gtts = LaneCall::read("transactional").name("gtts");
-    let triggers =
-        broker.lanes().submit(&gtts, &CallOptions::new(), move || kite.read(kite.client().gtts()));
+    let client = kite.clone();
+    let triggers = broker.lanes().submit(&gtts, &CallOptions::new(), move || {
+        client.wait(client.broker().read(client.broker().client().gtts()))
+    });
 
     let begin = Instant::now();
     let (rounds, failed) = crowd(|name, _| {
         let strategy = broker.with(CallOptions::new().user(name));
-        (begin.elapsed() < TRADE_FOR).then(|| trade(&strategy, &calculator))
+        (begin.elapsed() < TRADE_FOR).then(|| trade(&strategy, &kite, &calculator))
     });
     println!("through the lanes: {rounds} rounds, {failed} failures, {:.1?}", begin.elapsed());
     println!("  GTTs of the account: {}", triggers.wait()?.len());
@@ -43,9 +46,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // As many rounds, with the same client and no lanes, at an exchange that has just begun too.
     let other = self::exchange()?;
-    let bare = OfficialKite::new("key", "token", &other.base_url(), Duration::from_secs(15))?;
+    let bare = connect(&other)?;
     let begin = Instant::now();
-    let (rounds, failed) = crowd(|_, round| (round < rounds).then(|| trade(&bare, &bare)));
+    let (rounds, failed) =
+        crowd(|_, round| (round < rounds).then(|| trade(&bare, &bare, bare.broker())));
     println!("the bare client: {rounds} rounds, {failed} failures, {:.1?}", begin.elapsed());
     report(&other);
 
@@ -77,12 +81,22 @@ fn crowd(round: impl Fn(&'static str, usize) -> Option<usize> + Sync) -> (usize,
     (done.into_inner(), failed.into_inner())
 }
 
+fn connect(exchange: &SimulatedExchange) -> Result<Blocking<OfficialKite>, Box<dyn Error>> {
+    let timeout = Duration::from_secs(15);
+    let kite = OfficialKite::new("key", "token", &exchange.base_url(), timeout)?;
+    Ok(Blocking::new(kite)?)
+}
+
 /// One round: a price, what an order would block, and the order with its state. Returns how many of them failed.
-fn trade(broker: &dyn Broker, calculator: &dyn OrderMargins) -> usize {
+fn trade(
+    broker: &dyn Broker,
+    kite: &Blocking<OfficialKite>,
+    calculator: &impl OrderMargins,
+) -> usize {
     let yes = Instrument::new("NSE", "YESBANK");
     let order = OrderRequest::market(yes.clone(), Side::Buy, 1);
     let price = broker.ltp(&yes).err();
-    let margin = calculator.order_margins(std::slice::from_ref(&order)).err();
+    let margin = kite.wait(calculator.order_margins(std::slice::from_ref(&order))).err();
     let placed = broker.place_order(&order).and_then(|id| broker.order(&id)).err();
     [price, margin, placed].into_iter().flatten().count()
 }

@@ -35,4 +35,4 @@ pub(crate) use flight::{Flight, FlightRequest, Measure};
 pub(crate) use key::CallKey;
 pub use store::{ResponseCache, UncachedMethod};
 pub(crate) use store::{ResponseCacheSettings, ResponseLookup};
-pub(crate) use task_fetch::FetchMember;
+pub(crate) use task_fetch::TaskRole;

@@ -38,7 +38,7 @@ pub(super) struct FollowUp {
 }
 
 impl FollowUp {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         let PublishOutput { waker, late_answer, last_attempt } = &self.output;
         waker.is_none() && late_answer.is_none() && last_attempt.is_none() && self.record.is_none()
     }
@@ -89,7 +89,9 @@ impl LaneCore {
             self.pool.begin_search();
         }
         self.in_flight_calls.finish(worker);
-        self.end_report(job);
+        job.meta().attachment.end_report(self.index);
+        let _ = catch_panic(|| drop(job));
+        self.end_report();
     }
 
     /// Wakes the task that awaits the answer, and reports what is left to report.
@@ -106,10 +108,8 @@ impl LaneCore {
         }
     }
 
-    /// The attempt has been reported.
-    pub(super) fn end_report(&self, job: Job) {
-        job.meta().attachment.end_report(self.index);
-        let _ = catch_panic(|| drop(job));
+    /// An attempt has been reported, to the lane's observer and for its proxy.
+    pub(super) fn end_report(&self) {
         self.reporting.fetch_sub(1, Ordering::SeqCst);
         self.idle.notify();
     }

@@ -168,7 +168,7 @@ fn offered_for(meta: &CallMeta) -> Duration {
 impl LaneCore {
     /// Offers a dispatched call to its caller. When it returns, the worker counts as searching.
     pub(super) fn offer(self: &Arc<Self>, job: Job, dispatch: Dispatch) {
-        let mut own = OwnCall::new(self, &job, dispatch);
+        let mut own = OwnCall::new(self, Job::clone(&job), dispatch);
         if self.pacing.is_recorded() {
             // The record of the attempt is written to a file, which may hang. That must hold a worker, not a task.
             own.begin();

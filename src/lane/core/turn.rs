@@ -41,12 +41,12 @@ enum Stage {
 struct Span(#[cfg(feature = "tracing")] crate::telemetry::AttemptSpan);
 
 impl LaneCore {
-    /// Dispatches a new call on this thread, if no other one is queued and it may be sent now.
-    pub(in crate::lane) fn try_begin(self: &Arc<Self>, job: &Job) -> Option<OwnCall> {
+    /// Dispatches a new call on this thread, if no other one is queued and it may be sent now. Otherwise returns it.
+    pub(in crate::lane) fn try_begin(self: &Arc<Self>, job: Job) -> Result<OwnCall, Job> {
         if self.pacing.is_recorded() || self.pacing.source().is_some() {
             // The begin of each call is written to a file, or a permit is asked for. A disk and a network may hang. That must
             // hold a worker, not a caller whose thread does other things too.
-            return None;
+            return Err(job);
         }
         let dispatch = {
             let queue = self.queue.lock();
@@ -55,16 +55,19 @@ impl LaneCore {
                 && queue.scheduler.is_idle()
                 && self.may_run(job.meta().worker_class());
             if !is_next {
-                return None;
+                return Err(job);
             }
             let (mut pacing_state, now) = self.pacing.lock();
             if !self.may_go(job.meta(), now) {
-                return None;
+                return Err(job);
             }
             // If its proxy was shut down, the call is queued and rejected as any other one.
-            self.dispatch(job, &mut pacing_state, now, &queue.scheduler).ok()?
+            match self.dispatch(&job, &mut pacing_state, now, &queue.scheduler) {
+                Ok(dispatch) => dispatch,
+                Err(_) => return Err(job),
+            }
         };
-        Some(OwnCall::new(self, job, dispatch))
+        Ok(OwnCall::new(self, job, dispatch))
     }
 
     /// Wakes a worker if a call waits, after slots were released on a thread that does not poll.
@@ -80,14 +83,14 @@ impl LaneCore {
 
 impl OwnCall {
     /// Records that the caller of a dispatched call makes it.
-    pub(super) fn new(lane: &Arc<LaneCore>, job: &Job, dispatch: Dispatch) -> Self {
-        let is_cut_off = lane.in_flight_calls.start_by_caller(job);
+    pub(super) fn new(lane: &Arc<LaneCore>, job: Job, dispatch: Dispatch) -> Self {
+        let is_cut_off = lane.in_flight_calls.start_by_caller(&job);
         // In this order, as a worker: `cut_off_attachment` sets the stage before it reads the calls.
-        if is_cut_off || lane.is_cut_off(job) {
-            lane.cut_off_one(job);
+        if is_cut_off || lane.is_cut_off(&job) {
+            lane.cut_off_one(&job);
         }
         let stage = Stage::Dispatched(Box::new(dispatch));
-        Self { lane: Arc::clone(lane), job: Job::clone(job), stage }
+        Self { lane: Arc::clone(lane), job, stage }
     }
 
     pub(super) fn meta(&self) -> &CallMeta {
@@ -181,11 +184,14 @@ impl OwnCall {
     }
 
     fn finish(&self, follow_up: FollowUp) {
-        let number = self.job.meta().number;
-        self.lane.in_flight_calls.begin_report_by_caller(number);
-        self.lane.follow_up(&self.job, follow_up);
-        self.lane.in_flight_calls.finish_by_caller(number);
-        self.lane.end_report(Job::clone(&self.job));
+        let (lane, meta) = (&self.lane, self.job.meta());
+        if !follow_up.is_empty() {
+            lane.in_flight_calls.begin_report_by_caller(meta.number);
+            lane.follow_up(&self.job, follow_up);
+        }
+        lane.in_flight_calls.finish_by_caller(meta.number);
+        meta.attachment.end_report(lane.index);
+        lane.end_report();
     }
 }
 

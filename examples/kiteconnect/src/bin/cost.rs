@@ -8,7 +8,7 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use kiteconnect_adapter::OfficialKite;
+use kiteconnect_adapter::{Blocking, OfficialKite};
 use lanekeeper::quota::Quota;
 use lanekeeper::{Broker, BrokerError, Instrument, Kite, Limits, OrderRequest, Side};
 use lanekeeper_simulator::SimulatedExchange;
@@ -36,6 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     place(&kite).and(profile(&kite))?;
     let between = Process::now();
     let official = OfficialKite::new("key", "token", &base_url, Duration::from_secs(15))?;
+    let official = Blocking::new(official)?;
     place(&official).and(profile(&official))?;
     let after = Process::now();
     println!("built-in adapter: {}", between.minus(&before));

@@ -1,6 +1,6 @@
 //! The official client decodes the same as the adapter that lanekeeper has.
 
-use kiteconnect_adapter::OfficialKite;
+use kiteconnect_adapter::{Blocking, OfficialKite};
 use lanekeeper::broker::{
     BrokerError, BrokerTime, CandleRequest, Interval, OrderChange, OrderRequest, Side, Variety,
 };
@@ -10,13 +10,13 @@ use lanekeeper::{Broker, BrokerProxy, Instrument, Kite};
 use lanekeeper_simulator::SimulatedExchange;
 
 use crate::transport::{response, server};
-use crate::{buy, official, unlimited, yes_bank};
+use crate::{blocking, buy, unlimited, yes_bank};
 
 /// Returns an exchange with two orders, and both adapters.
-fn both() -> (SimulatedExchange, OfficialKite, Kite) {
+fn both() -> (SimulatedExchange, Blocking<OfficialKite>, Kite) {
     let exchange = unlimited();
     let kite = Kite::builder().api_key("key").access_token("token").base_url(exchange.base_url());
-    let (official, kite) = (official(&exchange.base_url()), kite.build().unwrap());
+    let (official, kite) = (blocking(&exchange.base_url()), kite.build().unwrap());
     official.place_order(&buy("alpha1")).unwrap();
     let price = official.ltp(&yes_bank()).unwrap() * Decimal::new(9, 1);
     let order = OrderRequest::limit(yes_bank(), Side::Buy, 3, price.round_dp(1)).tag("alpha2");
@@ -53,7 +53,8 @@ fn reads_are_those_of_the_other_adapter() {
 #[test]
 fn an_odd_row_costs_no_other_row_and_a_missing_order_book_is_not_empty() {
     let (_exchange, sample, _) = both();
-    let mut book = sample.read(sample.client().orders().raw()).unwrap();
+    let client = sample.broker();
+    let mut book = sample.wait(client.read(client.client().orders().raw())).unwrap();
     book[0]["transaction_type"] = "SWAP".into();
     book[1]["quantity"] = "three".into();
     let odd = format!(r#"{{"status":"success","data":{book}}}"#);
@@ -62,7 +63,7 @@ fn an_odd_row_costs_no_other_row_and_a_missing_order_book_is_not_empty() {
     let missing = r#"{"status":"success","data":null}"#.to_owned();
     let answers = [odd, half, missing];
     let (base_url, _received) = server(move |number, _| response("200 OK", "", &answers[number]));
-    let kite = official(&base_url);
+    let kite = blocking(&base_url);
     let odd = kite.orders().unwrap();
     assert_eq!((odd.len(), odd.problems.len()), (0, 2));
     let half = kite.orders().unwrap();
@@ -86,7 +87,7 @@ fn candles_fetch_the_listing_through_the_lanes_once() {
         true => response("200 OK", "", CANDLES),
         false => response("200 OK", "", LISTING),
     });
-    let kite = official(&base_url);
+    let kite = blocking(&base_url);
     let broker = BrokerProxy::builder(kite).prior_usage(PriorUsage::None).build().unwrap();
     let day: BrokerTime = "2026-01-05".parse().unwrap();
     let candles = |symbol: &str| {

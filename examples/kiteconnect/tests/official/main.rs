@@ -4,11 +4,12 @@
 mod answers;
 mod lanes;
 mod outcomes;
+mod tasks;
 mod transport;
 
 use std::time::Duration;
 
-use kiteconnect_adapter::OfficialKite;
+use kiteconnect_adapter::{Blocking, OfficialKite};
 use lanekeeper::quota::Quota;
 use lanekeeper::{Instrument, Limits, OrderRequest, Side};
 use lanekeeper_simulator::{Fault, Faults, Rule, SimulatedExchange, Target};
@@ -17,6 +18,11 @@ use lanekeeper_simulator::{Fault, Faults, Rule, SimulatedExchange, Target};
 /// busy machine.
 fn official(base_url: &str) -> OfficialKite {
     OfficialKite::new("key", "token", base_url, Duration::from_secs(2)).unwrap()
+}
+
+/// Returns the same adapter for threads.
+fn blocking(base_url: &str) -> Blocking<OfficialKite> {
+    Blocking::new(official(base_url)).unwrap()
 }
 
 /// Returns an exchange that counts nothing.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use kiteconnect::Error;
 use kiteconnect::error::{ApiError, ErrorKind};
 use kiteconnect_adapter::broker_error;
-use lanekeeper::{Broker, Effect};
+use lanekeeper::Effect;
+use lanekeeper::broker::AsyncBroker;
 use lanekeeper_simulator::{Fault, RetryAfter, Target, Timing};
 use serde_json::{Value, json};
 
@@ -16,8 +17,8 @@ fn class(effect: Effect, error: &Error) -> &'static str {
     broker_error(effect, error).failure().as_str()
 }
 
-#[test]
-fn a_fault_of_a_write_is_unknown_unless_it_surely_was_not_executed() {
+#[tokio::test]
+async fn a_fault_of_a_write_is_unknown_unless_it_surely_was_not_executed() {
     use Timing::{After, Before};
     let timed_out = Fault::TimedOut(Duration::from_millis(1));
     for (fault, expected) in [
@@ -36,14 +37,14 @@ fn a_fault_of_a_write_is_unknown_unless_it_surely_was_not_executed() {
     ] {
         let exchange = unlimited();
         exchange.set_faults(&first(Target::Place, fault)).unwrap();
-        let error = official(&exchange.base_url()).place_order(&buy("a")).unwrap_err();
+        let error = official(&exchange.base_url()).place_order(&buy("a")).await.unwrap_err();
         assert_eq!(error.failure().as_str(), expected, "{fault}: {error}");
         assert_eq!(exchange.arrivals().len(), 1, "{fault}: the client sends a write once");
     }
 }
 
-#[test]
-fn a_fault_of_a_read_is_transient_or_malformed() {
+#[tokio::test]
+async fn a_fault_of_a_read_is_transient_or_malformed() {
     for (fault, expected) in [
         (Fault::Reset(Timing::Before), "transient"),
         (Fault::Hang(Timing::Before), "transient"),
@@ -54,7 +55,7 @@ fn a_fault_of_a_read_is_transient_or_malformed() {
     ] {
         let exchange = unlimited();
         exchange.set_faults(&first(Target::Orders, fault)).unwrap();
-        let error = official(&exchange.base_url()).orders().unwrap_err();
+        let error = official(&exchange.base_url()).orders().await.unwrap_err();
         assert_eq!(error.failure().as_str(), expected, "{fault}: {error}");
         assert_eq!(exchange.arrivals().len(), 1, "{fault}: the client sends a read once");
     }

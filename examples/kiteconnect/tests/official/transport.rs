@@ -11,7 +11,7 @@ use lanekeeper::broker::OrderChange;
 use lanekeeper::quota::PriorUsage;
 use lanekeeper::{Broker, BrokerError, BrokerProxy, OrderId};
 
-use crate::{buy, official};
+use crate::{blocking, buy};
 
 /// Starts a server that answers each request by its number and first line, and then closes the connection. Returns its
 /// address, and the first line and the body of each request.
@@ -70,7 +70,7 @@ const PLACED: &str = r#"{"status":"success","data":{"order_id":"151"}}"#;
 #[test]
 fn no_order_is_sent_twice_when_connections_are_closed_between_calls() {
     let (base_url, received) = server(|_, _| kept_open("200 OK", "", PLACED));
-    let kite = official(&base_url);
+    let kite = blocking(&base_url);
     for number in 0..200 {
         let result = kite.place_order(&buy(&format!("tag{number}")));
         assert!(matches!(result, Ok(_) | Err(BrokerError::OutcomeUnknown(_))), "{result:?}");
@@ -86,7 +86,7 @@ fn no_order_is_sent_twice_when_connections_are_closed_between_calls() {
 #[test]
 fn an_answer_about_another_order_confirms_nothing() {
     let (base_url, _received) = server(|_, _| response("200 OK", "", PLACED));
-    let kite = official(&base_url);
+    let kite = blocking(&base_url);
     kite.cancel_order(&OrderId::new("151")).unwrap();
     kite.modify_order(&OrderId::new("amo/151"), &OrderChange::new().quantity(2)).unwrap();
     let cancelled = kite.cancel_order(&OrderId::new("152")).unwrap_err();
@@ -103,9 +103,10 @@ fn the_client_itself_sends_a_redirected_order_again() {
         0 => response("307 Temporary Redirect", "Location: /elsewhere\r\n", ""),
         _ => response("200 OK", "", PLACED),
     });
-    let kite = official(&base_url);
+    let kite = blocking(&base_url);
     let params = OrderParams::new().tag("a");
-    kite.read(kite.client().place_order(Variety::Regular, params)).unwrap();
+    let client = kite.broker();
+    kite.wait(client.read(client.client().place_order(Variety::Regular, params))).unwrap();
     let requests: Vec<_> = received.try_iter().collect();
     assert_eq!((requests.len(), &requests[0].1), (2, &requests[1].1));
     assert!(requests[1].0.starts_with("POST /elsewhere"), "{requests:?}");
@@ -117,7 +118,7 @@ fn a_redirected_order_is_sent_once_and_its_outcome_is_unknown() {
     for status in ["301 Moved Permanently", "303 See Other", "307 Temporary Redirect"] {
         let (base_url, received) =
             server(move |_, _| response(status, "Location: /elsewhere\r\n", ""));
-        let error = official(&base_url).place_order(&buy("a")).unwrap_err();
+        let error = blocking(&base_url).place_order(&buy("a")).unwrap_err();
         assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{status}: {error}");
         assert_eq!(received.try_iter().count(), 1, "{status}");
     }
@@ -128,14 +129,14 @@ fn an_order_is_placed_only_if_the_answer_says_success() {
     let body = r#"{"status":"error","message":"?","error_type":"GeneralException",
         "data":{"order_id":"151"}}"#;
     let (base_url, _received) = server(move |_, _| response("200 OK", "", body));
-    let error = official(&base_url).place_order(&buy("a")).unwrap_err();
+    let error = blocking(&base_url).place_order(&buy("a")).unwrap_err();
     assert!(matches!(error, BrokerError::OutcomeUnknown(_)), "{error}");
 }
 
 #[test]
 fn an_order_without_a_connection_is_not_sent_and_keeps_its_slots() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let error = official(&format!("http://{nobody}")).place_order(&buy("a")).unwrap_err();
+    let error = blocking(&format!("http://{nobody}")).place_order(&buy("a")).unwrap_err();
     assert!(matches!(error, BrokerError::NotSent(_)) && !error.failure().is_local(), "{error}");
     assert!(error.to_string().to_lowercase().contains("refused"), "{error}");
 }
@@ -150,21 +151,21 @@ fn a_refused_token_holds_the_calls_until_there_is_a_new_one() {
         0 => response("403 Forbidden", "", refusal),
         _ => response("200 OK", "", profile),
     });
-    let kite = official(&base_url);
+    let kite = blocking(&base_url);
     let broker = BrokerProxy::builder(kite.clone()).prior_usage(PriorUsage::None).build().unwrap();
     assert!(matches!(broker.profile(), Err(BrokerError::Unauthorized(_))));
     let is_expired = || broker.session().unwrap().is_expired();
     assert!(is_expired());
     let ticket = broker.submit().profile();
-    kite.set_access_token(AccessToken::new("new").unwrap());
+    kite.broker().set_access_token(AccessToken::new("new").unwrap());
     assert_eq!(ticket.wait().unwrap().user_id, "AB1234");
     assert!(!is_expired() && received.try_iter().count() == 2);
 }
 
 #[test]
-fn a_call_from_an_async_task_is_not_sent_and_a_ticket_is_awaited() {
+fn a_blocking_call_from_an_async_task_is_not_sent_and_a_ticket_is_awaited() {
     let (base_url, received) = server(|_, _| response("200 OK", "", PLACED));
-    let kite = official(&base_url);
+    let kite = blocking(&base_url);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     runtime.block_on(async {
         let error = kite.place_order(&buy("a")).unwrap_err();
