@@ -92,7 +92,7 @@
 //! | answers | [`broker`] | [`Order`], [`OrderStatus`], [`OrderId`], [`SlicedOrder`], [`Quote`], [`Partial`] |
 //! | errors | [`broker`] | [`BrokerError`], [`ErrorDetail`], [`LookupResult`], [`Absence`], [`LaneError`], [`Sent`] |
 //! | all layers | [`stack`] | [`Stack`], [`StackBuildError`] |
-//! | order safety | [`order_guard`] | [`OrderGuard`] |
+//! | order safety | [`order_guard`] | [`OrderGuard`]; `AsyncOrderGuard` for tasks |
 //! | quotes | [`cache`] | [`QuoteCache`], [`Instrument`] |
 //! | calls | [`lane`] | [`CallOptions`], [`Priority`], [`Ticket`], [`Observer`] |
 //! | lanes | [`lane`], [`mod@proxy`] | [`Lane`], [`LaneConfig`], [`Status`], [`BuildError`] |
@@ -274,6 +274,9 @@ pub use lane::{
     CallOptions, Lane, LaneConfig, LaneError, LaneErrorKind, Observer, Priority, Status, Ticket,
 };
 pub use lanekeeper_macros::proxy;
+#[cfg(feature = "async")]
+#[doc(inline)]
+pub use order_guard::AsyncOrderGuard;
 #[doc(inline)]
 pub use order_guard::OrderGuard;
 #[cfg(feature = "journal")]

@@ -1,7 +1,10 @@
 //! Runs user code (callers' closures, adapters, observers) and catches its panics.
 
 use std::any::Any;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
 
 /// Runs user code, and catches its panic. Returns the panic message as the error.
 pub(crate) fn catch_panic<R>(code: impl FnOnce() -> R) -> Result<R, String> {
@@ -12,6 +15,16 @@ pub(crate) fn catch_panic<R>(code: impl FnOnce() -> R) -> Result<R, String> {
         std::mem::forget(panic);
         message
     })
+}
+
+/// Polls user code, and catches its panic. Returns the panic message as the error.
+pub(crate) async fn catch_panic_in<R>(code: impl Future<Output = R>) -> Result<R, String> {
+    let mut code = pin!(code);
+    poll_fn(|context| match catch_panic(|| code.as_mut().poll(context)) {
+        Ok(poll) => poll.map(Ok),
+        Err(message) => Poll::Ready(Err(message)),
+    })
+    .await
 }
 
 /// Returns the panic message, if the payload is a string.

@@ -68,7 +68,7 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
         "Forwards the methods of [`{trait_name}`]({link}) to the value inside a decorator, for use in the \
          decorator's `impl {trait_name}`.\n\n\
          It writes every method except those after `except`, provided ones too, so a method that is added to the \
-         trait later is forwarded as well. The value is a field or the result of a method of `self`:\n\n\
+         trait later is forwarded as well. The value is a field of `self`, a field of a field, or the result of a method:\n\n\
          ```text\n{name}! {{ to self.inner }}\n{name}! {{ to self.inner() }}\n\
          {name}! {{ to self.inner; except {first} }}\n```\n\n\
          A method after `except` is written by the decorator, or keeps its default body. A provided method that is \
@@ -79,8 +79,8 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
         #cfg
         #export
         macro_rules! #name {
-            (to $this:ident . $field:ident $(; except $($own:ident),+ $(,)?)?) => {
-                #rules_path! { @all $this ($this.$field) [$($($own)+)?] }
+            (to $this:ident $(. $field:ident)+ $(; except $($own:ident),+ $(,)?)?) => {
+                #rules_path! { @all $this ($this $(.$field)+) [$($($own)+)?] }
             };
             (to $this:ident . $method:ident () $(; except $($own:ident),+ $(,)?)?) => {
                 #rules_path! { @all $this ($this.$method()) [$($($own)+)?] }

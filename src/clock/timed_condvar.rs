@@ -78,17 +78,6 @@ impl TimedCondvar {
         self.wait_while(guard, clock, None, once());
     }
 
-    /// Blocks until a notification or until `deadline`, and counts as active; see
-    /// [`wait_while_active`](Self::wait_while_active). May return early.
-    pub(crate) fn wait_active<T>(
-        &self,
-        guard: &mut MutexGuard<'_, T>,
-        clock: &Clock,
-        deadline: Moment,
-    ) {
-        self.wait_while_active(guard, clock, Some(deadline), once());
-    }
-
     /// Releases the mutex, and wakes one waiting thread.
     ///
     /// Which thread that will be is not known. So all threads that participate in a manual clock are marked active,

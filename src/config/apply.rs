@@ -96,7 +96,7 @@ impl<B> QuoteCacheBuilder<B> {
     }
 }
 
-impl<B> OrderGuardBuilder<B> {
+impl<B, L: ?Sized> OrderGuardBuilder<B, L> {
     /// Applies the table `guard` of a file.
     pub fn config(self, config: &Config) -> Self {
         let changes = &config.guard;

@@ -1,8 +1,12 @@
 //! The builder of an [`OrderGuard`].
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "async")]
+use super::async_guard::AsyncOrderGuard;
+use super::callers::Threads;
 use super::guard::OrderGuard;
 use super::hooks::{GuardHooks, Hook, Unrecorded};
 use super::pending::{IntentLog, PendingIntents};
@@ -14,20 +18,28 @@ use super::recover::RecoveredOrder;
 use super::state::GuardState;
 use super::stats::OutcomeCounters;
 use super::tags::{CallerTags, MIN_TAG_LENGTH, TagGenerator};
+#[cfg(feature = "async")]
+use super::task_callers::Tasks;
 use super::updates::OrderUpdates;
+#[cfg(feature = "async")]
+use crate::broker::AsyncBroker;
 use crate::broker::{Broker, OrderTags, TagSupport};
 use crate::clock::Clock;
+#[cfg(feature = "async")]
+use crate::clock::Timer;
 
-/// Settings of an [`OrderGuard`], from [`OrderGuard::builder`].
+/// Settings of an [`OrderGuard`], from [`OrderGuard::builder`], or of an `AsyncOrderGuard`, from its `builder`.
+///
+/// `L` is the trait of the brokers: [`dyn Broker`](Broker), or `dyn AsyncBroker` for an `AsyncOrderGuard`. It decides what
+/// [`lookup_broker`](Self::lookup_broker) takes and what [`build`](Self::build) returns. All other settings are the same.
 ///
 /// An `OrderGuardBuilder<()>` has no broker yet: it is what the closure of
 /// [`BrokerProxyBuilder::order_guard`](crate::broker::BrokerProxyBuilder::order_guard) changes. The builder of the stack
 /// adds the broker, its clock, and its handle for lookups.
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct OrderGuardBuilder<B> {
+pub struct OrderGuardBuilder<B, L: ?Sized = dyn Broker> {
     inner: B,
-    lookup_broker: Option<LookupBroker>,
+    lookup_broker: LookupBroker<L>,
     settle_time: Duration,
     caller_tags: CallerTags,
     clock: Clock,
@@ -36,13 +48,22 @@ pub struct OrderGuardBuilder<B> {
     journal: Option<std::path::PathBuf>,
 }
 
-/// The handle of the broker by which the order book is read.
-#[derive(Clone)]
-pub(super) struct LookupBroker(pub(super) Arc<dyn Broker>);
+/// The handle of the broker by which the order book is read, if it is another one.
+struct LookupBroker<L: ?Sized>(Option<Arc<L>>);
 
-impl std::fmt::Debug for LookupBroker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("LookupBroker")
+impl<B: fmt::Debug, L: ?Sized> fmt::Debug for OrderGuardBuilder<B, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("OrderGuardBuilder");
+        fields
+            .field("inner", &self.inner)
+            .field("has_lookup_broker", &self.lookup_broker.0.is_some())
+            .field("settle_time", &self.settle_time)
+            .field("caller_tags", &self.caller_tags)
+            .field("clock", &self.clock)
+            .field("hooks", &self.hooks);
+        #[cfg(feature = "journal")]
+        fields.field("journal", &self.journal);
+        fields.finish()
     }
 }
 
@@ -75,11 +96,11 @@ pub enum GuardBuildError {
     Journal(#[from] super::JournalError),
 }
 
-impl<B> OrderGuardBuilder<B> {
+impl<B, L: ?Sized> OrderGuardBuilder<B, L> {
     pub(crate) fn new(inner: B) -> Self {
         Self {
             inner,
-            lookup_broker: None,
+            lookup_broker: LookupBroker(None),
             settle_time: Duration::from_secs(20),
             caller_tags: CallerTags::default(),
             clock: Clock::system(),
@@ -130,7 +151,8 @@ impl<B> OrderGuardBuilder<B> {
     }
 
     /// Sets a callback for an order that was sent [as an exit](OrderGuard::for_exits) although the journal could not
-    /// record it. It is called after the order was sent. Other orders are not sent in that case.
+    /// record it. It is called after the order was sent, also if its future is dropped or the broker panics meanwhile.
+    /// Other orders are not sent in that case.
     ///
     /// `callback` runs on the thread that placed the order. A panic in it is caught.
     ///
@@ -173,7 +195,7 @@ impl OrderGuardBuilder<()> {
     pub(crate) fn in_front_of<B: Broker>(self, broker: B) -> OrderGuardBuilder<B> {
         OrderGuardBuilder {
             inner: broker,
-            lookup_broker: self.lookup_broker,
+            lookup_broker: LookupBroker(None),
             settle_time: self.settle_time,
             caller_tags: self.caller_tags,
             clock: self.clock,
@@ -188,7 +210,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// Sets another handle of the same broker for reads of the order book, usually the same proxy with urgent
     /// priority. Without one, reads use the guard's own handle.
     pub fn lookup_broker(mut self, broker: impl Broker + 'static) -> Self {
-        self.lookup_broker = Some(LookupBroker(Arc::new(broker)));
+        self.lookup_broker = LookupBroker(Some(Arc::new(broker)));
         self
     }
 
@@ -203,20 +225,8 @@ impl<B: Broker> OrderGuardBuilder<B> {
     /// # Errors
     /// A setting is invalid, or the journal cannot be used. The error message states what to do.
     pub fn build(self) -> Result<OrderGuard<B>, GuardBuildError> {
-        if self.settle_time.is_zero() {
-            return Err(GuardBuildError::NoSettleTime);
-        }
         let order_tags = self.inner.order_tags();
-        let longest = order_tags.max_length();
-        if longest < MIN_TAG_LENGTH && *order_tags.support() != TagSupport::None {
-            return Err(GuardBuildError::ShortTags { longest });
-        }
-        if order_tags.day_zone().is_unknown() {
-            return Err(GuardBuildError::NoZone);
-        }
-        let tag_generator = TagGenerator::new(longest.max(MIN_TAG_LENGTH))
-            .map_err(|error| GuardBuildError::NoEntropy(error.to_string()))?;
-        let (log, orphaned) = self.open_log()?;
+        let (tag_generator, log, orphaned) = self.prepare(&order_tags)?;
         Ok(self.assemble(order_tags, tag_generator, log, orphaned))
     }
 
@@ -227,23 +237,83 @@ impl<B: Broker> OrderGuardBuilder<B> {
         log: Option<Box<dyn IntentLog>>,
         orphaned: Vec<Intent>,
     ) -> OrderGuard<B> {
+        let (inner, state, LookupBroker(lookup_broker)) =
+            self.into_state(order_tags, tag_generator, log, orphaned);
+        let clock = state.polling.clock.clone();
+        OrderGuard::new(inner, state, Threads { clock, lookup_broker })
+    }
+}
+
+/// The same for an [`AsyncOrderGuard`].
+#[cfg(feature = "async")]
+impl<B: AsyncBroker> OrderGuardBuilder<B, dyn AsyncBroker> {
+    /// Sets another handle of the same broker for reads of the order book, usually the same proxy with urgent
+    /// priority. Without one, reads use the guard's own handle.
+    pub fn lookup_broker(mut self, broker: impl AsyncBroker + 'static) -> Self {
+        self.lookup_broker = LookupBroker(Some(Arc::new(broker)));
+        self
+    }
+
+    /// Sets the clock; use that of the broker's proxy.
+    pub fn clock(mut self, clock: impl Into<Clock>) -> Self {
+        self.clock = clock.into();
+        self
+    }
+
+    /// Builds the guard.
+    ///
+    /// # Errors
+    /// A setting is invalid, or the journal cannot be used. The error message states what to do.
+    pub fn build(self) -> Result<AsyncOrderGuard<B>, GuardBuildError> {
+        let order_tags = self.inner.order_tags();
+        let (tag_generator, log, orphaned) = self.prepare(&order_tags)?;
+        let (inner, state, LookupBroker(lookup_broker)) =
+            self.into_state(order_tags, tag_generator, log, orphaned);
+        let timer = Timer::new(state.polling.clock.clone());
+        Ok(AsyncOrderGuard::new(inner, state, Tasks { timer, lookup_broker }))
+    }
+}
+
+impl<B, L: ?Sized> OrderGuardBuilder<B, L> {
+    /// Checks the settings, and opens the journal.
+    fn prepare(&self, order_tags: &OrderTags) -> Result<Prepared, GuardBuildError> {
+        if self.settle_time.is_zero() {
+            return Err(GuardBuildError::NoSettleTime);
+        }
+        let longest = order_tags.max_length();
+        if longest < MIN_TAG_LENGTH && *order_tags.support() != TagSupport::None {
+            return Err(GuardBuildError::ShortTags { longest });
+        }
+        if order_tags.day_zone().is_unknown() {
+            return Err(GuardBuildError::NoZone);
+        }
+        let tag_generator = TagGenerator::new(longest.max(MIN_TAG_LENGTH))
+            .map_err(|error| GuardBuildError::NoEntropy(error.to_string()))?;
+        let (log, orphaned) = self.open_log()?;
+        Ok((tag_generator, log, orphaned))
+    }
+
+    fn into_state(
+        self,
+        order_tags: OrderTags,
+        tag_generator: TagGenerator,
+        log: Option<Box<dyn IntentLog>>,
+        orphaned: Vec<Intent>,
+    ) -> (B, GuardState, LookupBroker<L>) {
         let day_zone = order_tags.day_zone().clone();
-        OrderGuard::new(
-            self.inner,
-            GuardState {
-                lookup_broker: self.lookup_broker,
-                pending_intents: PendingIntents::new(self.clock.clone(), day_zone, log, orphaned),
-                polling: Polling { clock: self.clock, settle_time: self.settle_time },
-                caller_tags: self.caller_tags,
-                order_tags,
-                tag_generator,
-                order_book: SharedOrderBook::default(),
-                book_history: BookHistory::default(),
-                hooks: self.hooks,
-                outcomes: OutcomeCounters::default(),
-                updates: OrderUpdates::default(),
-            },
-        )
+        let state = GuardState {
+            pending_intents: PendingIntents::new(self.clock.clone(), day_zone, log, orphaned),
+            polling: Polling { clock: self.clock, settle_time: self.settle_time },
+            caller_tags: self.caller_tags,
+            order_tags,
+            tag_generator,
+            order_book: SharedOrderBook::default(),
+            book_history: BookHistory::default(),
+            hooks: self.hooks,
+            outcomes: OutcomeCounters::default(),
+            updates: OrderUpdates::default(),
+        };
+        (self.inner, state, self.lookup_broker)
     }
 
     #[cfg(feature = "journal")]
@@ -258,6 +328,9 @@ impl<B: Broker> OrderGuardBuilder<B> {
         Ok((None, Vec::new()))
     }
 }
+
+/// What the settings alone decide.
+type Prepared = (TagGenerator, Option<Box<dyn IntentLog>>, Vec<Intent>);
 
 /// The journal, and the pending intents in it.
 type OpenedLog = (Option<Box<dyn IntentLog>>, Vec<Intent>);
@@ -349,5 +422,72 @@ mod tests {
         let full = io::Error::from(io::ErrorKind::StorageFull).to_string();
         let reported = std::mem::take(&mut *reported.lock());
         assert_eq!(reported, ["a", "b", "c"].map(|tag| (tag.to_owned(), full.clone())));
+    }
+
+    /// It may have been sent, and is not in the journal.
+    #[test]
+    fn an_exit_without_an_answer_is_reported_too() {
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Arc::clone(&reported);
+        let builder = OrderGuard::builder(MockBroker::new()).on_unrecorded(move |it| {
+            recorder.lock().push(it.tag.clone());
+            panic!("in the callback");
+        });
+        let tags = TagGenerator::new(20).unwrap();
+        let guard = builder.assemble(OrderTags::none(), tags, Some(Box::new(FullLog)), Vec::new());
+        let mut urgent = MockBroker::new();
+        urgent.expect_place_order().times(1).returning(|_| panic!("in the broker"));
+        let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Sell, 1).tag("mine");
+        let exits = guard.for_exits(urgent);
+        let panics = std::panic::AssertUnwindSafe(|| exits.place_order(&order));
+        std::panic::catch_unwind(panics).unwrap_err();
+        assert_eq!(std::mem::take(&mut *reported.lock()), ["mine"]);
+        assert_eq!(guard.recover().remove(0).tag, "mine");
+    }
+
+    #[cfg(feature = "async")]
+    #[test]
+    fn an_exit_whose_future_is_dropped_is_reported_too() {
+        use std::pin::pin;
+        use std::task::{Context, Waker};
+
+        use crate::broker::ImmediateBroker;
+
+        /// A broker that takes an order and never answers.
+        struct Silent {
+            inner: ImmediateBroker<MockBroker>,
+        }
+
+        #[crate::async_trait]
+        #[allow(renamed_and_removed_lints)]
+        impl AsyncBroker for Silent {
+            crate::broker::delegate_async_broker! { to self.inner; except place_order, place_sliced }
+
+            async fn place_order(&self, _: &OrderRequest) -> Result<OrderId, BrokerError> {
+                std::future::pending().await
+            }
+        }
+
+        let reported = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Arc::clone(&reported);
+        let silent = || Silent { inner: ImmediateBroker(MockBroker::new()) };
+        let builder = AsyncOrderGuard::builder(silent())
+            .on_unrecorded(move |it| recorder.lock().push(it.tag.clone()));
+        let tags = TagGenerator::new(20).unwrap();
+        let log: Box<dyn IntentLog> = Box::new(FullLog);
+        let (inner, state, _) = builder.into_state(OrderTags::none(), tags, Some(log), Vec::new());
+        let tasks = Tasks { timer: Timer::new(state.polling.clock.clone()), lookup_broker: None };
+        let guard = AsyncOrderGuard::new(inner, state, tasks);
+        let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Sell, 1).tag("mine");
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(pin!(guard.place_order(&order)).poll(&mut context).is_ready(), "it is not sent");
+        let exits = guard.for_exits(silent());
+        {
+            let mut exit = pin!(exits.place_order(&order));
+            assert!(exit.as_mut().poll(&mut context).is_pending());
+            assert!(reported.lock().is_empty(), "a callback must not delay it");
+        }
+        assert_eq!(std::mem::take(&mut *reported.lock()), ["mine"]);
+        assert_eq!(guard.stats().pending, 1);
     }
 }

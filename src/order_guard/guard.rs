@@ -1,23 +1,18 @@
 //! The guard in front of a [`Broker`].
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::OrderGuardBuilder;
-use super::pending::{ClaimedIntent, IntentOutcome};
-use super::reconcile::amendment;
-use super::reconcile::matching::Intent;
-use super::reconcile::resolve::{is_outcome_unknown, unresolved_error};
+use super::callers::{Threads, block_on};
+use super::handle::GuardHandle;
 use super::recover::RecoveredOrder;
 use super::state::GuardState;
-use super::tags::{CallerTags, validate_caller_tag};
 use crate::broker::{
-    Broker, BrokerError, LookupResult, Order, OrderCancel, OrderChange, OrderId, OrderRequest,
-    Rows, SlicedOrder, TagSupport, delegate_broker,
+    Broker, BrokerError, Order, OrderCancel, OrderChange, OrderId, OrderRequest, Rows, SlicedOrder,
+    delegate_broker,
 };
 use crate::proxy::{HasLanes, Lanes};
-use crate::quota::Moment;
 
 /// A [`Broker`] that finds the outcome of an order whose answer was lost; see [the module](super). All other calls
 /// pass through.
@@ -67,17 +62,12 @@ use crate::quota::Moment;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct OrderGuard<B> {
-    inner: B,
-    state: Arc<GuardState>,
-    /// Whether its orders are exits, which are sent even if the journal cannot record them first.
-    is_for_exits: bool,
-    /// The maximum wait of a caller once an answer is lost. `None` waits until the search ends.
-    max_search_wait: Option<Duration>,
+    handle: GuardHandle<B, Threads>,
 }
 
 impl<B> OrderGuard<B> {
     pub(super) fn state(&self) -> &GuardState {
-        &self.state
+        self.handle.state()
     }
 }
 
@@ -87,13 +77,13 @@ impl<B: Broker> OrderGuard<B> {
         OrderGuardBuilder::new(broker)
     }
 
-    pub(super) fn new(inner: B, state: GuardState) -> Self {
-        Self { inner, state: Arc::new(state), is_for_exits: false, max_search_wait: None }
+    pub(super) fn new(inner: B, state: GuardState, threads: Threads) -> Self {
+        Self { handle: GuardHandle::new(inner, state, threads) }
     }
 
     /// Returns the inner broker.
     pub fn inner(&self) -> &B {
-        &self.inner
+        &self.handle.inner
     }
 
     /// Returns the lanes of the proxy behind the guard, for example to send a call that no trait declares. Such a call
@@ -102,7 +92,7 @@ impl<B: Broker> OrderGuard<B> {
     where
         B: HasLanes,
     {
-        self.inner.lanes()
+        self.handle.inner.lanes()
     }
 
     /// Returns the same guard around another handle of the same broker, for example one with other call options.
@@ -120,16 +110,11 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn with_inner<C: Broker>(&self, broker: C) -> OrderGuard<C> {
-        OrderGuard {
-            inner: broker,
-            state: Arc::clone(&self.state),
-            is_for_exits: false,
-            max_search_wait: self.max_search_wait,
-        }
+        OrderGuard { handle: self.handle.with_inner(broker) }
     }
 
     /// Returns the same guard for callers that wait at most this long once an answer is lost. Then they get
-    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) with [`LookupResult::NotYet`]. Without it a caller waits for
+    /// [`OutcomeUnknown`](BrokerError::OutcomeUnknown) with [`NotYet`](crate::LookupResult::NotYet). Without it a caller waits for
     /// the settle time.
     ///
     /// The order stays pending. [`on_turned_up`](OrderGuardBuilder::on_turned_up) is called if an order book that is
@@ -172,7 +157,7 @@ impl<B: Broker> OrderGuard<B> {
     /// ```
     #[must_use = "it is another handle of the same guard"]
     pub fn max_search_wait(self, wait: Duration) -> Self {
-        Self { max_search_wait: Some(wait), ..self }
+        Self { handle: self.handle.max_search_wait(wait) }
     }
 
     /// Returns the same guard for exits, around a handle of the same broker, for example one with
@@ -195,7 +180,7 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn for_exits<C: Broker>(&self, broker: C) -> OrderGuard<C> {
-        OrderGuard { is_for_exits: true, ..self.with_inner(broker) }
+        OrderGuard { handle: self.handle.for_exits(broker) }
     }
 
     /// Searches for every order without a final answer: those that an earlier process left in the journal, and those
@@ -231,11 +216,7 @@ impl<B: Broker> OrderGuard<B> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn recover(&self) -> Vec<RecoveredOrder> {
-        self.state.recover_orders(
-            self.state.pending_intents.claim_orphaned(),
-            self.lookup_broker(),
-            self.caller_deadline(),
-        )
+        block_on(self.handle.recover())
     }
 
     /// Like [`recover`](Self::recover), for the order with this tag alone; the tag is in the
@@ -244,8 +225,7 @@ impl<B: Broker> OrderGuard<B> {
     /// [`on_turned_up`](OrderGuardBuilder::on_turned_up). See [`max_search_wait`](Self::max_search_wait) for an
     /// example.
     pub fn recover_one(&self, tag: &str) -> Option<RecoveredOrder> {
-        let claimed = self.state.pending_intents.claim_orphaned_by_tag(tag)?;
-        self.state.recover_orders(vec![claimed], self.lookup_broker(), self.caller_deadline()).pop()
+        block_on(self.handle.recover_one(tag))
     }
 
     /// Stops searching for the order with this tag, which stayed [`Unknown`](super::RecoveredOutcome::Unknown),
@@ -253,8 +233,7 @@ impl<B: Broker> OrderGuard<B> {
     /// whether there was such an order. An order stays pending if its caller still waits, or if
     /// [`recover`](Self::recover) is searching for it.
     pub fn abandon(&self, tag: &str) -> bool {
-        let claimed = self.state.pending_intents.claim_orphaned_by_tag(tag);
-        claimed.map(|claimed| claimed.close_as(&IntentOutcome::Forgotten)).is_some()
+        self.handle.abandon(tag)
     }
 
     /// Records the state of an order from another source: a postback, a stream, a web page. If the order was reported
@@ -269,181 +248,55 @@ impl<B: Broker> OrderGuard<B> {
     ///
     /// An update has to be authentic: for a postback of Kite see `brokers::kite::postback`.
     pub fn order_update(&self, order: &Order) {
-        let shown = self.state.scan_book(std::slice::from_ref(order), false);
-        self.state.updates.publish(order, &shown);
-    }
-
-    /// Returns when a caller that starts to wait now stops waiting.
-    pub(super) fn caller_deadline(&self) -> Option<Moment> {
-        self.max_search_wait.map(|wait| self.state.polling.clock.now() + wait)
-    }
-
-    pub(super) fn lookup_broker(&self) -> &dyn Broker {
-        match &self.state.lookup_broker {
-            Some(lookup_broker) => &*lookup_broker.0,
-            None => &self.inner,
-        }
-    }
-
-    /// Registers an order that is about to be sent. Before the first one with a caller's tag, the order book is read;
-    /// an exit does not wait for that.
-    fn register_intent(&self, order: &OrderRequest) -> Result<ClaimedIntent<'_>, BrokerError> {
-        let state = &self.state;
-        let has_caller_tag = state.caller_tags == CallerTags::AsIs
-            && order.tag.as_ref().is_some_and(|tag| !tag.is_empty())
-            && *state.order_tags.support() != TagSupport::None;
-        if has_caller_tag && !self.is_for_exits {
-            // The handle of the order reads, so that its deadline applies: an order must not be sent later than its
-            // caller wants.
-            state.read_baseline(&self.inner, self.caller_deadline());
-        }
-        let last_read = state.book_history.last_read_number();
-        self.new_intent(order)
-            .and_then(|intent| state.pending_intents.register(intent, self.is_for_exits, last_read))
-            .inspect_err(|error| state.outcomes.record_error(error))
-    }
-
-    /// Returns the order with a unique tag.
-    fn new_intent(&self, order: &OrderRequest) -> Result<Intent, BrokerError> {
-        let GuardState { caller_tags, tag_generator: tags, polling, order_tags: support, .. } =
-            &*self.state;
-        let tag = order.tag.as_deref().unwrap_or_default();
-        let (tag, is_caller_tag) = match caller_tags {
-            CallerTags::AsIs if !tag.is_empty() => {
-                (validate_caller_tag(tag, support)?.to_owned(), true)
-            }
-            CallerTags::AsIs | CallerTags::Prefix => (tags.next(tag)?, false),
-        };
-        let at = polling.clock.wall_clock().timestamp;
-        Ok(Intent { order: order.clone().tag(tag.clone()), tag, is_caller_tag, at })
+        self.handle.order_update(order);
     }
 }
 
 impl<B: HasLanes> HasLanes for OrderGuard<B> {
     fn lanes(&self) -> &Lanes {
-        self.inner.lanes()
+        self.handle.inner.lanes()
     }
 }
 
 impl<B: Broker> Broker for OrderGuard<B> {
     delegate_broker! {
-        to self.inner;
+        to self.handle.inner;
         except place_order, place_sliced, modify_order, cancel_order, cancel_order_with, orders
     }
 
     fn place_order(&self, order: &OrderRequest) -> Result<OrderId, BrokerError> {
-        let claim = self.register_intent(order)?;
-        let intent = Arc::clone(&claim.intent);
-        let resend = || {
-            let placed = self.inner.place_order(&intent.order);
-            placed.map(|id| SlicedOrder::single(id, intent.order.quantity))
-        };
-        let answer = self.inner.place_order(&intent.order);
-        let placed = match answer.map_err(|error| self.judge_first_error(&claim, error)) {
-            Err(lost) if is_outcome_unknown(&lost) => {
-                self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::complete)
-            }
-            Err(BrokerError::PartlyPlaced(order)) => {
-                Err(BrokerError::PartlyPlaced(Box::new(intent.with_lookup(*order))))
-            }
-            known => {
-                // If the order waited past midnight, `intent.at` is a time of the day before.
-                if let (Ok(id), true) =
-                    (&known, self.state.pending_intents.is_in_todays_book(intent.at))
-                {
-                    self.state.book_history.record_placement(
-                        self.state.pending_intents.today(),
-                        id,
-                        intent.at,
-                    );
-                }
-                known
-            }
-        };
-        // Reported after the order was sent, because the callback must not delay it.
-        self.state.report_unrecorded(&claim);
-        claim.record_answer(&placed);
-        self.state.outcomes.record(&placed, |_| true);
-        placed
+        block_on(self.handle.place_order(order))
     }
 
     fn place_sliced(&self, order: &OrderRequest) -> Result<SlicedOrder, BrokerError> {
-        let claim = self.register_intent(order)?;
-        let intent = Arc::clone(&claim.intent);
-        let resend = || self.inner.place_sliced(&intent.order);
-        let answer = self.inner.place_sliced(&intent.order);
-        let placed = match answer.map_err(|error| self.judge_first_error(&claim, error)) {
-            Err(lost) if is_outcome_unknown(&lost) => {
-                self.resolve_placement(&claim, lost, resend).and_then(SlicedOrder::in_market)
-            }
-            known => known.map(|order| intent.with_lookup(order)),
-        };
-        self.state.report_unrecorded(&claim);
-        match &placed {
-            Ok(order) => claim.record_sliced_answer(order),
-            Err(error) => claim.record_answer(&Err(error.clone())),
-        }
-        self.state.outcomes.record(&placed, SlicedOrder::is_placed);
-        placed
+        block_on(self.handle.place_sliced(order))
     }
 
     fn modify_order(&self, id: &OrderId, change: &OrderChange) -> Result<OrderId, BrokerError> {
-        match self.inner.modify_order(id, change) {
-            Err(lost) if is_outcome_unknown(&lost) && !amendment::is_visible(change) => {
-                let reason = format!("order {id} does not show {}", amendment::INVISIBLE_PARTS);
-                Err(unresolved_error(lost, &reason, None, LookupResult::Unclear))
-            }
-            Err(lost) if is_outcome_unknown(&lost) => {
-                let in_place = self.state.order_tags.is_changed_in_place();
-                let read = || self.read_replacement(id);
-                self.resolve_by_id(id, lost, read, |order| {
-                    amendment::check_replaced(id, order, change, in_place)
-                })
-            }
-            Err(refused @ BrokerError::Rejected(_))
-                if !self.state.order_tags.is_changed_in_place() =>
-            {
-                self.find_replacement(id, change).ok_or(refused)
-            }
-            known => known,
-        }
+        block_on(self.handle.modify_order(id, change))
     }
 
     fn cancel_order(&self, id: &OrderId) -> Result<(), BrokerError> {
-        self.cancel_and_resolve(id, || self.inner.cancel_order(id))
+        block_on(self.handle.cancel_order(id))
     }
 
     fn cancel_order_with(&self, id: &OrderId, cancel: &OrderCancel) -> Result<(), BrokerError> {
-        self.cancel_and_resolve(id, || self.inner.cancel_order_with(id, cancel))
+        block_on(self.handle.cancel_order_with(id, cancel))
     }
 
     fn orders(&self) -> Result<Rows<Order>, BrokerError> {
-        let book = self.inner.orders()?;
-        self.state.scan_book(&book, book.problems.is_empty());
-        Ok(book)
+        block_on(self.handle.orders())
     }
 }
 
 impl<B: Clone> Clone for OrderGuard<B> {
     fn clone(&self) -> Self {
-        let Self { inner, state, is_for_exits, max_search_wait } = self;
-        Self {
-            inner: inner.clone(),
-            state: Arc::clone(state),
-            is_for_exits: *is_for_exits,
-            max_search_wait: *max_search_wait,
-        }
+        Self { handle: self.handle.clone() }
     }
 }
 
 impl<B: fmt::Debug> fmt::Debug for OrderGuard<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GuardState { polling, caller_tags, order_tags: support, .. } = &*self.state;
-        f.debug_struct("OrderGuard")
-            .field("inner", &self.inner)
-            .field("settle_time", &polling.settle_time)
-            .field("caller_tags", caller_tags)
-            .field("tags", support)
-            .finish_non_exhaustive()
+        self.handle.fmt_as("OrderGuard", f)
     }
 }

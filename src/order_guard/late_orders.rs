@@ -4,46 +4,41 @@
 //! must be reported. No read is made for this alone: every order book that is read through the guard is scanned for
 //! all pending orders, and those whose callers were answered are reported.
 
-use std::sync::Arc;
-
+use super::callers::{Callers, GuardedCalls};
+use super::handle::GuardHandle;
 use super::pending::{Finding, IntentOutcome};
 use super::reconcile::matching::Intent;
 use super::reconcile::observed_order::ObservedOrder;
 use super::recover::{RecoveredOrder, RecoveredOutcome};
 use super::state::GuardState;
-use crate::broker::{Broker, BrokerError, LookupResult, Order, Rows};
-use crate::panic::catch_panic;
-use crate::quota::Moment;
+use crate::broker::{LookupResult, Order};
+use crate::panic::catch_panic_in;
 
-impl GuardState {
-    /// Reads the order book for a search, and scans it for other orders.
-    pub(super) fn read_book(
-        &self,
-        broker: &dyn Broker,
-        search_deadline: Moment,
-        caller_deadline: Option<Moment>,
-    ) -> Result<Arc<Rows<Order>>, BrokerError> {
-        let book = self.order_book.read(broker, &self.polling, search_deadline, caller_deadline)?;
-        self.scan_book(&book, book.problems.is_empty());
-        Ok(book)
-    }
-
+impl<B, C: Callers> GuardHandle<B, C>
+where
+    Self: GuardedCalls<C>,
+{
     /// Reads the order book before the first order with a caller's tag on a day, so that orders in it are not
     /// mistaken for that order. It is tried once a day: if the read fails, no later order waits for it again.
     /// Concurrent orders share the read. No lock is held, because the callback for a late order may place an order.
-    pub(super) fn read_baseline(&self, broker: &dyn Broker, caller_deadline: Option<Moment>) {
-        let today = self.pending_intents.today();
-        if self.book_history.has_baseline(today)
-            || *self.book_history.baseline_tried_on.lock() == Some(today)
+    ///
+    /// The handle of the order reads, so that its deadline applies: an order must not be sent later than its caller
+    /// wants.
+    pub(super) async fn read_baseline(&self) {
+        let GuardState { pending_intents, book_history, .. } = self.state();
+        let today = pending_intents.today();
+        if book_history.has_baseline(today) || *book_history.baseline_tried_on.lock() == Some(today)
         {
             return;
         }
         // A panic of the broker is ignored here; the order itself will meet it.
-        let _ =
-            catch_panic(|| self.read_book(broker, self.polling.search_deadline(), caller_deadline));
-        *self.book_history.baseline_tried_on.lock() = Some(today);
+        let read = self.read_book(self.read_deadlines(), || self.read_orders());
+        let _ = catch_panic_in(read).await;
+        *book_history.baseline_tried_on.lock() = Some(today);
     }
+}
 
+impl GuardState {
     /// Scans `book`, which may be incomplete, for all pending orders, and reports those without a waiting caller.
     /// Without a callback it only records them, for `recover`. Returns the tags of the pending orders that it shows.
     pub(super) fn scan_book(&self, book: &[Order], is_complete: bool) -> Vec<String> {

@@ -4,9 +4,13 @@
 //! may buy twice, and giving up may leave an unknown position. An [`OrderGuard`] finds out. It gives each order a
 //! unique tag. If the outcome is unknown, it searches the broker's order book for the tag, until the order is found
 //! or would have appeared. It is a decorator: strategies see a [`Broker`](crate::Broker), and only the answers
-//! change.
+//! change. In front of an `AsyncBroker`, an `AsyncOrderGuard` is the same for tasks; its page says what it means to drop a
+//! future.
 //!
-//! - `guard.rs` is the guard in front of a broker, `builder.rs` its settings, and `hooks.rs` its callbacks.
+//! - `guard.rs` is the guard in front of a broker, and `async_guard.rs` (feature `async`) that in front of an asynchronous
+//!   one. `builder.rs` has the settings of both, and `hooks.rs` their callbacks.
+//! - `handle.rs` is what both do with each call. `callers.rs` and `task_callers.rs` are what differs: how a guard makes its
+//!   calls and waits. `notice.rs` is what threads and tasks wait for.
 //! - `tags.rs` makes unique tags, and validates those of the callers.
 //! - `pending.rs` holds the orders without a final answer; `journal/` (feature `journal`) keeps them across processes.
 //! - `reconcile/` finds the outcome of a write whose answer was lost, by reads of the order book.
@@ -76,20 +80,29 @@
 //! that is intact but not understood is `JournalError::NotUnderstood`, and was written by a newer version: open the
 //! journal with that version, or proceed in the same way.
 
+#[cfg(feature = "async")]
+mod async_guard;
 mod builder;
+mod callers;
 mod guard;
+mod handle;
 mod hooks;
 #[cfg(feature = "journal")]
 mod journal;
 mod late_orders;
+mod notice;
 mod pending;
 mod reconcile;
 mod recover;
 mod state;
 mod stats;
 mod tags;
+#[cfg(feature = "async")]
+mod task_callers;
 mod updates;
 
+#[cfg(feature = "async")]
+pub use async_guard::AsyncOrderGuard;
 pub use builder::{GuardBuildError, OrderGuardBuilder};
 pub use guard::OrderGuard;
 pub use hooks::Unrecorded;

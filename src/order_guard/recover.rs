@@ -2,18 +2,19 @@
 
 use jiff::Timestamp;
 
+use super::callers::{Callers, GuardedCalls};
+use super::handle::GuardHandle;
 use super::pending::{ClaimedIntent, IntentOutcome};
-use super::reconcile::evidence::Evidence;
+use super::reconcile::evidence::{Evidence, PollContext};
 use super::reconcile::matching::Intent;
 use super::reconcile::observed_order::STALE_BOOK;
 use super::reconcile::polling::{Observation, Unresolved};
 use super::state::{GuardState, PlacementQuery};
 use super::updates::SearchKey;
 use crate::broker::{
-    Absence, Broker, BrokerError, ErrorDetail, LookupResult, Order, OrderId, OrderLookup,
-    OrderRequest, SlicedOrder,
+    Absence, BrokerError, ErrorDetail, LookupResult, Order, OrderId, OrderLookup, OrderRequest,
+    Rows, SlicedOrder,
 };
-use crate::quota::Moment;
 
 /// An order without a final answer, and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,117 +71,179 @@ impl RecoveredOutcome {
     }
 }
 
-impl GuardState {
+impl<B, C: Callers> GuardHandle<B, C>
+where
+    Self: GuardedCalls<C>,
+{
     /// Searches for these pending orders, until all are found, until the evidence proves that the rest are absent, or
     /// until the caller's deadline. One read of the order book serves all of them.
     ///
     /// Outcomes are recorded at the very end: a process that dies before has reported none of them, so the next one
-    /// must find them again.
-    pub(super) fn recover_orders(
+    /// must find them again. The same holds for a future that is dropped before.
+    pub(super) async fn recover_orders(
         &self,
-        mut pending: Vec<ClaimedIntent<'_>>,
-        broker: &dyn Broker,
-        caller_deadline: Option<Moment>,
+        pending: Vec<ClaimedIntent<'_>>,
     ) -> Vec<RecoveredOrder> {
-        let mut resolved = Vec::with_capacity(pending.len());
+        let state = self.state();
         let evidence = pending.iter().map(ClaimedIntent::evidence).reduce(Evidence::intersect);
         let Some(mut evidence) = evidence else { return Vec::new() };
-        let (may_resend, search_deadline) = (self.may_resend(), self.polling.search_deadline());
+        let deadlines = self.read_deadlines();
         let keys = pending.iter().map(|claimed| SearchKey::Tag(claimed.intent.tag.clone()));
-        let watch = self.updates.watch(keys.collect());
-        let search_result = self.search(&mut evidence, caller_deadline, &watch, |context| {
-            watch.take();
-            for claimed in std::mem::take(&mut pending) {
-                let intent = &*claimed.intent;
-                let query = PlacementQuery { intent, was_resent: may_resend, lost_detail: None };
-                match self.known_result(query, &claimed) {
-                    Some(order) => {
-                        resolved.push((claimed, RecoveredOutcome::from_order(order)));
-                    }
-                    None => pending.push(claimed),
-                }
-            }
-            if pending.is_empty() {
-                return Observation::Conclusive(());
-            }
-            let Some(context) = context else { return Observation::NotFound };
-            let book = match self.read_book(broker, search_deadline, caller_deadline) {
-                Ok(book) => book,
-                Err(error) => return Observation::Failed(error),
-            };
-            // An order of another day is not in today's order book.
-            let is_stale = pending.iter().any(|claimed| {
-                self.pending_intents.is_in_todays_book(claimed.intent.at)
-                    && claimed.with_observed(|observed| observed.is_ahead_of(&book))
-            });
-            let mut unclear = None;
-            for claimed in std::mem::take(&mut pending) {
-                let intent = &*claimed.intent;
-                let query = PlacementQuery { intent, was_resent: may_resend, lost_detail: None };
-                let rows = self.candidates_in_book(
-                    intent,
-                    claimed.with_observed(|observed| observed.last_read_before_send),
-                    &book,
-                );
-                let reason = match self.observe_order(query, &claimed, &rows, &book, context) {
-                    Observation::Conclusive(order) => {
-                        resolved.push((claimed, RecoveredOutcome::from_order(order)));
-                        continue;
-                    }
-                    Observation::Unclear(reason) => Some(reason),
-                    Observation::NotFound | Observation::Failed(_) => {
-                        is_stale.then(|| STALE_BOOK.to_owned())
-                    }
+        let watch = state.updates.watch(keys.collect());
+        let mut recovery = Recovery { state, evidence, pending, resolved: Vec::new() };
+        let found = match state.search(&mut evidence, deadlines.caller) {
+            Err(unresolved) => Err(unresolved),
+            Ok(mut search) => loop {
+                let context = search.begin_read();
+                watch.take();
+                let observation = match recovery.resolve_known() {
+                    Some(()) => Observation::Conclusive(()),
+                    None => match self.read_book(deadlines, || self.look_up_orders()).await {
+                        Ok(book) => recovery.observe_book(&book, context),
+                        Err(error) => Observation::Failed(error),
+                    },
                 };
-                match reason {
-                    Some(reason) if context.is_after_settle_time => {
-                        let reason = self.describe(intent, &Unresolved::Unclear(reason));
-                        let outcome =
-                            self.unresolved_outcome(&claimed, reason, LookupResult::Unclear);
-                        resolved.push((claimed, outcome));
-                    }
-                    reason => {
-                        unclear = unclear.or(reason);
-                        pending.push(claimed);
-                    }
+                let end = search.end_read(observation);
+                recovery.evidence = search.evidence();
+                if let Some(end) = end {
+                    break end;
+                }
+                let known = || {
+                    watch.take();
+                    recovery.resolve_known()
+                };
+                if let Some(()) = search.pause(self.callers(), &watch, known).await {
+                    break Ok(());
+                }
+            },
+        };
+        recovery.end(&found)
+    }
+}
+
+/// A search for several pending orders. If it is dropped, its evidence is kept with the orders that are still pending.
+struct Recovery<'a> {
+    state: &'a GuardState,
+    /// The evidence of all of them together.
+    evidence: Evidence,
+    pending: Vec<ClaimedIntent<'a>>,
+    resolved: Vec<(ClaimedIntent<'a>, RecoveredOutcome)>,
+}
+
+impl Recovery<'_> {
+    /// Resolves the orders whose outcome is known without a read. Returns `Some` if no order is left.
+    fn resolve_known(&mut self) -> Option<()> {
+        for claimed in std::mem::take(&mut self.pending) {
+            match self.state.known_result(self.state.query_of(&claimed.intent), &claimed) {
+                Some(order) => {
+                    self.resolved.push((claimed, RecoveredOutcome::from_order(order)));
+                }
+                None => self.pending.push(claimed),
+            }
+        }
+        self.pending.is_empty().then_some(())
+    }
+
+    /// Resolves the orders whose outcome this order book shows.
+    fn observe_book(&mut self, book: &Rows<Order>, context: PollContext) -> Observation<()> {
+        let Self { state, pending, resolved, .. } = self;
+        // An order of another day is not in today's order book.
+        let is_stale = pending.iter().any(|claimed| {
+            state.pending_intents.is_in_todays_book(claimed.intent.at)
+                && claimed.with_observed(|observed| observed.is_ahead_of(book))
+        });
+        let mut unclear = None;
+        for claimed in std::mem::take(pending) {
+            let intent = &*claimed.intent;
+            let rows = state.candidates_in_book(
+                intent,
+                claimed.with_observed(|observed| observed.last_read_before_send),
+                book,
+            );
+            let query = state.query_of(intent);
+            let reason = match state.observe_order(query, &claimed, &rows, book, context) {
+                Observation::Conclusive(order) => {
+                    resolved.push((claimed, RecoveredOutcome::from_order(order)));
+                    continue;
+                }
+                Observation::Unclear(reason) => Some(reason),
+                Observation::NotFound | Observation::Failed(_) => {
+                    is_stale.then(|| STALE_BOOK.to_owned())
+                }
+            };
+            match reason {
+                Some(reason) if context.is_after_settle_time => {
+                    let reason = state.describe(intent, &Unresolved::Unclear(reason));
+                    let outcome = state.unresolved_outcome(&claimed, reason, LookupResult::Unclear);
+                    resolved.push((claimed, outcome));
+                }
+                reason => {
+                    unclear = unclear.or(reason);
+                    pending.push(claimed);
                 }
             }
-            // An order of another day will not appear any more.
-            let may_appear = pending
-                .iter()
-                .any(|claimed| self.pending_intents.is_in_todays_book(claimed.intent.at));
-            match unclear {
-                _ if !may_appear => Observation::Conclusive(()),
-                // If one order is unclear, the read is no evidence for the others either.
-                Some(reason) => Observation::Unclear(reason),
-                None => Observation::NotFound,
-            }
-        });
+        }
+        // An order of another day will not appear any more.
+        let may_appear = pending
+            .iter()
+            .any(|claimed| state.pending_intents.is_in_todays_book(claimed.intent.at));
+        match unclear {
+            _ if !may_appear => Observation::Conclusive(()),
+            // If one order is unclear, the read is no evidence for the others either.
+            Some(reason) => Observation::Unclear(reason),
+            None => Observation::NotFound,
+        }
+    }
+
+    /// Stores the evidence of the search with the orders that it has not found.
+    fn keep_evidence(&self) {
+        for claimed in &self.pending {
+            claimed.set_evidence(claimed.evidence().after_search(self.evidence));
+        }
+    }
+
+    /// Returns the outcomes of all orders, and records them.
+    fn end(mut self, found: &Result<(), Unresolved>) -> Vec<RecoveredOrder> {
+        self.keep_evidence();
+        let (state, pending) = (self.state, std::mem::take(&mut self.pending));
+        let mut resolved = std::mem::take(&mut self.resolved);
         resolved.extend(pending.into_iter().map(|claimed| {
-            claimed.set_evidence(claimed.evidence().after_search(evidence));
             let intent = &*claimed.intent;
             let is_known = claimed.with_observed(|observed| observed.is_known_to_broker);
-            let is_of_today = self.pending_intents.is_in_todays_book(intent.at);
-            let (reason, result) = match &search_result {
+            let is_of_today = state.pending_intents.is_in_todays_book(intent.at);
+            let (reason, result) = match found {
                 Err(Unresolved::Absent(absence)) if is_of_today && !is_known => (
-                    self.describe(intent, &Unresolved::Absent(*absence)),
+                    state.describe(intent, &Unresolved::Absent(*absence)),
                     LookupResult::Absent(*absence),
                 ),
                 // Only orders of another day are still pending then.
-                Ok(()) => (self.describe_other_day(intent), LookupResult::Unclear),
-                Err(_) if is_known => (self.describe_hidden(intent), LookupResult::Unclear),
+                Ok(()) => (state.describe_other_day(intent), LookupResult::Unclear),
+                Err(_) if is_known => (state.describe_hidden(intent), LookupResult::Unclear),
                 Err(other @ Unresolved::Unreadable(_)) => {
-                    (self.describe(intent, other), LookupResult::Unreadable)
+                    (state.describe(intent, other), LookupResult::Unreadable)
                 }
                 Err(Unresolved::NotYet) if is_of_today => {
-                    (self.describe(intent, &Unresolved::NotYet), LookupResult::NotYet)
+                    (state.describe(intent, &Unresolved::NotYet), LookupResult::NotYet)
                 }
-                Err(other) => (self.describe(intent, other), LookupResult::Unclear),
+                Err(other) => (state.describe(intent, other), LookupResult::Unclear),
             };
-            let outcome = self.unresolved_outcome(&claimed, reason, result);
+            let outcome = state.unresolved_outcome(&claimed, reason, result);
             (claimed, outcome)
         }));
         resolved.into_iter().map(close_recovered).collect()
+    }
+}
+
+impl Drop for Recovery<'_> {
+    fn drop(&mut self) {
+        self.keep_evidence();
+    }
+}
+
+impl GuardState {
+    /// Returns the query for an order whose caller has left. It may have been sent twice.
+    fn query_of<'a>(&self, intent: &'a Intent) -> PlacementQuery<'a> {
+        PlacementQuery { intent, was_resent: self.may_resend(), lost_detail: None }
     }
 
     /// Returns the outcome of an order that no read settled, with the reason.

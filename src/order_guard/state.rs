@@ -3,7 +3,6 @@
 //! `reconcile/resolve.rs`, `recover.rs` and `late_orders.rs` call it. An outcome is never `Absent` if a part of the
 //! order was seen, if a row may be the order, or if the order book may be of another day.
 
-use super::builder::LookupBroker;
 use super::hooks::{GuardHooks, Unrecorded};
 use super::pending::{ClaimedIntent, PendingIntents};
 use super::reconcile::book_history::BookHistory;
@@ -12,10 +11,10 @@ use super::reconcile::matching::Intent;
 use super::reconcile::observed_order::ObservedOrder;
 use super::reconcile::order_book::SharedOrderBook;
 use super::reconcile::order_in_book::OrderInBook;
-use super::reconcile::polling::{Observation, Polling, Unresolved};
+use super::reconcile::polling::{Observation, Polling, Search, Unresolved};
 use super::stats::OutcomeCounters;
 use super::tags::{CallerTags, TagGenerator};
-use super::updates::{OrderUpdates, UpdateWatch};
+use super::updates::OrderUpdates;
 use crate::broker::{
     BrokerError, ErrorDetail, LookupResult, Order, OrderLookup, OrderTags, Rows, Slice,
     SlicedOrder, TagSupport,
@@ -24,7 +23,6 @@ use crate::quota::Moment;
 
 #[derive(Debug)]
 pub(super) struct GuardState {
-    pub(super) lookup_broker: Option<LookupBroker>,
     pub(super) pending_intents: PendingIntents,
     pub(super) polling: Polling,
     pub(super) caller_tags: CallerTags,
@@ -49,19 +47,17 @@ pub(super) struct PlacementQuery<'a> {
 }
 
 impl GuardState {
-    /// Searches for orders by their tags, if the broker shows tags.
-    pub(super) fn search<A>(
-        &self,
-        evidence: &mut Evidence,
+    /// Begins a search for orders by their tags, if the broker shows tags.
+    pub(super) fn search<'a>(
+        &'a self,
+        evidence: &'a mut Evidence,
         caller_deadline: Option<Moment>,
-        watch: &UpdateWatch<'_>,
-        poll: impl FnMut(Option<PollContext>) -> Observation<A>,
-    ) -> Result<A, Unresolved> {
+    ) -> Result<Search<'a>, Unresolved> {
         match self.order_tags.support() {
             TagSupport::None => Err(Unresolved::Unreadable(BrokerError::NotSent(
                 ErrorDetail::new("this broker's order book shows no tags"),
             ))),
-            _ => self.polling.poll_until_settled(evidence, caller_deadline, watch, poll),
+            _ => Ok(self.polling.search(evidence, caller_deadline)),
         }
     }
 

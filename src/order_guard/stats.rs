@@ -146,3 +146,13 @@ impl<B> OrderGuard<B> {
         state.outcomes.snapshot(state.pending_intents.orphaned())
     }
 }
+
+#[cfg(feature = "async")]
+impl<B> super::AsyncOrderGuard<B> {
+    /// Returns how the orders of all handles of this guard ended so far. An order whose future was dropped has no answer,
+    /// and counts as pending until it is found.
+    pub fn stats(&self) -> GuardStats {
+        let state = self.state();
+        state.outcomes.snapshot(state.pending_intents.orphaned())
+    }
+}

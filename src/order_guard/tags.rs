@@ -2,7 +2,7 @@
 //!
 //! A tag is a series and a counter. The series is random, drawn from the operating system when the guard is built,
 //! and again when the counter is used up. Letters are lower case, so that a broker that ignores case does no harm.
-//! `builder.rs` creates the generator, and `guard.rs` takes a tag for each order.
+//! `builder.rs` creates the generator, and `handle.rs` takes a tag for each order.
 
 use parking_lot::Mutex;
 

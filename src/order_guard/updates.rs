@@ -7,8 +7,11 @@
 
 use parking_lot::Mutex;
 
+use super::notice::Notice;
 use crate::broker::{Order, OrderId};
-use crate::clock::{Clock, TimedCondvar};
+use crate::clock::Clock;
+#[cfg(feature = "async")]
+use crate::clock::Timer;
 use crate::quota::Moment;
 
 /// What a search looks for.
@@ -24,7 +27,7 @@ pub(super) enum SearchKey {
 #[derive(Debug, Default)]
 pub(super) struct OrderUpdates {
     searches: Mutex<Searches>,
-    arrived: TimedCondvar,
+    arrived: Notice,
 }
 
 #[derive(Debug, Default)]
@@ -90,15 +93,23 @@ impl UpdateWatch<'_> {
         search.final_state.clone()
     }
 
-    /// Pauses until `until`, or until an update comes. Returns whether one came.
+    /// Blocks the thread until `until`, or until an update comes. Returns whether one came.
     pub(super) fn pause(&self, clock: &Clock, until: Moment) -> bool {
         let _participation = clock.participate();
-        let mut searches = self.updates.searches.lock();
-        let is_quiet = |searches: &mut Searches| {
-            let mut own = searches.waiting.iter().filter(|search| search.number == self.number);
-            !own.any(|search| search.has_update)
-        };
-        self.updates.arrived.wait_while(&mut searches, clock, Some(until), is_quiet)
+        let OrderUpdates { searches, arrived } = self.updates;
+        arrived.wait_while(searches, clock, until, |searches| self.is_quiet(searches))
+    }
+
+    /// Suspends the task until `until`, or until an update comes. Returns whether one came.
+    #[cfg(feature = "async")]
+    pub(super) async fn suspend(&self, timer: &Timer, until: Moment) -> bool {
+        let OrderUpdates { searches, arrived } = self.updates;
+        arrived.suspend_while(searches, timer, until, |searches| self.is_quiet(searches)).await
+    }
+
+    fn is_quiet(&self, searches: &Searches) -> bool {
+        let mut own = searches.waiting.iter().filter(|search| search.number == self.number);
+        !own.any(|search| search.has_update)
     }
 }
 

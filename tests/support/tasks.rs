@@ -72,6 +72,14 @@ impl<T> Task<T> {
         }
     }
 
+    /// Polls it now, and then as [`run`](Self::run) does.
+    pub fn run_now(&mut self) -> T {
+        match self.poll() {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => self.run(),
+        }
+    }
+
     /// Waits until it is woken, and polls it.
     pub fn poll_once_woken(&mut self) -> Poll<T> {
         until(|| self.is_woken());

@@ -7,21 +7,26 @@
 //! No waiter waits for ever. A read that takes longer than the settle time counts as hung, and one of the waiters
 //! reads alone. The others wait for that read, and leave at their own deadline.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::polling::Polling;
-use crate::broker::{Broker, BrokerError, ErrorDetail, Order, Rows};
-use crate::clock::TimedCondvar;
+use crate::broker::{BrokerError, ErrorDetail, Order, Rows};
+use crate::clock::Clock;
+#[cfg(feature = "async")]
+use crate::clock::Timer;
+use crate::order_guard::callers::Callers;
+use crate::order_guard::notice::Notice;
 use crate::quota::Moment;
 
 /// The last read of the order book.
 #[derive(Debug, Default)]
 pub(in crate::order_guard) struct SharedOrderBook {
     state: Mutex<State>,
-    /// Notified when a read has finished.
-    read_finished: TimedCondvar,
+    /// Notified when a read has ended.
+    read_ended: Notice,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +34,8 @@ struct State {
     /// The last number. It numbers requests and sendings, so that their order is known even if the clock does not
     /// advance.
     number: u64,
+    /// The number of reads that have ended.
+    ended: u64,
     /// The read in flight.
     pending_read: Option<PendingRead>,
     last_read: Option<BookSnapshot>,
@@ -48,70 +55,118 @@ struct BookSnapshot {
     orders: Result<Arc<Rows<Order>>, BrokerError>,
 }
 
+/// How long a caller waits for reads of others.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::order_guard) struct ReadDeadlines {
+    /// For a read that hangs.
+    pub(in crate::order_guard) search: Moment,
+    /// For any read of another caller.
+    pub(in crate::order_guard) caller: Option<Moment>,
+}
+
+/// What a caller that asks for the order book does next.
+enum Step {
+    Return(Result<Arc<Rows<Order>>, BrokerError>),
+    /// Reads, by this number.
+    Read(u64),
+    /// Waits until more than `ended` reads have ended, at the latest until `until`.
+    Wait {
+        ended: u64,
+        until: Moment,
+    },
+}
+
 impl State {
     fn next_number(&mut self) -> u64 {
         self.number += 1;
         self.number
     }
+
+    /// Returns what the caller with the request of this number does next.
+    fn next_step(&mut self, requested: u64, polling: &Polling, deadlines: ReadDeadlines) -> Step {
+        if let Some(read) = self.last_read.as_ref().filter(|it| it.send_number > requested) {
+            return Step::Return(read.orders.clone());
+        }
+        let now = polling.clock.now();
+        let Some(pending_read) = self.pending_read else { return self.begin_read(now) };
+        let timed_out =
+            |why: &str| Step::Return(Err(BrokerError::Transient(ErrorDetail::new(why))));
+        if deadlines.caller.is_some_and(|deadline| now >= deadline) {
+            return timed_out("another read of the order book was in flight when its caller left");
+        }
+        let hung_from = pending_read.sent_at + polling.settle_time;
+        if now >= hung_from {
+            if now >= deadlines.search {
+                return timed_out("the read of the order book by another call does not end");
+            }
+            // A read that was sent after this request is of another waiter that reads alone.
+            if pending_read.send_number < requested {
+                return self.begin_read(now);
+            }
+        }
+        let until = if now < hung_from { hung_from } else { deadlines.search };
+        let until = deadlines.caller.map_or(until, |deadline| deadline.min(until));
+        Step::Wait { ended: self.ended, until }
+    }
+
+    fn begin_read(&mut self, now: Moment) -> Step {
+        let send_number = self.next_number();
+        self.pending_read = Some(PendingRead { send_number, sent_at: now });
+        Step::Read(send_number)
+    }
 }
 
 impl SharedOrderBook {
     /// Returns the order book from a read that is sent after this call. It waits for a hung read only until
-    /// `search_deadline`, and for a read of another caller only until `caller_deadline`.
+    /// `deadlines.search`, and for a read of another caller only until `deadlines.caller`.
     ///
     /// # Errors
     /// The error of the read, or `Transient` if one of the deadlines passes.
-    pub(in crate::order_guard) fn read(
+    pub(in crate::order_guard) async fn read<F>(
         &self,
-        broker: &dyn Broker,
+        callers: &impl Callers,
         polling: &Polling,
-        search_deadline: Moment,
-        caller_deadline: Option<Moment>,
-    ) -> Result<Arc<Rows<Order>>, BrokerError> {
-        let sent = {
-            let mut state = self.state.lock();
-            let requested = state.next_number();
-            loop {
-                if let Some(read) = state.last_read.as_ref().filter(|it| it.send_number > requested)
-                {
-                    return read.orders.clone();
-                }
-                let now = polling.clock.now();
-                let Some(pending_read) = state.pending_read else { break };
-                if caller_deadline.is_some_and(|deadline| now >= deadline) {
-                    return Err(BrokerError::Transient(ErrorDetail::new(
-                        "another read of the order book was in flight when its caller left",
-                    )));
-                }
-                let hung_from = pending_read.sent_at + polling.settle_time;
-                if now >= hung_from {
-                    if now >= search_deadline {
-                        return Err(BrokerError::Transient(ErrorDetail::new(
-                            "the read of the order book by another call does not end",
-                        )));
-                    }
-                    // A read that was sent after this request is of another waiter that reads alone.
-                    if pending_read.send_number < requested {
-                        break;
-                    }
-                }
-                let until = if now < hung_from { hung_from } else { search_deadline };
-                let until = caller_deadline.map_or(until, |deadline| deadline.min(until));
-                self.read_finished.wait_active(&mut state, &polling.clock, until);
+        deadlines: ReadDeadlines,
+        read: impl FnOnce() -> F,
+    ) -> Result<Arc<Rows<Order>>, BrokerError>
+    where
+        F: Future<Output = Result<Rows<Order>, BrokerError>>,
+    {
+        let requested = self.state.lock().next_number();
+        let send_number = loop {
+            let step = self.state.lock().next_step(requested, polling, deadlines);
+            match step {
+                Step::Return(orders) => return orders,
+                Step::Read(send_number) => break send_number,
+                Step::Wait { ended, until } => callers.read_end(self, ended, until).await,
             }
-            let sent = state.next_number();
-            state.pending_read =
-                Some(PendingRead { send_number: sent, sent_at: polling.clock.now() });
-            sent
         };
-        let guard = ReadGuard { book: self, send_number: sent };
-        let orders = broker.orders().map(Arc::new);
+        let guard = ReadGuard { book: self, send_number };
+        let orders = read().await.map(Arc::new);
         guard.complete(&orders);
         orders
     }
+
+    /// Blocks the thread until more than `ended` reads have ended, but no longer than until `until`.
+    pub(in crate::order_guard) fn wait_for_end(&self, clock: &Clock, ended: u64, until: Moment) {
+        let is_as_before = |state: &mut State| state.ended == ended;
+        self.read_ended.wait_while_active(&self.state, clock, until, is_as_before);
+    }
+
+    /// Suspends the task until more than `ended` reads have ended, but no longer than until `until`.
+    #[cfg(feature = "async")]
+    pub(in crate::order_guard) async fn suspend_until_end(
+        &self,
+        timer: &Timer,
+        ended: u64,
+        until: Moment,
+    ) {
+        let is_as_before = |state: &mut State| state.ended == ended;
+        self.read_ended.suspend_while(&self.state, timer, until, is_as_before).await;
+    }
 }
 
-/// Ends a read, even by a panic, so that the next one may begin.
+/// Ends a read, even by a panic or a dropped future, so that the next one may begin.
 struct ReadGuard<'a> {
     book: &'a SharedOrderBook,
     send_number: u64,
@@ -137,7 +192,8 @@ impl Drop for ReadGuard<'_> {
         {
             state.pending_read = None;
         }
-        self.book.read_finished.notify_all(state);
+        state.ended += 1;
+        self.book.read_ended.notify_all(state);
     }
 }
 
@@ -147,8 +203,22 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::broker::MockBroker;
+    use crate::broker::{Broker as _, MockBroker};
     use crate::clock::ManualClock;
+    use crate::order_guard::callers::{Threads, block_on};
+
+    /// Reads on this thread.
+    fn read(
+        book: &SharedOrderBook,
+        broker: &MockBroker,
+        polling: &Polling,
+        search: Moment,
+    ) -> Result<Arc<Rows<Order>>, BrokerError> {
+        let threads = Threads { clock: polling.clock.clone(), lookup_broker: None };
+        let deadlines = ReadDeadlines { search, caller: None };
+        let orders = || std::future::ready(broker.orders());
+        block_on(book.read(&threads, polling, deadlines, orders))
+    }
 
     #[test]
     fn a_sound_read_is_waited_for_even_when_ones_own_time_is_up() {
@@ -164,9 +234,9 @@ mod tests {
             Ok(Rows::default())
         });
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| book.read(&mock, &polling, now + settle, None));
+            let first = scope.spawn(|| read(&book, &mock, &polling, now + settle));
             begins.recv().unwrap();
-            let second = scope.spawn(|| book.read(&mock, &polling, now, None));
+            let second = scope.spawn(|| read(&book, &mock, &polling, now));
             // The first has requested and sent, the second has requested.
             while book.state.lock().number < 3 {
                 std::thread::yield_now();
@@ -192,7 +262,7 @@ mod tests {
         });
         std::thread::scope(|scope| {
             let (book, mock, polling) = (&book, &mock, &polling);
-            let read = move || book.read(mock, polling, until, None);
+            let read = move || read(book, mock, polling, until);
             let number = || book.state.lock().number;
             let first = scope.spawn(read);
             begins.recv().unwrap();
@@ -220,10 +290,10 @@ mod tests {
         let (book, until) = (SharedOrderBook::default(), polling.clock.now());
         let mut mock = MockBroker::new();
         mock.expect_orders().times(1).returning(|| panic!("in the broker"));
-        let read = std::panic::AssertUnwindSafe(|| book.read(&mock, &polling, until, None));
-        std::panic::catch_unwind(read).unwrap_err();
+        let panics = std::panic::AssertUnwindSafe(|| read(&book, &mock, &polling, until));
+        std::panic::catch_unwind(panics).unwrap_err();
         let mut mock = MockBroker::new();
         mock.expect_orders().times(1).returning(|| Ok(Rows::default()));
-        assert!(book.read(&mock, &polling, until, None).is_ok());
+        assert!(read(&book, &mock, &polling, until).is_ok());
     }
 }

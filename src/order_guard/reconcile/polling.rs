@@ -1,15 +1,16 @@
-//! The loop of a search: when to read, and when a read ends the search.
+//! The pace of a search: when to read, and when a read ends the search.
 //!
-//! `resolve.rs` and `recover.rs` pass the read. A search ends if each of its reads does: after the settle time, few
-//! more reads are sent.
+//! `resolve.rs` and `recover.rs` loop over the reads of a [`Search`]. A search ends if each of its reads does: after the
+//! settle time, few more reads are sent.
 
 use std::time::Duration;
 
 use super::evidence::{Evidence, PollContext};
 use crate::broker::{Absence, BrokerError};
 use crate::clock::Clock;
+use crate::order_guard::callers::Callers;
 use crate::order_guard::updates::UpdateWatch;
-use crate::quota::Moment;
+use crate::quota::{Moment, WallClockSample};
 
 /// The pause after the first read. Each pause is twice the one before, up to [`MAX_PAUSE`].
 const INITIAL_PAUSE: Duration = Duration::from_millis(250);
@@ -54,74 +55,22 @@ pub(in crate::order_guard) struct Polling {
 }
 
 impl Polling {
-    /// Reads until there is a result, until the `evidence` proves absence, or until the caller must leave; then once
-    /// more. Each read is passed what it would prove. A failed read after the settle time is repeated a few times; an
-    /// earlier one is replaced by the next.
-    ///
-    /// When `watch` has an update, `poll` is called with `None`: it returns what is known without a read. If that is not
-    /// conclusive, the next read is early, unless the last one failed.
-    pub(in crate::order_guard) fn poll_until_settled<A>(
-        &self,
-        evidence: &mut Evidence,
+    /// Begins a search, which ends with a result, when the `evidence` proves absence, or when the caller must leave.
+    pub(in crate::order_guard) fn search<'a>(
+        &'a self,
+        evidence: &'a mut Evidence,
         caller_deadline: Option<Moment>,
-        watch: &UpdateWatch<'_>,
-        mut poll: impl FnMut(Option<PollContext>) -> Observation<A>,
-    ) -> Result<A, Unresolved> {
-        let mut pause = INITIAL_PAUSE;
-        let (mut late_failures, mut fatal_in_row) = (0, 0);
-        loop {
-            let sent = self.clock.wall_clock();
-            let context = evidence.poll_context(sent, self.settle_time);
-            let (mut requested, mut has_failed) = (Duration::ZERO, false);
-            let so_far = match poll(Some(context)) {
-                Observation::Conclusive(answer) => return Ok(answer),
-                Observation::NotFound => {
-                    evidence.record_clean_read(sent.moment, self.clock.now(), self.settle_time);
-                    if let Some(absence) = context.absence {
-                        return Err(Unresolved::Absent(absence));
-                    }
-                    (late_failures, fatal_in_row) = (0, 0);
-                    Unresolved::NotYet
-                }
-                Observation::Unclear(reason) if context.is_after_settle_time => {
-                    return Err(Unresolved::Unclear(reason));
-                }
-                Observation::Unclear(reason) => {
-                    fatal_in_row = 0;
-                    Unresolved::Unclear(reason)
-                }
-                Observation::Failed(error) => {
-                    late_failures += u32::from(context.is_after_settle_time);
-                    let is_lasting =
-                        matches!(error, BrokerError::Fatal(_) | BrokerError::Unauthorized(_));
-                    fatal_in_row = if is_lasting { fatal_in_row + 1 } else { 0 };
-                    if late_failures.max(fatal_in_row) >= MAX_FINAL_FAILURES {
-                        return Err(Unresolved::Unreadable(error));
-                    }
-                    (requested, has_failed) = (self.requested_wait(&error), true);
-                    Unresolved::Unreadable(error)
-                }
-            };
-            let now = self.clock.now();
-            // Not beyond the moment of the next read that counts, unless the broker asked for a longer wait.
-            let due = evidence.next_conclusive_at(self.settle_time).since(now);
-            let wait = if due.is_zero() { pause } else { pause.min(due) };
-            let wait = wait.max(requested);
-            let wait = match caller_deadline.map(|deadline| deadline.since(now)) {
-                Some(left) if left.is_zero() || left < requested => return Err(so_far),
-                Some(left) => wait.min(left),
-                None => wait,
-            };
-            let mut next_read = now + wait;
-            // Many updates are no reason for many reads, nor to repeat a failed one sooner.
-            let earliest = if has_failed { next_read } else { next_read.min(now + INITIAL_PAUSE) };
-            while self.clock.now() < next_read && watch.pause(&self.clock, next_read) {
-                if let Observation::Conclusive(answer) = poll(None) {
-                    return Ok(answer);
-                }
-                next_read = earliest;
-            }
-            pause = (pause * 2).min(MAX_PAUSE);
+    ) -> Search<'a> {
+        Search {
+            polling: self,
+            evidence,
+            caller_deadline,
+            pause: INITIAL_PAUSE,
+            late_failures: 0,
+            fatal_in_row: 0,
+            read: None,
+            next_read: Moment::ORIGIN,
+            earliest_read: Moment::ORIGIN,
         }
     }
 
@@ -142,12 +91,142 @@ impl Polling {
     }
 }
 
+/// A search under way. Its owner repeats: [`begin_read`](Self::begin_read), the read,
+/// [`end_read`](Self::end_read), and [`pause`](Self::pause).
+#[derive(Debug)]
+pub(in crate::order_guard) struct Search<'a> {
+    polling: &'a Polling,
+    evidence: &'a mut Evidence,
+    caller_deadline: Option<Moment>,
+    /// The next pause.
+    pause: Duration,
+    late_failures: u32,
+    fatal_in_row: u32,
+    /// When the last read began, and what it would prove.
+    read: Option<(WallClockSample, PollContext)>,
+    next_read: Moment,
+    /// When the next read may be sent if an update comes.
+    earliest_read: Moment,
+}
+
+impl Search<'_> {
+    /// Returns the evidence so far.
+    pub(in crate::order_guard) fn evidence(&self) -> Evidence {
+        *self.evidence
+    }
+
+    /// Returns what a read that is sent now would prove.
+    pub(in crate::order_guard) fn begin_read(&mut self) -> PollContext {
+        let sent = self.polling.clock.wall_clock();
+        let context = self.evidence.poll_context(sent, self.polling.settle_time);
+        self.read = Some((sent, context));
+        context
+    }
+
+    /// Judges what the read shows. Returns the result, if it ends the search: a failed read after the settle time is
+    /// repeated a few times, and an earlier one is replaced by the next.
+    pub(in crate::order_guard) fn end_read<A>(
+        &mut self,
+        observation: Observation<A>,
+    ) -> Option<Result<A, Unresolved>> {
+        let Polling { clock, settle_time } = self.polling;
+        let (sent, context) = self.read.take()?;
+        let (mut requested, mut has_failed) = (Duration::ZERO, false);
+        let so_far = match observation {
+            Observation::Conclusive(answer) => return Some(Ok(answer)),
+            Observation::NotFound => {
+                self.evidence.record_clean_read(sent.moment, clock.now(), *settle_time);
+                if let Some(absence) = context.absence {
+                    return Some(Err(Unresolved::Absent(absence)));
+                }
+                (self.late_failures, self.fatal_in_row) = (0, 0);
+                Unresolved::NotYet
+            }
+            Observation::Unclear(reason) if context.is_after_settle_time => {
+                return Some(Err(Unresolved::Unclear(reason)));
+            }
+            Observation::Unclear(reason) => {
+                self.fatal_in_row = 0;
+                Unresolved::Unclear(reason)
+            }
+            Observation::Failed(error) => {
+                self.late_failures += u32::from(context.is_after_settle_time);
+                let is_lasting =
+                    matches!(error, BrokerError::Fatal(_) | BrokerError::Unauthorized(_));
+                self.fatal_in_row = if is_lasting { self.fatal_in_row + 1 } else { 0 };
+                if self.late_failures.max(self.fatal_in_row) >= MAX_FINAL_FAILURES {
+                    return Some(Err(Unresolved::Unreadable(error)));
+                }
+                (requested, has_failed) = (self.polling.requested_wait(&error), true);
+                Unresolved::Unreadable(error)
+            }
+        };
+        let now = clock.now();
+        // Not beyond the moment of the next read that counts, unless the broker asked for a longer wait.
+        let due = self.evidence.next_conclusive_at(*settle_time).since(now);
+        let wait = if due.is_zero() { self.pause } else { self.pause.min(due) };
+        let wait = wait.max(requested);
+        let wait = match self.caller_deadline.map(|deadline| deadline.since(now)) {
+            Some(left) if left.is_zero() || left < requested => return Some(Err(so_far)),
+            Some(left) => wait.min(left),
+            None => wait,
+        };
+        self.next_read = now + wait;
+        // Many updates are no reason for many reads, nor to repeat a failed one sooner.
+        let earliest = if has_failed { now + wait } else { (now + wait).min(now + INITIAL_PAUSE) };
+        self.earliest_read = earliest;
+        None
+    }
+
+    /// Waits until the next read is due. When `watch` has an update, `known` returns what is known without a read, if
+    /// that is conclusive. If it is not, the next read is early, unless the last one failed.
+    pub(in crate::order_guard) async fn pause<A>(
+        &mut self,
+        callers: &impl Callers,
+        watch: &UpdateWatch<'_>,
+        mut known: impl FnMut() -> Option<A>,
+    ) -> Option<A> {
+        while self.polling.clock.now() < self.next_read
+            && callers.pause(watch, self.next_read).await
+        {
+            if let Some(answer) = known() {
+                return Some(answer);
+            }
+            self.next_read = self.earliest_read;
+        }
+        self.pause = (self.pause * 2).min(MAX_PAUSE);
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::broker::ErrorDetail;
     use crate::clock::ManualClock;
+    use crate::order_guard::callers::{Threads, block_on};
     use crate::order_guard::updates::OrderUpdates;
+
+    impl Polling {
+        /// Runs a search to its end on this thread.
+        fn poll_until_settled<A>(
+            &self,
+            evidence: &mut Evidence,
+            caller_deadline: Option<Moment>,
+            watch: &UpdateWatch<'_>,
+            mut poll: impl FnMut(PollContext) -> Observation<A>,
+        ) -> Result<A, Unresolved> {
+            let threads = Threads { clock: self.clock.clone(), lookup_broker: None };
+            let mut search = self.search(evidence, caller_deadline);
+            loop {
+                let context = search.begin_read();
+                if let Some(end) = search.end_read(poll(context)) {
+                    return end;
+                }
+                assert!(block_on(search.pause(&threads, watch, || None::<()>)).is_none());
+            }
+        }
+    }
 
     const SETTLE: Duration = Duration::from_secs(10);
 

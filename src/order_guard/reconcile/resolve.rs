@@ -1,17 +1,19 @@
 //! The outcome of one write whose answer was lost: a placement, a cancellation or a change.
 //!
-//! `guard.rs` calls it on the caller's thread. A placement is sent again only if the broker enforces unique tags, a
+//! `handle.rs` calls it. A placement is sent again only if the broker enforces unique tags, a
 //! cancellation once, and a change never.
+
+use std::future::Future;
 
 use super::amendment;
 use super::evidence::Evidence;
 use super::polling::{Observation, Unresolved};
 use crate::Sent;
 use crate::broker::{
-    Broker, BrokerError, LookupResult, Order, OrderChange, OrderId, OrderLookup, SlicedOrder,
-    TagSupport,
+    BrokerError, LookupResult, Order, OrderChange, OrderId, OrderLookup, SlicedOrder, TagSupport,
 };
-use crate::order_guard::guard::OrderGuard;
+use crate::order_guard::callers::{Callers, GuardedCalls};
+use crate::order_guard::handle::GuardHandle;
 use crate::order_guard::pending::ClaimedIntent;
 use crate::order_guard::state::PlacementQuery;
 use crate::order_guard::updates::SearchKey;
@@ -20,15 +22,21 @@ use crate::order_guard::updates::SearchKey;
 /// found to be as asked for.
 const MAX_REPLACEMENTS: usize = 8;
 
-impl<B: Broker> OrderGuard<B> {
+impl<B, C: Callers> GuardHandle<B, C>
+where
+    Self: GuardedCalls<C>,
+{
     /// Finds the outcome of an order whose answer was `lost`, slice by slice. If the broker enforces unique tags, the
     /// order is sent `again`, once.
-    pub(in crate::order_guard) fn resolve_placement(
+    pub(in crate::order_guard) async fn resolve_placement<F>(
         &self,
         claimed: &ClaimedIntent<'_>,
         lost: BrokerError,
-        again: impl FnOnce() -> Result<SlicedOrder, BrokerError>,
-    ) -> Result<SlicedOrder, BrokerError> {
+        again: impl FnOnce() -> F,
+    ) -> Result<SlicedOrder, BrokerError>
+    where
+        F: Future<Output = Result<SlicedOrder, BrokerError>>,
+    {
         let state = self.state();
         let mut was_resent = false;
         let intent = &*claimed.intent;
@@ -39,7 +47,7 @@ impl<B: Broker> OrderGuard<B> {
             return Ok(known);
         }
         if let TagSupport::Unique { duplicate } = state.order_tags.support() {
-            match again() {
+            match again().await {
                 Ok(order) => return Ok(order),
                 // Any other refusal leaves the outcome of the first sending open.
                 Err(error) => {
@@ -51,32 +59,39 @@ impl<B: Broker> OrderGuard<B> {
         }
         let query = PlacementQuery { intent, was_resent, lost_detail: lost.detail() };
         let mut evidence = Evidence::starting_at(state.polling.clock.now());
-        // Stored before the search too, since a panic may end it.
+        // Stored before the search and after each read, since a panic or the drop of the future may end it.
         claimed.set_evidence(evidence);
-        let caller_deadline = self.caller_deadline();
-        let search_deadline = state.polling.search_deadline();
+        let deadlines = self.read_deadlines();
         let last_read = claimed.with_observed(|observed| observed.last_read_before_send);
-        let found = state.search(&mut evidence, caller_deadline, &watch, |context| {
+        let known = || {
             watch.take();
-            if let Some(known) = state.known_result(query, claimed) {
-                return Observation::Conclusive(Ok(known));
-            }
-            let Some(context) = context else { return Observation::NotFound };
-            let book = match state.read_book(self.lookup_broker(), search_deadline, caller_deadline)
-            {
-                Ok(book) => book,
-                Err(error) => return Observation::Failed(error),
-            };
-            let rows = state.candidates(intent, last_read, &book);
-            match state.observe_order(query, claimed, &rows, &book, context) {
-                Observation::Conclusive(order) => Observation::Conclusive(Ok(order)),
-                Observation::NotFound => Observation::NotFound,
-                Observation::Unclear(reason) => Observation::Unclear(reason),
-                Observation::Failed(error) => Observation::Failed(error),
-            }
-        });
-        claimed.set_evidence(evidence);
-        found.unwrap_or_else(|unresolved| {
+            state.known_result(query, claimed)
+        };
+        let found = match state.search(&mut evidence, deadlines.caller) {
+            Err(unresolved) => Err(unresolved),
+            Ok(mut search) => loop {
+                let context = search.begin_read();
+                let observation = match known() {
+                    Some(known) => Observation::Conclusive(known),
+                    None => match self.read_book(deadlines, || self.look_up_orders()).await {
+                        Ok(book) => {
+                            let rows = state.candidates(intent, last_read, &book);
+                            state.observe_order(query, claimed, &rows, &book, context)
+                        }
+                        Err(error) => Observation::Failed(error),
+                    },
+                };
+                let end = search.end_read(observation);
+                claimed.set_evidence(search.evidence());
+                if let Some(end) = end {
+                    break end;
+                }
+                if let Some(known) = search.pause(self.callers(), &watch, known).await {
+                    break Ok(known);
+                }
+            },
+        };
+        found.or_else(|unresolved| {
             let is_of_today = state.pending_intents.is_in_todays_book(intent.at);
             let is_known = claimed.with_observed(|observed| observed.is_known_to_broker);
             let reason = match is_known {
@@ -124,17 +139,20 @@ impl<B: Broker> OrderGuard<B> {
 
     /// Cancels an order by `send`, and once more if the outcome is unknown: a cancellation is idempotent, and the
     /// caller wants to exit. If the second one fails too, the outcome is found by reads of the order.
-    pub(in crate::order_guard) fn cancel_and_resolve(
+    pub(in crate::order_guard) async fn cancel_and_resolve<F>(
         &self,
         id: &OrderId,
-        send: impl Fn() -> Result<(), BrokerError>,
-    ) -> Result<(), BrokerError> {
-        match send() {
-            Err(lost) if is_outcome_unknown(&lost) => match send() {
+        send: impl Fn() -> F,
+    ) -> Result<(), BrokerError>
+    where
+        F: Future<Output = Result<(), BrokerError>>,
+    {
+        match send().await {
+            Err(lost) if is_outcome_unknown(&lost) => match send().await {
                 Ok(()) => Ok(()),
                 Err(_) => {
-                    let read = || self.lookup_broker().order(id);
-                    self.resolve_by_id(id, lost, read, amendment::check_cancelled)
+                    let read = || self.look_up_order(id);
+                    self.resolve_by_id(id, lost, read, amendment::check_cancelled).await
                 }
             },
             known => known,
@@ -142,26 +160,26 @@ impl<B: Broker> OrderGuard<B> {
     }
 
     /// Reads an order, or the one that changes have put in its place, as far as the broker names it.
-    pub(in crate::order_guard) fn read_replacement(
+    pub(in crate::order_guard) async fn read_replacement(
         &self,
         id: &OrderId,
     ) -> Result<Order, BrokerError> {
-        let mut order = self.lookup_broker().order(id)?;
+        let mut order = self.look_up_order(id).await?;
         for _ in 0..MAX_REPLACEMENTS {
             let Some(new) = order.replaced_by.clone() else { break };
-            order = self.lookup_broker().order(&new)?;
+            order = self.look_up_order(&new).await?;
         }
         Ok(order)
     }
 
     /// Returns the order in the place of `id`, if it is as `change` asks for. A change that something on the way sent
     /// twice is refused the second time, because the first has replaced the order.
-    pub(in crate::order_guard) fn find_replacement(
+    pub(in crate::order_guard) async fn find_replacement(
         &self,
         id: &OrderId,
         change: &OrderChange,
     ) -> Option<OrderId> {
-        let order = self.read_replacement(id).ok().filter(|order| order.id != *id)?;
+        let order = self.read_replacement(id).await.ok().filter(|order| order.id != *id)?;
         match amendment::check_amended(&order, change, false) {
             Observation::Conclusive(Ok(new)) => Some(new),
             _ => None,
@@ -170,36 +188,45 @@ impl<B: Broker> OrderGuard<B> {
 
     /// Finds the outcome of a write to an order that has an id. `read` reads the order, and `observe` judges it. An
     /// update of a final state is judged without a read. Any other one may be older than the write.
-    pub(in crate::order_guard) fn resolve_by_id<A>(
+    pub(in crate::order_guard) async fn resolve_by_id<A, F>(
         &self,
         id: &OrderId,
         lost: BrokerError,
-        read: impl Fn() -> Result<Order, BrokerError>,
+        read: impl Fn() -> F,
         observe: impl Fn(&Order) -> Observation<Result<A, BrokerError>>,
-    ) -> Result<A, BrokerError> {
+    ) -> Result<A, BrokerError>
+    where
+        F: Future<Output = Result<Order, BrokerError>>,
+    {
         let polling = &self.state().polling;
         let mut last_status = None;
-        let evidence = &mut Evidence::starting_at(polling.clock.now());
+        let mut evidence = Evidence::starting_at(polling.clock.now());
         let watch = self.state().updates.watch(vec![SearchKey::Id(id.clone())]);
-        let found =
-            polling.poll_until_settled(evidence, self.caller_deadline(), &watch, |context| {
-                if let Some(order) = watch.take() {
-                    if let conclusive @ Observation::Conclusive(_) = observe(&order) {
-                        return conclusive;
-                    }
-                }
-                if context.is_none() {
-                    return Observation::NotFound;
-                }
-                match read() {
+        let known = || match observe(&watch.take()?) {
+            Observation::Conclusive(answer) => Some(answer),
+            _ => None,
+        };
+        let mut search = polling.search(&mut evidence, self.caller_deadline());
+        let found = loop {
+            search.begin_read();
+            let observation = match known() {
+                Some(answer) => Observation::Conclusive(answer),
+                None => match read().await {
                     Ok(order) => {
                         let observation = observe(&order);
                         last_status = Some(order.status);
                         observation
                     }
                     Err(error) => Observation::Failed(error),
-                }
-            });
+                },
+            };
+            if let Some(end) = search.end_read(observation) {
+                break end;
+            }
+            if let Some(answer) = search.pause(self.callers(), &watch, known).await {
+                break Ok(answer);
+            }
+        };
         found.unwrap_or_else(|unresolved| {
             let settle_time = polling.settle_time;
             let (reason, result) = match (unresolved, last_status) {
