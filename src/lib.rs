@@ -33,7 +33,7 @@
 //! | a long list of reads that disturbs no other call | [`Scan`] |
 //! | limits for those who call a server of yours | `RateLimiter` in `limiter` (feature `limiter`) |
 //! | several traits over the same lanes, or calls without a trait | [`HasLanes`], [`LaneCall`], [`RouteTable`] |
-//! | a client whose calls are futures | `AsyncBroker` (feature `async`), or [`proxy`] on an asynchronous trait of your own |
+//! | a client whose calls are futures | `AsyncBroker` (feature `async`), or [`#[proxy]`](macro@proxy) on an asynchronous trait of your own |
 //! | unit tests without a network | `MockBroker` (feature `mock`), `PaperBroker` (feature `paper`), [`ManualClock`] |
 //!
 //! ```
