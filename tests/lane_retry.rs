@@ -509,7 +509,8 @@ fn a_call_that_waits_for_another_attempt_is_counted_before_and_after_the_delay()
         assert_eq!((seen.retrying, seen.queued_by_priority.len()), (2, 0));
         std::thread::yield_now();
     }
-    clock.advance(SECOND);
+    // A lost call may arrive within a second, as long as no answer has shown how long one travels.
+    clock.advance(2 * SECOND);
     for ticket in tickets {
         assert_eq!(within_reason(move || ticket.wait()), Ok(2));
     }
@@ -535,6 +536,6 @@ fn a_call_that_has_become_too_heavy_for_another_attempt_is_refused_and_others_go
     clock.advance(SECOND / 2);
     the(&lanes).set_quota(&Quota::per_second(2)).unwrap();
     assert_eq!(within_reason(move || heavy.wait()), Err(Failed::Broker(1, TRANSIENT)));
-    clock.advance(SECOND);
+    clock.advance(2 * SECOND);
     assert_eq!(within_reason(move || light.wait()), Ok(2));
 }
