@@ -201,15 +201,11 @@ impl LaneCore {
         let BegunAttempt { permit, shared, context, queued, mut record } = begun;
         let (sent_at, cost) = (permit.sent_at(), permit.cost());
         // First the slots: their windows count from here.
-        let (ended_at, result) = self.finish_attempt(permit, shared, context, attempt, meta);
+        let (ended_at, arrives_by, result) =
+            self.finish_attempt(permit, shared, context, attempt, meta);
         let times = AttemptTimes { queued, sent_at, ended_at };
         if let Some(record) = record.as_mut().filter(|_| !attempt.is_local()) {
-            // A call without an answer may still arrive at the broker for as long again.
-            let in_transit = match attempt.was_sent() {
-                Sent::Unknown => times.round_trip(),
-                Sent::Yes | Sent::No => Duration::ZERO,
-            };
-            record.ended_at = Some(self.pacing.ended_at(in_transit));
+            record.ended_at = Some(self.pacing.ended_at(arrives_by.since(ended_at)));
         }
         self.pacing.wake_others(self, cost);
         self.report_attempt(meta, attempt, times, &result);
@@ -260,7 +256,8 @@ impl LaneCore {
         (now, result)
     }
 
-    /// Releases the slots of an attempt that has ended, and decides what follows. Returns when it ended.
+    /// Releases the slots of an attempt that has ended, and decides what follows. Returns when it ended, and from when on its
+    /// slots count: a call without an answer may still arrive at the broker.
     fn finish_attempt(
         &self,
         permit: Permit,
@@ -268,14 +265,15 @@ impl LaneCore {
         context: AttemptContext,
         attempt: Attempt,
         meta: &CallMeta,
-    ) -> (Moment, AttemptResult) {
+    ) -> (Moment, Moment, AttemptResult) {
         if attempt.is_local() {
-            return self.give_back(permit, shared, context, meta);
+            let (now, result) = self.give_back(permit, shared, context, meta);
+            return (now, now, result);
         }
         self.update_session(context.session_generation, attempt);
         let sent_at = permit.sent_at();
         let (mut pacing_state, now) = self.pacing.lock();
-        let ended_at = match attempt.was_sent() {
+        let arrives_by = match attempt.was_sent() {
             Sent::Yes => {
                 pacing_state.finish(permit, now);
                 now
@@ -286,12 +284,12 @@ impl LaneCore {
             }
             Sent::Unknown => pacing_state.hold_unanswered(permit, now),
         };
-        self.end_shared(shared, PermitEnd::At(ended_at), now);
+        self.end_shared(shared, PermitEnd::At(arrives_by), now);
         let mut health = self.health.lock();
         let end = AttemptEnd { attempt, at: now, took: now.since(sent_at) };
         let result = health.on_attempt_end(context, end, meta, &self.session);
         self.apply_rate_change(&mut health, &mut pacing_state, now);
-        (now, result)
+        (now, arrives_by, result)
     }
 
     /// Updates the session by what an attempt shows of the credentials of `generation`, with which it was made.
