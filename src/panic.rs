@@ -4,7 +4,7 @@ use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 /// Runs user code, and catches its panic. Returns the panic message as the error.
 pub(crate) fn catch_panic<R>(code: impl FnOnce() -> R) -> Result<R, String> {
@@ -25,6 +25,13 @@ pub(crate) async fn catch_panic_in<R>(code: impl Future<Output = R>) -> Result<R
         Err(message) => Poll::Ready(Err(message)),
     })
     .await
+}
+
+/// Wakes tasks. A panic of one waker, which is code of an executor, does not reach the others.
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        let _ = catch_panic(|| waker.wake());
+    }
 }
 
 /// Returns the panic message, if the payload is a string.

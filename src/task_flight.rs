@@ -18,7 +18,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::{ActiveGuard, Clock, Timer};
-use crate::panic::catch_panic;
+use crate::panic::wake_all;
 use crate::quota::Moment;
 
 /// How long a leader that was woken may take until it is polled: longer than any busy runtime needs.
@@ -61,13 +61,6 @@ impl<T: Clone> TaskFlight<T> {
         let mut state = self.0.lock();
         state.next += 1;
         Follower { flight: Arc::clone(self), number: state.next }
-    }
-}
-
-/// Wakes tasks. A panic of one executor must not reach the tasks of others.
-fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
-    for waker in wakers {
-        let _ = catch_panic(|| waker.wake());
     }
 }
 
@@ -240,6 +233,14 @@ mod tests {
         pin!(follower.wait(&timer)).as_mut().poll(&mut Context::from_waker(&waker))
     }
 
+    /// Work that does not end, and notes what wakes it.
+    fn hangs(waker: &Mutex<Option<Waker>>) -> impl Future<Output = ()> {
+        poll_fn(|context| {
+            let _ = waker.lock().replace(context.waker().clone());
+            Poll::Pending
+        })
+    }
+
     #[test]
     fn the_result_of_the_leader_is_that_of_all() {
         let (leader, wakes) = (TaskFlight::begin(), Arc::default());
@@ -272,7 +273,6 @@ mod tests {
         }
     }
 
-    /// A flight whose work is over at its second poll, and what wakes it.
     #[test]
     fn a_flight_is_abandoned_if_its_leader_is_woken_and_not_polled() {
         let (leader, clock) = (TaskFlight::<u8>::begin(), ManualClock::new());
@@ -283,13 +283,7 @@ mod tests {
         let follower = leader.flight().follow();
         let inner = Mutex::new(None);
         let wake_work = || inner.lock().clone().map(|waker: Waker| waker.wake());
-        let mut work = Box::pin(leader.lead(
-            timer.clock(),
-            poll_fn(|context| {
-                let _ = inner.lock().replace(context.waker().clone());
-                Poll::<()>::Pending
-            }),
-        ));
+        let mut work = Box::pin(leader.lead(timer.clock(), hangs(&inner)));
         assert!(work.as_mut().poll(context).is_pending());
         let mut waits = Box::pin(follower.wait(&timer));
         assert!(waits.as_mut().poll(context).is_pending());
@@ -319,13 +313,7 @@ mod tests {
         let context = &mut Context::from_waker(Waker::noop());
         let follower = leader.flight().follow();
         let inner = Mutex::new(None);
-        let mut work = Box::pin(leader.lead(
-            timer.clock(),
-            poll_fn(|context| {
-                let _ = inner.lock().replace(context.waker().clone());
-                Poll::<()>::Pending
-            }),
-        ));
+        let mut work = Box::pin(leader.lead(timer.clock(), hangs(&inner)));
         assert!(work.as_mut().poll(context).is_pending());
         let mut waits = Box::pin(follower.wait(&timer));
         assert!(waits.as_mut().poll(context).is_pending());

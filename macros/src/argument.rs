@@ -65,8 +65,8 @@ impl Argument {
         is_mutable.map_or(Ok(()), |borrow| Err(borrow.in_attempt()))
     }
 
-    /// Returns the expression that passes the argument to one attempt of a call that its own task makes. Nothing leaves the
-    /// task, so what is borrowed stays borrowed.
+    /// Returns the expression that passes the argument on as it is, on the thread or the task of the caller: what is borrowed
+    /// stays borrowed. If the call `is_repeatable`, each attempt has a clone.
     pub(crate) fn pass(&self, is_repeatable: bool) -> TokenStream {
         let (name, cfg) = (&self.name, self.attributes.cfg());
         if is_repeatable {
@@ -209,10 +209,15 @@ fn strip_parens(ty: &Type) -> &Type {
     }
 }
 
-/// Returns the `T` of an `Option<T>`, however the path to `Option` is written.
+/// Returns the `T` of an `Option<T>`.
 fn option_of(ty: &Type) -> Option<&Type> {
-    let Type::Path(TypePath { qself: None, path, .. }) = strip_parens(ty) else { return None };
-    let last = path.segments.last().filter(|last| last.ident == "Option")?;
+    argument_of(strip_parens(ty), "Option")
+}
+
+/// Returns the `T` of a `Wrapper<T>`, however the path to `Wrapper` is written.
+pub(crate) fn argument_of<'a>(ty: &'a Type, wrapper: &str) -> Option<&'a Type> {
+    let Type::Path(TypePath { qself: None, path, .. }) = ty else { return None };
+    let last = path.segments.last().filter(|last| last.ident == wrapper)?;
     let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
     match arguments.args.first() {
         Some(GenericArgument::Type(inside)) => Some(inside),

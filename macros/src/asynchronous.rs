@@ -7,7 +7,9 @@
 //! The form is written through `async_trait`, so that it can be a `dyn`, and through `#[proxy]`, so that it has a proxy too.
 //! Beside it stands a type that makes it of an implementor of the trait whose calls return at once.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use std::collections::HashSet;
+
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -18,13 +20,12 @@ use syn::{
 
 use crate::errors::Errors;
 use crate::method::{Method, MethodKind};
-use crate::model::{unused_parameter_name, visibility};
+use crate::model::{collect_idents, has_parameters, unused_parameter_name, visibility};
 use crate::proxy_attr::ProxyKeys;
 
 /// Checks that `item` can have an asynchronous form of this name.
 pub(crate) fn check(name: &Ident, item: &ItemTrait, methods: &[Method], errors: &mut Errors) {
-    let has_types = item.items.iter().any(|entry| matches!(entry, TraitItem::Type(_)));
-    if !item.generics.params.is_empty() || has_types {
+    if has_parameters(item) {
         let message = "`asynchronous` is for a trait without parameters and associated types";
         errors.at(name.span(), message);
     }
@@ -95,10 +96,7 @@ fn immediate(item: &ItemTrait, methods: &[Method], name: &Ident) -> TokenStream 
         if is_awaited(method) {
             signature.asyncness = Some(Token![async](Span::call_site()));
         }
-        let arguments = arguments.iter().map(|argument| {
-            let (cfg, name) = (argument.attributes.cfg(), &argument.name);
-            quote!(#cfg #name)
-        });
+        let arguments = arguments.iter().map(|argument| argument.pass(false));
         quote! {
             #attributes
             #signature {
@@ -162,21 +160,10 @@ impl AwaitWriter<'_> {
 
     /// Returns whether `tokens` mention both `self` and an asynchronous method.
     fn may_call(&self, tokens: &TokenStream) -> bool {
-        let (mut has_self, mut has_method) = (false, false);
-        let mut to_see = vec![tokens.clone()];
-        while let Some(tokens) = to_see.pop() {
-            for token in tokens {
-                match token {
-                    TokenTree::Group(group) => to_see.push(group.stream()),
-                    TokenTree::Ident(word) => {
-                        has_self |= word == "self" || word == "Self";
-                        has_method |= self.awaited.contains(&word);
-                    }
-                    TokenTree::Punct(_) | TokenTree::Literal(_) => {}
-                }
-            }
-        }
-        has_self && has_method
+        let mut words = HashSet::new();
+        collect_idents(tokens.clone(), &mut words);
+        let has_self = words.contains("self") || words.contains("Self");
+        has_self && self.awaited.iter().any(|method| words.contains(&method.unraw().to_string()))
     }
 }
 

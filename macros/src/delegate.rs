@@ -12,7 +12,7 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{Error, FnArg, Path, PathArguments, Result, Visibility};
 
 use crate::method::Method;
-use crate::model::Model;
+use crate::model::{Model, has_parameters};
 
 /// Names that mean the same in every crate, and so need no path.
 const PRELUDE: [&str; 25] = [
@@ -29,8 +29,7 @@ pub(crate) fn check(path: &Path, item: &syn::ItemTrait) -> Result<()> {
                        `delegate = crate::MODULE::NAME`";
         return Err(Error::new_spanned(path, message));
     }
-    let has_types = item.items.iter().any(|item| matches!(item, syn::TraitItem::Type(_)));
-    if !item.generics.params.is_empty() || has_types {
+    if has_parameters(item) {
         let message = "`delegate` is for a trait without parameters and associated types";
         return Err(Error::new_spanned(path, message));
     }
@@ -143,10 +142,7 @@ fn function(method: &Method, path: &TokenStream, module: &TokenStream) -> TokenS
     }
     PathWriter.visit_return_type_mut(&mut signature.output);
     let name = &method.name;
-    let arguments = method.arguments.iter().map(|argument| {
-        let (cfg, name) = (argument.attributes.cfg(), &argument.name);
-        quote!(#cfg #name)
-    });
+    let arguments = method.arguments.iter().map(|argument| argument.pass(false));
     let signature = expand_markers(quote!(#signature), module);
     let attributes = method.attributes.all();
     quote! {

@@ -12,6 +12,8 @@ use syn::{
     Type, TypeParamBound, parse_quote, parse_quote_spanned,
 };
 
+use crate::argument::argument_of;
+
 /// How a method returns its future.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FutureForm {
@@ -90,17 +92,6 @@ pub(crate) fn read(signature: &Signature) -> Result<Option<(FutureForm, Type)>> 
 fn is_alias(ty: &Type) -> bool {
     let Type::Path(path) = ty else { return false };
     path.path.segments.last().is_some_and(|last| last.ident.to_string().ends_with("BoxFuture"))
-}
-
-/// Returns the `X` of a `Wrapper<X>`, however its path is written.
-fn argument_of<'a>(ty: &'a Type, wrapper: &str) -> Option<&'a Type> {
-    let Type::Path(path) = ty else { return None };
-    let last = path.path.segments.last().filter(|last| last.ident == wrapper)?;
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
-    match arguments.args.first() {
-        Some(GenericArgument::Type(inside)) => Some(inside),
-        _ => None,
-    }
 }
 
 /// Returns the `X` of a bound `Future<Output = X>`.

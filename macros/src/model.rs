@@ -206,6 +206,12 @@ pub(crate) fn visibility(of_trait: &Visibility) -> Visibility {
     }
 }
 
+/// Returns whether the trait has parameters or associated types.
+pub(crate) fn has_parameters(item: &ItemTrait) -> bool {
+    let has_types = item.items.iter().any(|entry| matches!(entry, TraitItem::Type(_)));
+    !item.generics.params.is_empty() || has_types
+}
+
 /// Returns a name for a type parameter that the trait does not use.
 pub(crate) fn unused_parameter_name(item: &ItemTrait) -> Ident {
     let mut used = HashSet::new();
@@ -217,7 +223,8 @@ pub(crate) fn unused_parameter_name(item: &ItemTrait) -> Ident {
     format_ident!("{name}")
 }
 
-fn collect_idents(tokens: TokenStream, used: &mut HashSet<String>) {
+/// Adds all words of `tokens`, without the `r#` of raw ones.
+pub(crate) fn collect_idents(tokens: TokenStream, used: &mut HashSet<String>) {
     for token in tokens {
         match token {
             TokenTree::Group(group) => collect_idents(group.stream(), used),

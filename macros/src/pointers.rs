@@ -51,10 +51,7 @@ pub(crate) fn associated_types(model: &Model) -> TokenStream {
 pub(crate) fn forward(model: &Model, method: &Method, field: &TokenStream) -> TokenStream {
     let Method { attributes: carried, name, signature, self_token, arguments, .. } = method;
     let (inner, path, attributes) = (&model.inner, model.path(), carried.all());
-    let arguments = arguments.iter().map(|argument| {
-        let (cfg, name) = (argument.attributes.cfg(), &argument.name);
-        quote!(#cfg #name)
-    });
+    let arguments = arguments.iter().map(|argument| argument.pass(false));
     // One body serves any pointer, since the argument of the call is dereferenced as needed.
     let target = if field.is_empty() { quote!(#self_token) } else { quote!(&#self_token #field) };
     quote! {

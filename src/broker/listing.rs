@@ -323,16 +323,21 @@ impl fmt::Debug for MissingListing {
     }
 }
 
+/// Returns the options of the fetch for a caller with these options, and whether the fetch is shared.
+pub(super) fn fetch_options(of_caller: &CallOptions) -> (CallOptions, bool) {
+    let is_urgent = of_caller.priority == Some(Priority::URGENT);
+    let priority = is_urgent.then_some(Priority::URGENT);
+    // A full queue must not block it: its callers have deadlines, and are not queued themselves.
+    let options = CallOptions { priority, is_over_limit: true, ..CallOptions::new() };
+    (options, !is_urgent && !is_within_call())
+}
+
 impl<T: Broker + Send + Sync + 'static> BrokerProxy<T> {
     /// Starts the fetch of the listing that the adapter lacks for `request`, if it lacks one.
     pub(super) fn fetch_missing_listing(&self, request: &CandleRequest) -> Option<MissingListing> {
         // A panic in the adapter must not end its caller. The call itself then shows what is wrong.
         let mut missing = catch_panic(|| self.inner.missing_listing(request)).ok()??;
-        let is_urgent = self.options.priority == Some(Priority::URGENT);
-        let priority = is_urgent.then_some(Priority::URGENT);
-        // A full queue must not block it: its callers have deadlines, and are not queued themselves.
-        let options = CallOptions { priority, is_over_limit: true, ..CallOptions::new() };
-        let is_shared = !is_urgent && !is_within_call();
+        let (options, is_shared) = fetch_options(&self.options);
         missing.start(is_shared, self.lanes.clock(), |exchange| {
             self.with(options).submit().instruments(Some(exchange))
         });

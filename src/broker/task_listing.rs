@@ -6,9 +6,8 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use super::listing::Listings;
+use super::listing::{Listings, fetch_options};
 use super::{AsyncBroker, AsyncBrokerProxy, BrokerError, CandleRequest, Exchange};
-use crate::lane::{CallOptions, Priority, is_within_call};
 use crate::panic::catch_panic;
 use crate::quota::Moment;
 use crate::task_flight::{Follower, Leader, TaskFlight};
@@ -66,12 +65,10 @@ impl<T: AsyncBroker + 'static> AsyncBrokerProxy<T> {
         // A panic in the adapter must not end its caller. The call itself then shows what is wrong.
         let missing = catch_panic(|| self.inner.missing_listing(request)).ok().flatten();
         let Some(missing) = missing else { return Ok(()) };
-        let is_urgent = self.options.priority == Some(Priority::URGENT);
-        let priority = is_urgent.then_some(Priority::URGENT);
-        let options = CallOptions { priority, is_over_limit: true, ..CallOptions::new() };
+        let (options, is_shared) = fetch_options(&self.options);
         let (fetcher, exchange) = (self.with(options), &missing.exchange);
         let fetch = || async { fetcher.instruments(Some(exchange)).await.map(drop) };
-        if is_urgent || is_within_call() {
+        if !is_shared {
             return fetch().await;
         }
         let clock = self.lanes.clock();

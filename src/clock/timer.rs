@@ -14,7 +14,7 @@ use std::thread;
 use parking_lot::Mutex;
 
 use super::{ActiveGuard, Clock, TimedCondvar};
-use crate::panic::catch_panic;
+use crate::panic::wake_all;
 use crate::quota::Moment;
 
 /// A timer of one clock. Cheap to clone, and clones share the thread.
@@ -101,10 +101,7 @@ impl Shared {
             }
             if !due.is_empty() {
                 drop(state);
-                for waker in due {
-                    // A panic of one executor must not reach the tasks of others.
-                    let _ = catch_panic(|| waker.wake());
-                }
+                wake_all(due);
                 state = self.state.lock();
                 continue;
             }
@@ -165,9 +162,7 @@ impl Future for Sleep {
                 guard.is_running = false;
                 std::mem::take(&mut guard.waiting)
             };
-            for waker in waiting.into_values() {
-                let _ = catch_panic(|| waker.wake());
-            }
+            wake_all(waiting.into_values());
         }
         self.is_waiting = true;
         Poll::Pending

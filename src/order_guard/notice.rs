@@ -44,7 +44,7 @@ impl Notice {
         let woken = self.tasks.lock().mark_woken();
         self.threads.notify_all(guard);
         #[cfg(feature = "async")]
-        tasks::wake(woken);
+        crate::panic::wake_all(woken);
     }
 }
 
@@ -59,7 +59,6 @@ mod tasks {
 
     use super::Notice;
     use crate::clock::{ActiveGuard, Clock, Timer};
-    use crate::panic::catch_panic;
     use crate::quota::Moment;
 
     /// The tasks that wait for a notice.
@@ -91,13 +90,6 @@ mod tasks {
                 }
             }
             woken
-        }
-    }
-
-    /// Wakes tasks. A panic of one executor does not reach the others.
-    pub(super) fn wake(wakers: Vec<Waker>) {
-        for waker in wakers {
-            let _ = catch_panic(|| waker.wake());
         }
     }
 

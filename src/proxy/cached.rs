@@ -212,7 +212,7 @@ impl<A: CacheArgument, V: Cacheable> SharedCall<'_, A, V> {
         E: Cacheable + From<LaneError>,
         F: Into<Failure> + 'static,
     {
-        let Self { lanes, ref spec, ref options, lookup, begun, measure } = self;
+        let Self { lanes, ref spec, ref options, lookup, measure, .. } = self;
         let clock = lanes.clock();
         let deadline = options.deadline.map(|deadline| clock.now() + deadline);
         let priority = self.priority();
@@ -228,18 +228,9 @@ impl<A: CacheArgument, V: Cacheable> SharedCall<'_, A, V> {
                 waiter.flight.start(lanes.submit_spec_repeatable(*spec, &options, work, failure));
                 waiter.is_started = true;
             }
-            let Some(answer) = waiter.flight.wait(deadline) else {
-                let kind = match waiter.flight.sent_at() {
-                    Some(_) => LaneErrorKind::Unanswered,
-                    None => LaneErrorKind::DeadlinePassed { waited: clock.now().since(begun) },
-                };
-                return Err(lanes.error(spec, kind).into());
-            };
-            // It was young enough when this caller joined the flight, and may be too old by now.
-            let limit = lookup.max_age.min(lookup.ttl);
-            let is_old = |sent: Moment| sent < begun && clock.now().since(sent) > limit;
-            let is_old = was_sent && waiter.flight.sent_at().is_some_and(is_old);
-            if answer.is_err() || !is_old {
+            let sent_at = || waiter.flight.sent_at();
+            let Some(answer) = waiter.flight.wait(deadline) else { return self.leave(sent_at()) };
+            if answer.is_err() || !self.is_too_old(was_sent, sent_at()) {
                 return (*answer).clone();
             }
         }
@@ -283,17 +274,10 @@ impl<A: CacheArgument, V: Cacheable> SharedCall<'_, A, V> {
         F: Into<Failure> + 'static,
         T: Future<Output = Result<V, E>>,
     {
-        let Self { lanes, ref spec, ref options, lookup, begun, measure } = self;
+        let Self { lanes, ref spec, ref options, lookup, measure, .. } = self;
         let clock = lanes.clock();
         let deadline = options.deadline.map(|deadline| clock.now() + deadline);
         let (priority, shared_options) = (self.priority(), self.options_of_flight());
-        let left = |sent_at: Option<Moment>| {
-            let kind = match sent_at {
-                Some(_) => LaneErrorKind::Unanswered,
-                None => LaneErrorKind::DeadlinePassed { waited: clock.now().since(begun) },
-            };
-            Err(lanes.error(spec, kind).into())
-        };
         loop {
             let request = FlightRequest { lookup, priority, now: clock.now() };
             let follower = match TaskRole::join(lanes.responses(), key, request) {
@@ -306,28 +290,43 @@ impl<A: CacheArgument, V: Cacheable> SharedCall<'_, A, V> {
                     let call = lanes.run_spec(*spec, &shared_options, attempt, failure);
                     return match lanes.timer().within(deadline, leader.lead(call)).await {
                         Some(result) => (*leader.complete(result, measure)).clone(),
-                        None => left(leader.sent_at()),
+                        None => self.leave(leader.sent_at()),
                     };
                 }
             };
             match lanes.timer().within(deadline, follower.wait(lanes.timer())).await {
-                None => return left(follower.sent_at()),
+                None => return self.leave(follower.sent_at()),
                 // A task whose wait is over begins no fetch.
                 Some(None) if deadline.is_some_and(|deadline| clock.now() >= deadline) => {
-                    return left(follower.sent_at());
+                    return self.leave(follower.sent_at());
                 }
                 Some(None) => {}
                 Some(Some(answer)) => {
-                    // It was young enough when this task joined the fetch, and may be too old by now.
-                    let limit = lookup.max_age.min(lookup.ttl);
-                    let is_old = |sent: Moment| sent < begun && clock.now().since(sent) > limit;
-                    let is_old = follower.was_sent() && follower.sent_at().is_some_and(is_old);
+                    let is_old = self.is_too_old(follower.was_sent(), follower.sent_at());
                     if answer.is_err() || !is_old {
                         return (*answer).clone();
                     }
                 }
             }
         }
+    }
+
+    /// Returns the answer to a caller whose deadline has passed while it waited for a fetch.
+    fn leave<E: From<LaneError>>(&self, sent_at: Option<Moment>) -> Result<V, E> {
+        let waited = self.lanes.clock().now().since(self.begun);
+        let kind = match sent_at {
+            Some(_) => LaneErrorKind::Unanswered,
+            None => LaneErrorKind::DeadlinePassed { waited },
+        };
+        Err(self.lanes.error(&self.spec, kind).into())
+    }
+
+    /// Returns whether an answer is too old by now, although it was young enough when the caller joined its fetch. `was_sent`:
+    /// its request had been sent by then.
+    fn is_too_old(&self, was_sent: bool, sent_at: Option<Moment>) -> bool {
+        let limit = self.lookup.max_age.min(self.lookup.ttl);
+        let is_old = |sent| sent < self.begun && self.lanes.clock().now().since(sent) > limit;
+        was_sent && sent_at.is_some_and(is_old)
     }
 
     /// Makes the call with the options of its caller, and keeps the answer.

@@ -210,16 +210,25 @@ impl Lanes {
         (begun, first): (Moment, Option<P>),
     ) -> Result<CallOptions, E> {
         let Some(first) = first else { return Ok(options.clone()) };
-        match first.wait(&self.0.shared.clock, options.deadline.map(|deadline| begun + deadline)) {
+        let deadline = options.deadline.map(|deadline| begun + deadline);
+        let result = first.wait(self.clock(), deadline);
+        self.options_left(&call, options, begun, result)
+    }
+
+    /// Returns the options of a call with what is left of its deadline, once what it needs first has the result `first`, or
+    /// the error if that failed. `None`: the deadline passed meanwhile.
+    fn options_left<E: From<LaneError>>(
+        &self,
+        call: &CallSpec,
+        options: &CallOptions,
+        begun: Moment,
+        first: Option<Result<(), E>>,
+    ) -> Result<CallOptions, E> {
+        let waited = self.clock().now().since(begun);
+        match first {
             Some(result) => result?,
-            None => {
-                let kind = LaneErrorKind::DeadlinePassed {
-                    waited: self.0.shared.clock.now().since(begun),
-                };
-                return Err(self.error(&call, kind).into());
-            }
+            None => return Err(self.error(call, LaneErrorKind::DeadlinePassed { waited }).into()),
         }
-        let waited = self.0.shared.clock.now().since(begun);
         let deadline = options.deadline.map(|deadline| deadline.saturating_sub(waited));
         Ok(CallOptions { deadline, ..options.clone() })
     }
@@ -310,13 +319,7 @@ impl Lanes {
         let begun = self.clock().now();
         let deadline = options.deadline.map(|deadline| begun + deadline);
         let result = self.timer().within(deadline, first).await;
-        let waited = self.clock().now().since(begun);
-        match result {
-            Some(result) => result?,
-            None => return Err(self.error(&call, LaneErrorKind::DeadlinePassed { waited }).into()),
-        }
-        let deadline = options.deadline.map(|deadline| deadline.saturating_sub(waited));
-        Ok(CallOptions { deadline, ..options.clone() })
+        self.options_left(&call, options, begun, result)
     }
 
     /// Returns what the lane has to know of a call.

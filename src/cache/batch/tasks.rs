@@ -34,7 +34,7 @@ use super::core::Core;
 use super::fetch::{Batch, FetchSource, Fetched};
 use super::request::PendingRequest;
 use crate::clock::{ActiveGuard, Clock, Sleep, Timer};
-use crate::panic::catch_panic;
+use crate::panic::{catch_panic, wake_all};
 use crate::quota::Moment;
 
 /// A fetch under way.
@@ -111,13 +111,6 @@ impl<K, V, E> State<K, V, E> {
     }
 }
 
-fn wake(wakers: impl IntoIterator<Item = Waker>) {
-    for waker in wakers {
-        // A panic of one executor must not reach the tasks of others.
-        let _ = catch_panic(|| waker.wake());
-    }
-}
-
 impl<K, V, E> Tasks<K, V, E> {
     pub(super) fn new(
         clock: Clock,
@@ -154,7 +147,7 @@ impl<K, V, E> Tasks<K, V, E> {
             let woken = waiting.iter_mut().filter(has_news);
             woken.filter_map(|(_, task)| task.mark_woken(&self.clock)).collect()
         };
-        wake(wakers);
+        wake_all(wakers);
     }
 
     /// Returns whether a task makes the refreshes that no caller waits for.
@@ -169,7 +162,7 @@ impl<K, V, E> Tasks<K, V, E> {
             let mut refreshers = state.waiting.values_mut().filter(|task| task.makes_refreshes);
             refreshers.next().and_then(|task| task.mark_woken(&self.clock))
         };
-        wake(waker);
+        wake_all(waker);
     }
 }
 
@@ -306,7 +299,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> TaskWait<K, V, E> {
                 Stage::Gathering if self.gathered != state.gathering => {
                     let waker = self.gather(&mut state, &tasks.clock);
                     drop(state);
-                    wake(waker);
+                    wake_all(waker);
                     return false;
                 }
                 Stage::Idle | Stage::Gathering | Stage::Running(_) => {}
@@ -328,7 +321,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> TaskWait<K, V, E> {
                     state.gathering += 1;
                     self.gather(&mut state, &tasks.clock)
                 };
-                wake(waker);
+                wake_all(waker);
                 false
             }
             Stage::Gathering => match catch_panic(|| begin(core, tasks)) {
@@ -384,7 +377,7 @@ fn reset<K: Key, V: Shared, E: Shared + Clone>(
 ) -> bool {
     core.reset_after_panic();
     put_back(tasks, Stage::Idle);
-    wake([context.waker().clone()]);
+    wake_all([context.waker().clone()]);
     false
 }
 
@@ -445,7 +438,7 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
                         let is_led = state.leader.is_some() || matches!(state.stage, Stage::Taken);
                         if is_led { None } else { state.choose_leader(&tasks.clock) }
                     };
-                    return wake(waker);
+                    return wake_all(waker);
                 }
                 match std::mem::replace(&mut state.stage, Stage::Idle) {
                     Stage::Running(future) => {

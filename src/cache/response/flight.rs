@@ -43,6 +43,17 @@ pub(crate) struct FlightRequest {
     pub(crate) now: Moment,
 }
 
+impl FlightRequest {
+    /// Returns whether the caller may wait for a fetch of this priority, whose request was sent at `sent_at`, if it was.
+    pub(super) fn may_join(self, sent_at: Option<Moment>, priority: u8) -> bool {
+        let is_young = sent_at.is_none_or(|sent| {
+            let (age, limit) = (self.now.since(sent), self.lookup.max_age);
+            age <= limit.min(self.lookup.ttl) && !limit.is_zero()
+        });
+        is_young && priority <= self.priority
+    }
+}
+
 /// A fetch.
 pub(crate) struct Flight<A, V, E> {
     cache: ResponseCache,
@@ -107,11 +118,7 @@ where
     }
 
     fn may_be_joined(&self, request: FlightRequest, epoch: u64) -> bool {
-        let is_young = self.sent_at().is_none_or(|sent| {
-            let (age, limit) = (request.now.since(sent), request.lookup.max_age);
-            age <= limit.min(request.lookup.ttl) && !limit.is_zero()
-        });
-        is_young && self.epoch == epoch && self.priority <= request.priority
+        request.may_join(self.sent_at(), self.priority) && self.epoch == epoch
     }
 
     /// Records that an attempt is sent now.

@@ -165,13 +165,8 @@ impl<A, V: Cacheable, E: Cacheable> FetchFollower<A, V, E> {
 
 impl<A, V: Cacheable, E: Cacheable> TaskFetch<A, V, E> {
     fn may_be_joined(&self, request: FlightRequest, epoch: u64) -> bool {
-        let is_young = self.sent_at().is_none_or(|sent| {
-            let (age, limit) = (request.now.since(sent), request.lookup.max_age);
-            age <= limit.min(request.lookup.ttl) && !limit.is_zero()
-        });
-        is_young
+        request.may_join(self.sent_at(), self.priority)
             && self.epoch == epoch
-            && self.priority <= request.priority
             && !self.flight.is_abandoned()
     }
 }

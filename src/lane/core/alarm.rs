@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use super::{LaneCore, Queue};
 use crate::lane::state::LaneState;
-use crate::panic::catch_panic;
+use crate::panic::wake_all;
 use crate::quota::Moment;
 
 /// The alarms of a lane. There are few: one for each scan that waits for a time.
@@ -53,13 +53,6 @@ impl LaneCore {
     /// Wakes all alarms.
     pub(super) fn ring_all(&self) {
         let alarms = std::mem::take(&mut self.queue.lock().alarms);
-        ring(alarms.into_iter().map(|(_, waker)| waker));
-    }
-}
-
-/// Wakes the wakers of alarms. A panic of one does not reach the others.
-pub(super) fn ring(wakers: impl IntoIterator<Item = Waker>) {
-    for waker in wakers {
-        let _ = catch_panic(|| waker.wake());
+        wake_all(alarms.into_iter().map(|(_, waker)| waker));
     }
 }

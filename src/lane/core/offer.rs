@@ -26,14 +26,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::LaneCore;
-use super::alarm::ring;
 use super::poll::Dispatch;
 use super::turn::OwnCall;
 use crate::clock::ActiveGuard;
 use crate::lane::attachment::Attachment;
 use crate::lane::call::CallMeta;
 use crate::lane::queue::priority_level::Job;
-use crate::panic::catch_panic;
+use crate::panic::{catch_panic, wake_all};
 use crate::quota::Moment;
 
 /// How long a task has to take its turn: longer than a busy runtime needs to poll a task, and short beside the windows of a lane,
@@ -187,7 +186,7 @@ impl LaneCore {
             self.pool.cancel_search(&**self);
             drop(unwanted);
             self.reject_if_shut(&meta.attachment);
-            ring(waker);
+            wake_all(waker);
             let _ = catch_panic(|| drop(job));
             self.pool.begin_search();
         }

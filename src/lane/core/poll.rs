@@ -14,7 +14,6 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::LaneCore;
-use super::alarm::ring;
 use super::turn::OwnCall;
 use crate::lane::attachment::AttachmentStage;
 use crate::lane::call::CallMeta;
@@ -27,7 +26,7 @@ use crate::lane::queue::scheduler::{Scheduler, Selection};
 use crate::lane::state::LaneState;
 use crate::lane::workers::health::{AttemptContext, LaneHealth};
 use crate::lane::workers::pool::{NextWork, Role, WorkSource};
-use crate::panic::catch_panic;
+use crate::panic::{catch_panic, wake_all};
 use crate::quota::{BlockedBy, Moment, NoCapacity, NotYet, PacingState, Permit};
 
 /// The permits and the context of a dispatched call.
@@ -417,7 +416,7 @@ impl LaneCore {
         for job in dropped {
             let _ = catch_panic(|| drop(job));
         }
-        ring(due_alarms);
+        wake_all(due_alarms);
     }
 }
 
