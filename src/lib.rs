@@ -1,6 +1,6 @@
 //! A transparent, paced proxy in front of a brokerage API trait.
 //!
-//! Many synchronous strategy threads share one broker account. lanekeeper puts a proxy in front of the broker that
+//! Many strategies, on threads or in tasks, share one broker account. lanekeeper puts a proxy in front of the broker that
 //! implements the same trait: strategy code does not change, does not sleep, and does not meet a rate limit. It makes
 //! four promises:
 //!
@@ -91,9 +91,9 @@
 //! | orders | [`broker`] | [`OrderRequest`], [`OrderChange`], [`OrderCancel`], [`MarketProtection`], [`Side`] |
 //! | answers | [`broker`] | [`Order`], [`OrderStatus`], [`OrderId`], [`SlicedOrder`], [`Quote`], [`Partial`] |
 //! | errors | [`broker`] | [`BrokerError`], [`ErrorDetail`], [`LookupResult`], [`Absence`], [`LaneError`], [`Sent`] |
-//! | all layers | [`stack`] | [`Stack`], [`StackBuildError`] |
+//! | all layers | [`stack`] | [`Stack`], [`StackBuildError`]; `AsyncStack` for tasks |
 //! | order safety | [`order_guard`] | [`OrderGuard`]; `AsyncOrderGuard` for tasks |
-//! | quotes | [`cache`] | [`QuoteCache`], [`Instrument`] |
+//! | quotes | [`cache`] | [`QuoteCache`], [`Instrument`]; `AsyncQuoteCache` for tasks |
 //! | calls | [`lane`] | [`CallOptions`], [`Priority`], [`Ticket`], [`Observer`] |
 //! | lanes | [`lane`], [`mod@proxy`] | [`Lane`], [`LaneConfig`], [`Status`], [`BuildError`] |
 //! | quotas | [`quota`], [`presets`] | [`Limits`], [`Quota`], [`Window`], [`Budget`], [`RttCredit`] |
@@ -301,6 +301,9 @@ pub use session::Session;
 #[cfg(feature = "redis")]
 #[doc(inline)]
 pub use shared_quota::SharedQuota;
+#[cfg(feature = "async")]
+#[doc(inline)]
+pub use stack::AsyncStack;
 #[doc(inline)]
 pub use stack::{Stack, StackBuildError};
 // Their types are in the public interface. Named through here, they have the same versions. jiff uses the time zones of

@@ -1,7 +1,8 @@
-//! Work that several tasks wait for, and that one of them does.
+//! Single flight for tasks: one task does the work, the others wait for its result.
 //!
 //! The task that leads polls the work itself, so no thread is needed. If it leaves before the work is done, the flight is
-//! abandoned: all that wait are woken, and the first of them begins another one. So a flight is the work of one task.
+//! abandoned: all that wait are woken, and the first of them begins another one. Where the work has to outlive the task that
+//! began it, see `cache/batch/task_fetcher.rs`.
 //!
 //! # A leader that is not polled
 //!
@@ -21,7 +22,8 @@ use crate::clock::{ActiveGuard, Clock, Timer};
 use crate::panic::wake_all;
 use crate::quota::Moment;
 
-/// How long a leader that was woken may take until it is polled: longer than any busy runtime needs.
+/// How long a leader that was woken may take until it is polled: longer than a busy runtime needs. It is shorter than the
+/// longest offer of a turn (`lane/core/offer.rs`): to abandon a flight costs one call, and not to do so costs answers.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
 /// Work for which tasks wait. `T` is what it results in.

@@ -60,6 +60,11 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
     let is_public = matches!(model.visibility, Visibility::Public(_));
     let export = if is_public { quote!(#[macro_export]) } else { TokenStream::new() };
     let visibility = if is_public { quote!(pub) } else { quote!(pub(crate)) };
+    // A future borrows the inner value for as long as the decorator lives, so what the method returns is dereferenced: a
+    // reference to it would end with the method.
+    let is_async = model.methods.iter().any(|method| method.future.is_some());
+    let dereference = if is_async { quote!(*) } else { TokenStream::new() };
+    let of_async = if is_async { ", which must be a reference" } else { "" };
     let first = model.methods.first().map(|method| method.name.to_string()).unwrap_or_default();
     let link = quote!(#path).to_string().replace(' ', "");
     let link = link.replace(&name.to_string(), &trait_name.to_string());
@@ -67,7 +72,8 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
         "Forwards the methods of [`{trait_name}`]({link}) to the value inside a decorator, for use in the \
          decorator's `impl {trait_name}`.\n\n\
          It writes every method except those after `except`, provided ones too, so a method that is added to the \
-         trait later is forwarded as well. The value is a field of `self`, a field of a field, or the result of a method:\n\n\
+         trait later is forwarded as well. The value is a field of `self`, a field of a field, or the result of a \
+         method{of_async}:\n\n\
          ```text\n{name}! {{ to self.inner }}\n{name}! {{ to self.inner() }}\n\
          {name}! {{ to self.inner; except {first} }}\n```\n\n\
          A method after `except` is written by the decorator, or keeps its default body. A provided method that is \
@@ -82,7 +88,7 @@ pub(crate) fn declaration(model: &Model) -> TokenStream {
                 #rules_path! { @all $this ($this $(.$field)+) [$($($own)+)?] }
             };
             (to $this:ident . $method:ident () $(; except $($own:ident),+ $(,)?)?) => {
-                #rules_path! { @all $this ($this.$method()) [$($($own)+)?] }
+                #rules_path! { @all $this (#dereference $this.$method()) [$($($own)+)?] }
             };
         }
         #[allow(unused_imports)]

@@ -28,7 +28,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 #[cfg(feature = "async")]
-use super::task_listing::TaskFetch;
+use super::task_listing::ListingFlight;
 use super::{Broker, BrokerError, BrokerProxy, CandleRequest, Exchange, InstrumentInfo, Rows};
 use crate::ErrorClass;
 use crate::clock::{Clock, TimedCondvar};
@@ -80,7 +80,7 @@ pub(super) struct Listings {
     fetches: HashMap<Exchange, Arc<Fetch>>,
     /// The fetches that tasks make.
     #[cfg(feature = "async")]
-    pub(super) task_fetches: HashMap<Exchange, Arc<TaskFetch>>,
+    pub(super) task_fetches: HashMap<Exchange, Arc<ListingFlight>>,
     /// The listings that the broker refused, with its error, and until when it is the answer.
     refused: HashMap<Exchange, (BrokerError, Moment)>,
     /// How many listings of each exchange have come.

@@ -2,8 +2,12 @@
 //!
 //! Nothing here depends on HTTP or on a particular broker. [`Limits`](crate::Limits), in which an adapter
 //! returns what its broker documents, and the attribute that writes [`BrokerProxy`] come from other modules.
-//! `listing.rs` fetches through the lanes what an adapter lacks. `lane_errors.rs` is what any trait needs for that attribute: the conversion of a lane's error, and
-//! the class of each error.
+//!
+//! - `listing.rs` fetches through the lanes a listing that an adapter lacks, and `task_listing.rs` does so for tasks.
+//! - `lane_errors.rs` is what any trait needs for that attribute: the conversion of a lane's error, and the class of each
+//!   error.
+//! - `AsyncBroker`, `AsyncBrokerProxy` and `ImmediateBroker` have no file. The key `asynchronous` of the attribute at
+//!   [`Broker`] writes them (`macros/src/asynchronous.rs`).
 
 pub mod lanes;
 

@@ -12,7 +12,7 @@ use crate::panic::catch_panic;
 use crate::quota::Moment;
 use crate::task_flight::{Follower, Leader, TaskFlight};
 
-pub(super) type TaskFetch = TaskFlight<Listed>;
+pub(super) type ListingFlight = TaskFlight<Listed>;
 
 /// Whether a listing has come.
 type Listed = Result<(), BrokerError>;
@@ -37,7 +37,7 @@ impl Listings {
         match self.task_fetches.get(exchange) {
             Some(known) if !known.is_abandoned() => Part::Follows(known.follow()),
             _ => {
-                let leader = TaskFetch::begin();
+                let leader = ListingFlight::begin();
                 self.task_fetches.insert(exchange.clone(), Arc::clone(leader.flight()));
                 Part::Leads(leader)
             }
@@ -48,7 +48,7 @@ impl Listings {
     fn end_task(
         &mut self,
         exchange: &Exchange,
-        fetch: &Arc<TaskFetch>,
+        fetch: &Arc<ListingFlight>,
         result: &Listed,
         now: Moment,
     ) {

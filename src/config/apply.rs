@@ -78,12 +78,28 @@ impl<T: AsyncBroker + 'static> AsyncBrokerProxyBuilder<T> {
             None => cached,
         }
     }
+
+    /// Makes the whole [`AsyncStack`](crate::AsyncStack) of a file, as [`BrokerProxyBuilder::stack`] makes a
+    /// [`Stack`](crate::Stack).
+    pub fn stack(self, config: &Config) -> StackBuilder<AsyncCachedProxyBuilder<T>> {
+        let proxy = self.config(config);
+        proxy.quote_cache(config).order_guard(|guard| guard.config(config))
+    }
 }
 
 impl<T: Broker + 'static> StackBuilder<BrokerProxyBuilder<T>> {
     /// Puts a [`QuoteCache`](crate::QuoteCache) between the guard and the proxy, as
     /// [`BrokerProxyBuilder::quote_cache`] does in front of the proxy.
     pub fn quote_cache(self, config: &Config) -> StackBuilder<CachedProxyBuilder<T>> {
+        self.map(|proxy| proxy.quote_cache(config))
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T: AsyncBroker + 'static> StackBuilder<AsyncBrokerProxyBuilder<T>> {
+    /// Puts an [`AsyncQuoteCache`](crate::AsyncQuoteCache) between the guard and the proxy, as
+    /// [`AsyncBrokerProxyBuilder::quote_cache`] does in front of the proxy.
+    pub fn quote_cache(self, config: &Config) -> StackBuilder<AsyncCachedProxyBuilder<T>> {
         self.map(|proxy| proxy.quote_cache(config))
     }
 }

@@ -10,8 +10,8 @@ use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 use parking_lot::Mutex;
 
 use super::attachment::{Attachment, AttachmentStage};
+use super::call::pending_call::{CallHandle, PendingCall};
 use super::call::priority::Priority;
-use super::call::task::{CallHandle, Task};
 use super::call::{CallMeta, CallersWork, Work};
 use super::capacity::OverflowPolicy;
 use super::core::turn::OwnCall;
@@ -415,7 +415,7 @@ impl Lane {
         options: &CallOptions,
         work: W,
         failure: F,
-    ) -> Result<Arc<Task<R, W, F>>, LaneError>
+    ) -> Result<Arc<PendingCall<R, W, F>>, LaneError>
     where
         F: Fn(&R) -> Option<Failure> + Send + 'static,
     {
@@ -453,7 +453,7 @@ impl Lane {
         match admission::admit(core, &meta, overflow_policy) {
             Ok((slot, estimated_wait)) => {
                 meta.estimated_wait = estimated_wait;
-                let task = Arc::new(Task::new(meta, slot, work, failure));
+                let task = Arc::new(PendingCall::new(meta, slot, work, failure));
                 core.observer.notify(|observer| {
                     observer.submitted(&CallHandle::<R>::meta(&*task).to_call_info())
                 });

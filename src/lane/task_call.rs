@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::call::task::CallHandle;
+use super::call::pending_call::CallHandle;
 use super::core::LaneCore;
 use super::core::turn::OwnCall;
 use super::error::LaneError;

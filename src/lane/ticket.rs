@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use super::call::pending_call::{CallHandle, RejectResult};
 use super::call::state::{Abandoned, WaitLimit};
-use super::call::task::{CallHandle, RejectResult};
 use super::call::{Answer, CallMeta};
 use super::core::LaneCore;
 use super::core::long_wait::LONG_WAIT;

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use super::call::task::{CallHandle, Outcome, OwnAttempt};
+use super::call::pending_call::{CallHandle, Outcome, OwnAttempt};
 use super::core::turn::OwnCall;
 use crate::panic::catch_panic;
 

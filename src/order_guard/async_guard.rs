@@ -7,7 +7,7 @@ use super::builder::OrderGuardBuilder;
 use super::handle::GuardHandle;
 use super::recover::RecoveredOrder;
 use super::state::GuardState;
-use super::task_callers::Tasks;
+use super::task_mode::TaskMode;
 use crate::broker::{
     AsyncBroker, BrokerError, Order, OrderCancel, OrderChange, OrderId, OrderRequest, Rows,
     SlicedOrder, delegate_async_broker,
@@ -16,8 +16,8 @@ use crate::proxy::{HasLanes, Lanes};
 
 /// An [`AsyncBroker`] that finds the outcome of an order whose answer was lost: what [`OrderGuard`](super::OrderGuard) is in
 /// front of a [`Broker`](crate::Broker). All that [the module](super) says holds for it, and its settings are those of the
-/// same [builder](OrderGuardBuilder). The futures are `Send`, and work with any executor. A thread of the guard's own wakes
-/// them, while one waits for a time.
+/// same [builder](OrderGuardBuilder). The futures are `Send`, and work with any executor. The guard starts a timer
+/// thread while one of them waits for a moment.
 ///
 /// ```
 /// # #[cfg(feature = "mock")] {
@@ -79,7 +79,7 @@ use crate::proxy::{HasLanes, Lanes};
 /// With a [journal](OrderGuardBuilder::journal), the poll that sends an order first writes and syncs the file, and blocks its
 /// thread meanwhile: a few milliseconds on a local disk. Callbacks run within polls too.
 pub struct AsyncOrderGuard<B> {
-    handle: GuardHandle<B, Tasks>,
+    handle: GuardHandle<B, TaskMode>,
 }
 
 impl<B> AsyncOrderGuard<B> {
@@ -109,7 +109,7 @@ impl<B: AsyncBroker> AsyncOrderGuard<B> {
         OrderGuardBuilder::new(broker)
     }
 
-    pub(super) fn new(inner: B, state: GuardState, tasks: Tasks) -> Self {
+    pub(super) fn new(inner: B, state: GuardState, tasks: TaskMode) -> Self {
         Self { handle: GuardHandle::new(inner, state, tasks) }
     }
 

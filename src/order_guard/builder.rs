@@ -1,4 +1,4 @@
-//! The builder of an [`OrderGuard`].
+//! The settings of an [`OrderGuard`] and of an `AsyncOrderGuard`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(feature = "async")]
 use super::async_guard::AsyncOrderGuard;
-use super::callers::Threads;
+use super::call_mode::ThreadMode;
 use super::guard::OrderGuard;
 use super::hooks::{GuardHooks, Hook, Unrecorded};
 use super::pending::{IntentLog, PendingIntents};
@@ -19,7 +19,7 @@ use super::state::GuardState;
 use super::stats::OutcomeCounters;
 use super::tags::{CallerTags, MIN_TAG_LENGTH, TagGenerator};
 #[cfg(feature = "async")]
-use super::task_callers::Tasks;
+use super::task_mode::TaskMode;
 use super::updates::OrderUpdates;
 #[cfg(feature = "async")]
 use crate::broker::AsyncBroker;
@@ -124,13 +124,15 @@ impl<B, L: ?Sized> OrderGuardBuilder<B, L> {
     }
 
     /// Sets a callback for an order that appears after it was reported as [`Absent`](crate::BrokerError::Absent) or
-    /// of unknown outcome, to its caller or by [`recover`](OrderGuard::recover). For an order in slices, it is called
-    /// each time another slice is found in the market, until all are. Orders are found in any order book that is read
-    /// through this guard, and in an [`order_update`](OrderGuard::order_update); no read is made for this alone. The
-    /// outcome is recorded in the journal. Without a callback, only `recover` reports such orders.
+    /// of unknown outcome, to its caller or by [`recover`](OrderGuard::recover), or after its future was dropped. For an
+    /// order in slices, it is called each time another slice is found in the market, until all are. Orders are found in
+    /// any order book that is read through this guard, and in an [`order_update`](OrderGuard::order_update); no read is
+    /// made for this alone. The outcome is recorded in the journal. Without a callback, only `recover` reports such
+    /// orders.
     ///
-    /// `callback` runs on the thread that read the order book, with no lock held. If two threads find two slices, the
-    /// call with fewer slices may come last. A panic in it is caught.
+    /// `callback` runs with no lock held, on the thread that read the order book, or within the poll of the task that
+    /// did. It must not block. If two threads find two slices, the call with fewer slices may come last. A panic in it
+    /// is caught.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
@@ -154,7 +156,8 @@ impl<B, L: ?Sized> OrderGuardBuilder<B, L> {
     /// record it. It is called after the order was sent, also if its future is dropped or the broker panics meanwhile.
     /// Other orders are not sent in that case.
     ///
-    /// `callback` runs on the thread that placed the order. A panic in it is caught.
+    /// `callback` runs on the thread that placed the order, or within a poll or the drop of its future. A panic in it is
+    /// caught.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
@@ -192,7 +195,7 @@ impl<B, L: ?Sized> OrderGuardBuilder<B, L> {
 
 impl OrderGuardBuilder<()> {
     /// Returns the same settings for a guard in front of `broker`.
-    pub(crate) fn in_front_of<B: Broker>(self, broker: B) -> OrderGuardBuilder<B> {
+    pub(crate) fn in_front_of<B, L: ?Sized>(self, broker: B) -> OrderGuardBuilder<B, L> {
         OrderGuardBuilder {
             inner: broker,
             lookup_broker: LookupBroker(None),
@@ -240,7 +243,7 @@ impl<B: Broker> OrderGuardBuilder<B> {
         let (inner, state, LookupBroker(lookup_broker)) =
             self.into_state(order_tags, tag_generator, log, orphaned);
         let clock = state.polling.clock.clone();
-        OrderGuard::new(inner, state, Threads { clock, lookup_broker })
+        OrderGuard::new(inner, state, ThreadMode { clock, lookup_broker })
     }
 }
 
@@ -270,7 +273,7 @@ impl<B: AsyncBroker> OrderGuardBuilder<B, dyn AsyncBroker> {
         let (inner, state, LookupBroker(lookup_broker)) =
             self.into_state(order_tags, tag_generator, log, orphaned);
         let timer = Timer::new(state.polling.clock.clone());
-        Ok(AsyncOrderGuard::new(inner, state, Tasks { timer, lookup_broker }))
+        Ok(AsyncOrderGuard::new(inner, state, TaskMode { timer, lookup_broker }))
     }
 }
 
@@ -476,7 +479,8 @@ mod tests {
         let tags = TagGenerator::new(20).unwrap();
         let log: Box<dyn IntentLog> = Box::new(FullLog);
         let (inner, state, _) = builder.into_state(OrderTags::none(), tags, Some(log), Vec::new());
-        let tasks = Tasks { timer: Timer::new(state.polling.clock.clone()), lookup_broker: None };
+        let tasks =
+            TaskMode { timer: Timer::new(state.polling.clock.clone()), lookup_broker: None };
         let guard = AsyncOrderGuard::new(inner, state, tasks);
         let order = OrderRequest::market(Instrument::new("NSE", "INFY"), Side::Sell, 1).tag("mine");
         let mut context = Context::from_waker(Waker::noop());

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::builder::OrderGuardBuilder;
-use super::callers::{Threads, block_on};
+use super::call_mode::{ThreadMode, block_on};
 use super::handle::GuardHandle;
 use super::recover::RecoveredOrder;
 use super::state::GuardState;
@@ -62,7 +62,7 @@ use crate::proxy::{HasLanes, Lanes};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct OrderGuard<B> {
-    handle: GuardHandle<B, Threads>,
+    handle: GuardHandle<B, ThreadMode>,
 }
 
 impl<B> OrderGuard<B> {
@@ -77,7 +77,7 @@ impl<B: Broker> OrderGuard<B> {
         OrderGuardBuilder::new(broker)
     }
 
-    pub(super) fn new(inner: B, state: GuardState, threads: Threads) -> Self {
+    pub(super) fn new(inner: B, state: GuardState, threads: ThreadMode) -> Self {
         Self { handle: GuardHandle::new(inner, state, threads) }
     }
 

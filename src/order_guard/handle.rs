@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::callers::{Callers, GuardedCalls};
+use super::call_mode::{CallMode, GuardedCalls};
 use super::pending::{ClaimedIntent, IntentOutcome};
 use super::reconcile::amendment;
 use super::reconcile::matching::Intent;
@@ -36,12 +36,12 @@ pub(super) struct GuardHandle<B, C> {
 
 struct Shared<C> {
     state: GuardState,
-    callers: C,
+    mode: C,
 }
 
 impl<B, C> GuardHandle<B, C> {
-    pub(super) fn new(inner: B, state: GuardState, callers: C) -> Self {
-        let shared = Arc::new(Shared { state, callers });
+    pub(super) fn new(inner: B, state: GuardState, mode: C) -> Self {
+        let shared = Arc::new(Shared { state, mode });
         Self { inner, shared, is_for_exits: false, max_search_wait: None }
     }
 
@@ -49,8 +49,8 @@ impl<B, C> GuardHandle<B, C> {
         &self.shared.state
     }
 
-    pub(super) fn callers(&self) -> &C {
-        &self.shared.callers
+    pub(super) fn mode(&self) -> &C {
+        &self.shared.mode
     }
 
     pub(super) fn with_inner<D>(&self, inner: D) -> GuardHandle<D, C> {
@@ -121,7 +121,7 @@ impl<B, C> GuardHandle<B, C> {
     }
 }
 
-impl<B, C: Callers> GuardHandle<B, C>
+impl<B, C: CallMode> GuardHandle<B, C>
 where
     Self: GuardedCalls<C>,
 {
@@ -245,7 +245,7 @@ where
         F: Future<Output = Result<Rows<Order>, BrokerError>>,
     {
         let state = self.state();
-        let read = state.order_book.read(self.callers(), &state.polling, deadlines, read);
+        let read = state.order_book.read(self.mode(), &state.polling, deadlines, read);
         let book = read.await?;
         state.scan_book(&book, book.problems.is_empty());
         Ok(book)

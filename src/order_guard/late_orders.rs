@@ -4,7 +4,7 @@
 //! must be reported. No read is made for this alone: every order book that is read through the guard is scanned for
 //! all pending orders, and those whose callers were answered are reported.
 
-use super::callers::{Callers, GuardedCalls};
+use super::call_mode::{CallMode, GuardedCalls};
 use super::handle::GuardHandle;
 use super::pending::{Finding, IntentOutcome};
 use super::reconcile::matching::Intent;
@@ -14,7 +14,7 @@ use super::state::GuardState;
 use crate::broker::{LookupResult, Order};
 use crate::panic::catch_panic_in;
 
-impl<B, C: Callers> GuardHandle<B, C>
+impl<B, C: CallMode> GuardHandle<B, C>
 where
     Self: GuardedCalls<C>,
 {

@@ -83,22 +83,22 @@
 #[cfg(feature = "async")]
 mod async_guard;
 mod builder;
-mod callers;
+mod call_mode;
 mod guard;
 mod handle;
 mod hooks;
 #[cfg(feature = "journal")]
 mod journal;
 mod late_orders;
-mod notice;
 mod pending;
 mod reconcile;
 mod recover;
+mod shared_condvar;
 mod state;
 mod stats;
 mod tags;
 #[cfg(feature = "async")]
-mod task_callers;
+mod task_mode;
 mod updates;
 
 #[cfg(feature = "async")]

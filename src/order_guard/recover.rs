@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::callers::{Callers, GuardedCalls};
+use super::call_mode::{CallMode, GuardedCalls};
 use super::handle::GuardHandle;
 use super::pending::{ClaimedIntent, IntentOutcome};
 use super::reconcile::evidence::{Evidence, PollContext};
@@ -71,7 +71,7 @@ impl RecoveredOutcome {
     }
 }
 
-impl<B, C: Callers> GuardHandle<B, C>
+impl<B, C: CallMode> GuardHandle<B, C>
 where
     Self: GuardedCalls<C>,
 {
@@ -112,7 +112,7 @@ where
                     watch.take();
                     recovery.resolve_known()
                 };
-                if let Some(()) = search.pause(self.callers(), &watch, known).await {
+                if let Some(()) = search.pause(self.mode(), &watch, known).await {
                     break Ok(());
                 }
             },

@@ -26,11 +26,12 @@ pub struct GuardStats {
     pub absent: u64,
     /// Orders that were sent and whose outcome was not found.
     pub unknown: u64,
-    /// Orders that were absent or of unknown outcome, and appeared in the market later. Each was reported to
-    /// [`on_turned_up`](super::OrderGuardBuilder::on_turned_up). Without that callback, late orders do not count.
+    /// Orders that were absent or of unknown outcome, or whose futures were dropped, and appeared in the market later.
+    /// Each was reported to [`on_turned_up`](super::OrderGuardBuilder::on_turned_up). Without that callback, late orders
+    /// do not count.
     pub turned_up: u64,
-    /// Orders that are absent or of unknown outcome at present, and that [`recover`](OrderGuard::recover) would search
-    /// for. Those that an earlier process left in the journal count too.
+    /// Orders that are absent or of unknown outcome at present, or whose futures were dropped, and that
+    /// [`recover`](OrderGuard::recover) would search for. Those that an earlier process left in the journal count too.
     pub pending: usize,
 }
 

@@ -7,7 +7,7 @@
 
 use parking_lot::Mutex;
 
-use super::notice::Notice;
+use super::shared_condvar::SharedCondvar;
 use crate::broker::{Order, OrderId};
 use crate::clock::Clock;
 #[cfg(feature = "async")]
@@ -27,7 +27,7 @@ pub(super) enum SearchKey {
 #[derive(Debug, Default)]
 pub(super) struct OrderUpdates {
     searches: Mutex<Searches>,
-    arrived: Notice,
+    arrived: SharedCondvar,
 }
 
 #[derive(Debug, Default)]

@@ -475,6 +475,11 @@ impl Lanes {
     ///
     /// If other proxies share the lanes, the lanes go on for them. The calls of this proxy are refused from then on,
     /// and its queued calls are answered. The last proxy that is shut down or dropped closes the lanes.
+    ///
+    /// It blocks its thread until the calls under way have ended, and those of tasks end only if their tasks are polled. In
+    /// asynchronous code, call it where blocking is allowed (`spawn_blocking` of tokio), on a runtime with several threads. On
+    /// one with a single thread, first await the tasks, then shut down with [`Shutdown::Now`]: [`Shutdown::Drain`] would
+    /// wait for its whole limit, and the calls of the tasks would end as cut off.
     pub fn shutdown(&self, how: Shutdown) -> ShutdownSummary {
         self.0.shutdown(how)
     }

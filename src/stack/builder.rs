@@ -2,9 +2,17 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "async")]
+use super::async_handle::AsyncStack;
 use super::handle::Stack;
-use super::paced::PacedBroker;
+#[cfg(feature = "async")]
+use super::paced::AsyncPacedBroker;
+use super::paced::{Paced, PacedBroker};
+#[cfg(feature = "async")]
+use crate::broker::{AsyncBroker, AsyncBrokerProxyBuilder};
 use crate::broker::{Broker, BrokerProxyBuilder};
+#[cfg(feature = "async")]
+use crate::cache::AsyncCachedProxyBuilder;
 use crate::cache::{BatchConfig, CachedProxyBuilder};
 use crate::lane::{CallOptions, Priority};
 use crate::order_guard::{GuardBuildError, OrderGuardBuilder};
@@ -13,7 +21,8 @@ use crate::proxy::BuildError;
 /// A builder of a [`Stack`], from [`BrokerProxyBuilder::order_guard`] or [`CachedProxyBuilder::order_guard`].
 ///
 /// `P` builds the layers behind the guard: a [`BrokerProxyBuilder`], or a [`CachedProxyBuilder`] once there is a quote
-/// cache. A setting of a layer that is not there does not compile:
+/// cache. With an `AsyncBrokerProxyBuilder` or an `AsyncCachedProxyBuilder` it builds an `AsyncStack`. A setting of a layer
+/// that is not there does not compile:
 ///
 /// ```compile_fail,E0599
 /// # use lanekeeper::{BrokerProxy, PaperBroker};
@@ -88,6 +97,29 @@ impl<T: Broker + 'static> CachedProxyBuilder<T> {
     }
 }
 
+#[cfg(feature = "async")]
+impl<T: AsyncBroker + 'static> AsyncBrokerProxyBuilder<T> {
+    /// Puts an [`AsyncOrderGuard`](crate::AsyncOrderGuard) in front of the proxy, which makes it an [`AsyncStack`].
+    /// `configure` changes the settings of the guard, as for [`BrokerProxyBuilder::order_guard`].
+    pub fn order_guard(
+        self,
+        configure: impl FnOnce(OrderGuardBuilder<()>) -> OrderGuardBuilder<()>,
+    ) -> StackBuilder<Self> {
+        StackBuilder::new(self).order_guard(configure)
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T: AsyncBroker + 'static> AsyncCachedProxyBuilder<T> {
+    /// Puts an [`AsyncOrderGuard`](crate::AsyncOrderGuard) in front of the cache, which makes it an [`AsyncStack`].
+    pub fn order_guard(
+        self,
+        configure: impl FnOnce(OrderGuardBuilder<()>) -> OrderGuardBuilder<()>,
+    ) -> StackBuilder<Self> {
+        StackBuilder::new(self).order_guard(configure)
+    }
+}
+
 impl<P> StackBuilder<P> {
     fn new(paced: P) -> Self {
         Self { paced, guard: OrderGuardBuilder::new(()), lookup_deadline: None }
@@ -114,17 +146,35 @@ impl<P> StackBuilder<P> {
         StackBuilder { paced: change(paced), guard, lookup_deadline }
     }
 
+    /// Returns the options of the guard's lookups: they are urgent, because the caller of a lost order waits for them.
+    fn lookup_options(&self) -> CallOptions {
+        let lookups = CallOptions { deadline: self.lookup_deadline, ..CallOptions::new() };
+        lookups.priority(Priority::URGENT)
+    }
+
     fn build_stack<T: Broker + 'static>(
         self,
         build: impl FnOnce(P) -> Result<PacedBroker<T>, BuildError>,
     ) -> Result<Stack<T>, StackBuildError> {
-        let Self { paced, guard, lookup_deadline } = self;
-        let broker = build(paced)?;
-        let lookups = CallOptions { deadline: lookup_deadline, ..CallOptions::new() };
-        let lookup_broker = broker.proxy().with(lookups.priority(Priority::URGENT));
+        let lookups = self.lookup_options();
+        let broker = build(self.paced)?;
+        let lookup_broker = broker.proxy().with(lookups);
         let clock = broker.proxy().lanes().clock().clone();
-        let guard = guard.in_front_of(broker).lookup_broker(lookup_broker).clock(clock);
-        Ok(Stack::new(guard.build()?))
+        let guard: OrderGuardBuilder<_> = self.guard.in_front_of(broker);
+        Ok(Stack::new(guard.lookup_broker(lookup_broker).clock(clock).build()?))
+    }
+
+    #[cfg(feature = "async")]
+    fn build_async_stack<T: AsyncBroker + 'static>(
+        self,
+        build: impl FnOnce(P) -> Result<AsyncPacedBroker<T>, BuildError>,
+    ) -> Result<AsyncStack<T>, StackBuildError> {
+        let lookups = self.lookup_options();
+        let broker = build(self.paced)?;
+        let lookup_broker = broker.proxy().with(lookups);
+        let clock = broker.proxy().lanes().clock().clone();
+        let guard: OrderGuardBuilder<_, dyn AsyncBroker> = self.guard.in_front_of(broker);
+        Ok(AsyncStack::new(guard.lookup_broker(lookup_broker).clock(clock).build()?))
     }
 }
 
@@ -140,7 +190,7 @@ impl<T: Broker + 'static> StackBuilder<BrokerProxyBuilder<T>> {
     /// # Errors
     /// A layer cannot be built. The error says which one, and what to do.
     pub fn build(self) -> Result<Stack<T>, StackBuildError> {
-        self.build_stack(|proxy| proxy.build().map(PacedBroker::Uncached))
+        self.build_stack(|proxy| proxy.build().map(Paced::Uncached))
     }
 }
 
@@ -160,6 +210,44 @@ impl<T: Broker + 'static> StackBuilder<CachedProxyBuilder<T>> {
     /// # Errors
     /// A layer cannot be built. The error says which one, and what to do.
     pub fn build(self) -> Result<Stack<T>, StackBuildError> {
-        self.build_stack(|cached| cached.build().map(PacedBroker::Cached))
+        self.build_stack(|cached| cached.build().map(Paced::Cached))
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T: AsyncBroker + 'static> StackBuilder<AsyncBrokerProxyBuilder<T>> {
+    /// Puts an [`AsyncQuoteCache`](crate::AsyncQuoteCache) between the guard and the proxy, as
+    /// [`AsyncBrokerProxyBuilder::quote_ttl`] does in front of the proxy.
+    pub fn quote_ttl(self, ttl: Duration) -> StackBuilder<AsyncCachedProxyBuilder<T>> {
+        self.map(|proxy| proxy.quote_ttl(ttl))
+    }
+
+    /// Starts the lanes, and opens the journal.
+    ///
+    /// # Errors
+    /// A layer cannot be built. The error says which one, and what to do.
+    pub fn build(self) -> Result<AsyncStack<T>, StackBuildError> {
+        self.build_async_stack(|proxy| proxy.build().map(Paced::Uncached))
+    }
+}
+
+#[cfg(feature = "async")]
+impl<T: AsyncBroker + 'static> StackBuilder<AsyncCachedProxyBuilder<T>> {
+    /// Sets any other setting of the cache, like [`AsyncCachedProxyBuilder::configure`].
+    pub fn configure(self, configure: impl FnOnce(&mut BatchConfig)) -> Self {
+        self.map(|cached| cached.configure(configure))
+    }
+
+    /// Sets how long a request for quotes may take, like [`AsyncCachedProxyBuilder::request_deadline`].
+    pub fn request_deadline(self, deadline: Duration) -> Self {
+        self.map(|cached| cached.request_deadline(deadline))
+    }
+
+    /// Starts the lanes, and opens the journal.
+    ///
+    /// # Errors
+    /// A layer cannot be built. The error says which one, and what to do.
+    pub fn build(self) -> Result<AsyncStack<T>, StackBuildError> {
+        self.build_async_stack(|cached| cached.build().map(Paced::Cached))
     }
 }

@@ -28,15 +28,22 @@
 //! [`QuoteCache::builder`](crate::QuoteCache::builder) and [`OrderGuard::builder`](crate::OrderGuard::builder) are for
 //! any [`Broker`](crate::Broker).
 //!
+//! With the feature `async`, `AsyncBrokerProxy::builder` builds an `AsyncStack` in the same way, for an adapter whose calls
+//! are futures.
+//!
 //! # Implementation
 //!
 //! - `builder` builds the layers, and hands the guard its clock and its urgent handle for lookups.
-//! - `handle` is the stack as its callers hold it.
+//! - `handle` is the stack as its callers hold it, and `async_handle` that of an asynchronous adapter.
 //! - `paced` is what is behind the guard: the lanes, with or without a quote cache.
 
+#[cfg(feature = "async")]
+mod async_handle;
 mod builder;
 mod handle;
 mod paced;
 
+#[cfg(feature = "async")]
+pub use async_handle::AsyncStack;
 pub use builder::{StackBuildError, StackBuilder};
 pub use handle::{Stack, StackStatus};

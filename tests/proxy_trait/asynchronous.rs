@@ -189,7 +189,20 @@ fn pointers_and_decorators_forward_the_futures() {
             format!("decorated {}", self.inner.site().await)
         }
     }
+    /// Its inner value is what a method returns.
+    struct Behind<W> {
+        inner: W,
+    }
+    impl<W> Behind<W> {
+        fn inner(&self) -> &W {
+            &self.inner
+        }
+    }
+    impl<W: Weather> Weather for Behind<W> {
+        delegate_forecasts! { to self.inner() }
+    }
     let weather = Decorator { inner: Arc::new(Box::new(proxy(Client::default()))) };
+    let weather = Behind { inner: weather };
     assert_eq!(block_on(is_send(Weather::tomorrow(&&weather, "Pune"))), Ok(0));
     assert_eq!(block_on(weather.site()), "decorated site");
 }

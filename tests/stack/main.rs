@@ -14,6 +14,11 @@ mod http;
 #[cfg(feature = "journal")]
 mod journal;
 mod scripted;
+#[cfg(feature = "async")]
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(feature = "async")]
+mod tasks;
 
 /// Formats settings without the origins of their clocks, by which they can be compared.
 #[cfg(any(feature = "paper", all(feature = "config", feature = "journal", feature = "kite")))]

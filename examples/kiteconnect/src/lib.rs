@@ -42,7 +42,7 @@ use writes::WriteClient;
 /// the lanes do. A clone is the same adapter.
 ///
 /// Its futures need a tokio runtime, which the caller's task runs in. The connections belong to the runtime that opened
-/// them, so use an adapter in one runtime only.
+/// them, so use an adapter in one runtime only: either in that of the tasks, or in a `Blocking`.
 #[derive(Clone)]
 pub struct OfficialKite {
     inner: Arc<Inner>,

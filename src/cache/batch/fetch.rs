@@ -1,6 +1,6 @@
 //! What the fetcher and the fetch function share: the batch to fetch, and where its keys come from.
 //!
-//! `core.rs` implements [`KeySource`]. `fetcher.rs` hands a [`Batch`] to the [`Fetch`] function, and `tasks.rs` one to a
+//! `core.rs` implements [`KeySource`]. `fetcher.rs` hands a [`Batch`] to the [`Fetch`] function, and `task_fetcher.rs` one to a
 //! function that returns a future. The keys are chosen when the function calls [`Batch::keys`], and not before.
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Weak;
 
 #[cfg(feature = "async")]
-use super::tasks::Tasks;
+use super::task_fetcher::TaskFetcher;
 use crate::quota::Moment;
 
 /// What a fetch returns. A key with neither a value nor an error is one that the source has nothing
@@ -24,7 +24,7 @@ pub(super) enum FetchSource<K, V, E> {
     Thread(Box<Fetch<K, V, E>>),
     /// The tasks that wait. They poll the futures of a function.
     #[cfg(feature = "async")]
-    Tasks(Tasks<K, V, E>),
+    Tasks(TaskFetcher<K, V, E>),
 }
 
 /// The source of the keys of a fetch.

@@ -1,4 +1,4 @@
-//! The thread that sends the requests. Where tasks do that themselves (`tasks.rs`), there is none.
+//! The thread that sends the requests. Where tasks do that themselves (`task_fetcher.rs`), there is none.
 //!
 //! It is separate from the callers, so that each caller can stop waiting at its own deadline, and a
 //! refresh needs no caller. `cache.rs` starts it with the first miss, and it ends with the cache.

@@ -6,7 +6,7 @@
 //!   iterator over them.
 //! - `core.rs` joins the parts below. `fetcher.rs` is the thread that sends the requests,
 //!   `fetch.rs` what it shares with the source.
-//! - `tasks.rs` is in place of that thread for an asynchronous source: the tasks that wait send the requests. `task_cache.rs` has
+//! - `task_fetcher.rs` is in place of that thread for an asynchronous source: the tasks that wait send the requests. `task_cache.rs` has
 //!   the lookups of tasks (feature `async`).
 //! - `store.rs` holds the entries: one snapshot, read without a lock.
 //! - `pending.rs` assigns keys to requests. `request.rs` is one request, `keys.rs` its keys, and
@@ -35,7 +35,7 @@ pub(super) mod subscription;
 #[cfg(feature = "async")]
 mod task_cache;
 #[cfg(feature = "async")]
-pub(super) mod tasks;
+pub(super) mod task_fetcher;
 mod wait;
 mod watch;
 

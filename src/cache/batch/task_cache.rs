@@ -13,7 +13,7 @@ use super::core::Core;
 use super::fetch::{Batch, FetchSource};
 use super::lookup::{BatchResult, Cached, FetchError, GetOptions};
 use super::subscription::BatchSubscription;
-use super::tasks::{FetchFuture, TaskWait, Tasks};
+use super::task_fetcher::{FetchFuture, TaskFetcher, TaskWait};
 use super::wait::{Query, QueryStep};
 use super::watch::{NewerWait, Watch, WatchOutcome, WatchStep};
 use crate::quota::Moment;
@@ -25,7 +25,7 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
         self,
         fetch: impl Fn(Batch<K>) -> FetchFuture<K, V, E> + Send + Sync + 'static,
     ) -> BatchCache<K, V, E> {
-        let source = FetchSource::Tasks(Tasks::new(self.config.clock.clone(), fetch));
+        let source = FetchSource::Tasks(TaskFetcher::new(self.config.clock.clone(), fetch));
         BatchCache::from_core(Core::new(self.config, self.hooks, source, None))
     }
 }

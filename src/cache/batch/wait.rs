@@ -1,7 +1,7 @@
 //! A query for some keys: what is in the cache, and the wait of its caller for the requests that carry the other keys.
 //!
 //! A [`Query`] never blocks. It says what to wait for, and goes on once that is over. So a thread waits for it by the condition
-//! variable of a request (`cache.rs`), and a task by its waker (`task_wait.rs`).
+//! variable of a request (`cache.rs`), and a task by its waker (`task_cache.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;

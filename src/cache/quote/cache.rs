@@ -460,26 +460,6 @@ impl<B> QuoteCacheBuilder<B> {
         self
     }
 
-    /// Shares the quotes with the other processes of the account of `quota`, through its Redis. A cache in front of a proxy
-    /// with a shared quota does that by itself, unless [`BatchConfig::share`] is off. An `AsyncQuoteCache` shares no quotes.
-    ///
-    /// ```
-    /// # #[cfg(feature = "mock")] {
-    /// use lanekeeper::SharedQuota;
-    /// use lanekeeper::broker::MockBroker;
-    /// use lanekeeper::cache::QuoteCache;
-    ///
-    /// let quota = SharedQuota::redis("redis://127.0.0.1:6379", "account-1")?;
-    /// let broker = QuoteCache::builder(MockBroker::new()).shared_quotes(&quota).build();
-    /// # }
-    /// # Ok::<(), lanekeeper::shared_quota::SharedQuotaError>(())
-    /// ```
-    #[cfg(feature = "redis")]
-    pub fn shared_quotes(mut self, quota: &SharedQuota) -> Self {
-        self.shared_quota = Some(quota.clone());
-        self
-    }
-
     pub(super) fn fetch_with(mut self, fetch_broker: B) -> Self {
         self.fetch_broker = Some(fetch_broker);
         self
@@ -505,6 +485,27 @@ impl<B> QuoteCacheBuilder<B> {
 type QuoteBatchBuilder = BatchBuilder<Instrument, QuoteFetchError>;
 
 impl<B: Broker + 'static> QuoteCacheBuilder<B> {
+    /// Shares the quotes with the other processes of the account of `quota`, through its Redis. A cache in front of a proxy
+    /// with a shared quota does that by itself, unless [`BatchConfig::share`] is off. An `AsyncQuoteCache` shares no quotes, so
+    /// this does not compile for an `AsyncBroker`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "mock")] {
+    /// use lanekeeper::SharedQuota;
+    /// use lanekeeper::broker::MockBroker;
+    /// use lanekeeper::cache::QuoteCache;
+    ///
+    /// let quota = SharedQuota::redis("redis://127.0.0.1:6379", "account-1")?;
+    /// let broker = QuoteCache::builder(MockBroker::new()).shared_quotes(&quota).build();
+    /// # }
+    /// # Ok::<(), lanekeeper::shared_quota::SharedQuotaError>(())
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn shared_quotes(mut self, quota: &SharedQuota) -> Self {
+        self.shared_quota = Some(quota.clone());
+        self
+    }
+
     /// Builds the cache.
     pub fn build(self) -> QuoteCache<B> {
         let clock = self.config.clock.clone();

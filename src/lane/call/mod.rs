@@ -1,13 +1,13 @@
 //! One call: its metadata, its work, and the state machine of its answer. Nothing here knows of the queue.
 //!
 //! - `options.rs` and `priority.rs` are what the caller sets. `worker_class.rs` is how many workers the call may use.
-//! - `task.rs` holds the work and the answer with their types. `work.rs` is the closure.
+//! - `pending_call.rs` holds the work and the answer with their types. `work.rs` is the closure.
 //! - `state.rs` is the state machine: queued, in flight, completed, or closed.
 
 pub(crate) mod options;
+pub(crate) mod pending_call;
 pub(crate) mod priority;
 pub(crate) mod state;
-pub(crate) mod task;
 mod work;
 pub(crate) mod worker_class;
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::LaneCore;
 use super::poll::Dispatch;
 use super::reentrancy::CurrentCallGuard;
-use crate::lane::call::task::{Disposition, PublishOutput};
+use crate::lane::call::pending_call::{Disposition, PublishOutput};
 use crate::lane::call::{Attempt, AttemptTimes, CallMeta};
 use crate::lane::observer::FinishedCall;
 use crate::lane::pacing::UsageRecord;

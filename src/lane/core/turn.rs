@@ -15,7 +15,7 @@ use super::LaneCore;
 use super::execute::{AttemptBy, BegunAttempt, FollowUp, InFlightGuard};
 use super::poll::Dispatch;
 use super::reentrancy::CurrentCallGuard;
-use crate::lane::call::task::RejectResult;
+use crate::lane::call::pending_call::RejectResult;
 use crate::lane::call::{Attempt, CallMeta};
 use crate::lane::error::LaneErrorKind;
 use crate::lane::queue::priority_level::Job;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::load::QueueLoad;
-use crate::lane::call::task::QueuedCall;
+use crate::lane::call::pending_call::QueuedCall;
 use crate::quota::{Cost, Moment};
 
 /// A queued call.

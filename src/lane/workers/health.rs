@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::route_breakers::{BlockedRoute, BreakerChange, RouteBreakers};
-use crate::lane::call::task::Disposition;
+use crate::lane::call::pending_call::Disposition;
 use crate::lane::call::{Attempt, CallMeta};
 use crate::lane::resolved_config::ResolvedLaneConfig;
 use crate::quota::{LaneLimits, Moment, Quota};

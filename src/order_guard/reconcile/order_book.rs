@@ -17,8 +17,8 @@ use crate::broker::{BrokerError, ErrorDetail, Order, Rows};
 use crate::clock::Clock;
 #[cfg(feature = "async")]
 use crate::clock::Timer;
-use crate::order_guard::callers::Callers;
-use crate::order_guard::notice::Notice;
+use crate::order_guard::call_mode::CallMode;
+use crate::order_guard::shared_condvar::SharedCondvar;
 use crate::quota::Moment;
 
 /// The last read of the order book.
@@ -26,7 +26,7 @@ use crate::quota::Moment;
 pub(in crate::order_guard) struct SharedOrderBook {
     state: Mutex<State>,
     /// Notified when a read has ended.
-    read_ended: Notice,
+    read_ended: SharedCondvar,
 }
 
 #[derive(Debug, Default)]
@@ -124,7 +124,7 @@ impl SharedOrderBook {
     /// The error of the read, or `Transient` if one of the deadlines passes.
     pub(in crate::order_guard) async fn read<F>(
         &self,
-        callers: &impl Callers,
+        mode: &impl CallMode,
         polling: &Polling,
         deadlines: ReadDeadlines,
         read: impl FnOnce() -> F,
@@ -138,7 +138,7 @@ impl SharedOrderBook {
             match step {
                 Step::Return(orders) => return orders,
                 Step::Read(send_number) => break send_number,
-                Step::Wait { ended, until } => callers.read_end(self, ended, until).await,
+                Step::Wait { ended, until } => mode.read_end(self, ended, until).await,
             }
         };
         let guard = ReadGuard { book: self, send_number };
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
     use crate::broker::{Broker as _, MockBroker};
     use crate::clock::ManualClock;
-    use crate::order_guard::callers::{Threads, block_on};
+    use crate::order_guard::call_mode::{ThreadMode, block_on};
 
     /// Reads on this thread.
     fn read(
@@ -214,7 +214,7 @@ mod tests {
         polling: &Polling,
         search: Moment,
     ) -> Result<Arc<Rows<Order>>, BrokerError> {
-        let threads = Threads { clock: polling.clock.clone(), lookup_broker: None };
+        let threads = ThreadMode { clock: polling.clock.clone(), lookup_broker: None };
         let deadlines = ReadDeadlines { search, caller: None };
         let orders = || std::future::ready(broker.orders());
         block_on(book.read(&threads, polling, deadlines, orders))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::evidence::{Evidence, PollContext};
 use crate::broker::{Absence, BrokerError};
 use crate::clock::Clock;
-use crate::order_guard::callers::Callers;
+use crate::order_guard::call_mode::CallMode;
 use crate::order_guard::updates::UpdateWatch;
 use crate::quota::{Moment, WallClockSample};
 
@@ -182,13 +182,11 @@ impl Search<'_> {
     /// that is conclusive. If it is not, the next read is early, unless the last one failed.
     pub(in crate::order_guard) async fn pause<A>(
         &mut self,
-        callers: &impl Callers,
+        mode: &impl CallMode,
         watch: &UpdateWatch<'_>,
         mut known: impl FnMut() -> Option<A>,
     ) -> Option<A> {
-        while self.polling.clock.now() < self.next_read
-            && callers.pause(watch, self.next_read).await
-        {
+        while self.polling.clock.now() < self.next_read && mode.pause(watch, self.next_read).await {
             if let Some(answer) = known() {
                 return Some(answer);
             }
@@ -204,7 +202,7 @@ mod tests {
     use super::*;
     use crate::broker::ErrorDetail;
     use crate::clock::ManualClock;
-    use crate::order_guard::callers::{Threads, block_on};
+    use crate::order_guard::call_mode::{ThreadMode, block_on};
     use crate::order_guard::updates::OrderUpdates;
 
     impl Polling {
@@ -216,7 +214,7 @@ mod tests {
             watch: &UpdateWatch<'_>,
             mut poll: impl FnMut(PollContext) -> Observation<A>,
         ) -> Result<A, Unresolved> {
-            let threads = Threads { clock: self.clock.clone(), lookup_broker: None };
+            let threads = ThreadMode { clock: self.clock.clone(), lookup_broker: None };
             let mut search = self.search(evidence, caller_deadline);
             loop {
                 let context = search.begin_read();

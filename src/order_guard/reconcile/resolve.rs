@@ -12,7 +12,7 @@ use crate::Sent;
 use crate::broker::{
     BrokerError, LookupResult, Order, OrderChange, OrderId, OrderLookup, SlicedOrder, TagSupport,
 };
-use crate::order_guard::callers::{Callers, GuardedCalls};
+use crate::order_guard::call_mode::{CallMode, GuardedCalls};
 use crate::order_guard::handle::GuardHandle;
 use crate::order_guard::pending::ClaimedIntent;
 use crate::order_guard::state::PlacementQuery;
@@ -22,7 +22,7 @@ use crate::order_guard::updates::SearchKey;
 /// found to be as asked for.
 const MAX_REPLACEMENTS: usize = 8;
 
-impl<B, C: Callers> GuardHandle<B, C>
+impl<B, C: CallMode> GuardHandle<B, C>
 where
     Self: GuardedCalls<C>,
 {
@@ -86,7 +86,7 @@ where
                 if let Some(end) = end {
                     break end;
                 }
-                if let Some(known) = search.pause(self.callers(), &watch, known).await {
+                if let Some(known) = search.pause(self.mode(), &watch, known).await {
                     break Ok(known);
                 }
             },
@@ -223,7 +223,7 @@ where
             if let Some(end) = search.end_read(observation) {
                 break end;
             }
-            if let Some(answer) = search.pause(self.callers(), &watch, known).await {
+            if let Some(answer) = search.pause(self.mode(), &watch, known).await {
                 break Ok(answer);
             }
         };

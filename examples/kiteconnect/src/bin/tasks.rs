@@ -1,6 +1,6 @@
 //! Trades from tasks: the official client behind `AsyncBroker`, at an exchange or at a gateway that runs already.
 //!
-//! At an exchange, and so at Kite, it logs in and puts lanes in front of the client. While calls wait in the lanes it logs in
+//! At a simulated exchange it logs in, with made-up keys, and puts lanes in front of the client. While calls wait in the lanes it logs in
 //! again, and they are sent with the new token. A gateway has the account and the lanes itself, so the client is pointed at
 //! it without them. The tasks are the same, because both are an `AsyncBroker`.
 //!
@@ -53,7 +53,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// Puts lanes with Kite's limits in front of the client.
 fn with_lanes(kite: &OfficialKite) -> Result<Arc<dyn AsyncBroker>, Box<dyn Error>> {
     let proxy = AsyncBrokerProxy::builder(kite.clone())
-        .prior_usage(PriorUsage::None) // this exchange is new: at Kite, leave this out
+        // This exchange is new. At a broker, use `.pace_log(..)` in its place: without either, orders are held for 61 s, which
+        // is longer than the deadline.
+        .prior_usage(PriorUsage::None)
         .build()?;
     Ok(Arc::new(proxy.with(CallOptions::new().user("tasks").deadline(DEADLINE))))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::broker::{AsyncBroker, BrokerError, ErrorDetail, Instrument, Quote};
 use crate::cache::batch::fetch::Batch;
-use crate::cache::batch::tasks::FetchFuture;
+use crate::cache::batch::task_fetcher::FetchFuture;
 use crate::cache::quote::fetch::{Answers, QuoteFetchError, late, to_answers};
 use crate::clock::{Clock, Timer};
 

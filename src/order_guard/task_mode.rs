@@ -1,10 +1,10 @@
-//! Callers of a guard that are tasks: they await the futures of the broker, and are woken by a timer.
+//! The mode of a guard for tasks: it awaits the futures of the broker, and a timer wakes them.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::callers::{Callers, Futures, GuardedCalls};
+use super::call_mode::{CallMode, Futures, GuardedCalls};
 use super::handle::GuardHandle;
 use super::reconcile::order_book::SharedOrderBook;
 use super::updates::UpdateWatch;
@@ -15,8 +15,8 @@ use crate::broker::{
 use crate::clock::Timer;
 use crate::quota::Moment;
 
-/// Callers that are tasks.
-pub(super) struct Tasks {
+/// Calls and waits are futures.
+pub(super) struct TaskMode {
     pub(super) timer: Timer,
     /// The handle of the broker by which the order book is read, if it is another one.
     pub(super) lookup_broker: Option<Arc<dyn AsyncBroker>>,
@@ -24,11 +24,11 @@ pub(super) struct Tasks {
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-impl Futures for Tasks {
+impl Futures for TaskMode {
     type Call<'a, T> = Boxed<'a, T>;
 }
 
-impl Callers for Tasks {
+impl CallMode for TaskMode {
     fn pause<'a>(&'a self, watch: &'a UpdateWatch<'a>, until: Moment) -> Boxed<'a, bool> {
         Box::pin(watch.suspend(&self.timer, until))
     }
@@ -43,7 +43,7 @@ impl Callers for Tasks {
     }
 }
 
-impl<B: AsyncBroker> GuardedCalls<Tasks> for GuardHandle<B, Tasks> {
+impl<B: AsyncBroker> GuardedCalls<TaskMode> for GuardHandle<B, TaskMode> {
     fn send_order<'a>(
         &'a self,
         order: &'a OrderRequest,
@@ -83,14 +83,14 @@ impl<B: AsyncBroker> GuardedCalls<Tasks> for GuardHandle<B, Tasks> {
     }
 
     fn look_up_orders(&self) -> Boxed<'_, Result<Rows<Order>, BrokerError>> {
-        match &self.callers().lookup_broker {
+        match &self.mode().lookup_broker {
             Some(lookup_broker) => lookup_broker.orders(),
             None => self.inner.orders(),
         }
     }
 
     fn look_up_order<'a>(&'a self, id: &'a OrderId) -> Boxed<'a, Result<Order, BrokerError>> {
-        match &self.callers().lookup_broker {
+        match &self.mode().lookup_broker {
             Some(lookup_broker) => lookup_broker.order(id),
             None => self.inner.order(id),
         }

@@ -1,6 +1,6 @@
 //! A call on its way through a lane: its work, its answer, and how both are handed over.
 //!
-//! A [`Task`] knows the types of one call. Its lane holds it as [`QueuedCall`], which hides the types, and its
+//! A [`PendingCall`] knows the types of one call. Its lane holds it as [`QueuedCall`], which hides the types, and its
 //! caller holds it as [`CallHandle`]. Both are the same allocation. The transitions are in `state.rs`.
 
 use std::any::Any;
@@ -161,7 +161,7 @@ struct Executed<R, W, C> {
 }
 
 /// One call, with its types.
-pub(crate) struct Task<R, W, C> {
+pub(crate) struct PendingCall<R, W, C> {
     meta: CallMeta,
     cancelled: AtomicBool,
     state: CallState<Payload<R, W, C>, Answer<R>>,
@@ -170,7 +170,7 @@ pub(crate) struct Task<R, W, C> {
     executed: Mutex<Option<Box<Executed<R, W, C>>>>,
 }
 
-impl<R, W, C> Task<R, W, C> {
+impl<R, W, C> PendingCall<R, W, C> {
     pub(crate) fn new(meta: CallMeta, slot: QueueSlot, work: W, classify: C) -> Self {
         let payload = Payload { work, classify, queue_slot: Some(slot), last_attempt: None };
         Self {
@@ -182,7 +182,7 @@ impl<R, W, C> Task<R, W, C> {
     }
 }
 
-impl<R, W, C> Task<R, W, C>
+impl<R, W, C> PendingCall<R, W, C>
 where
     W: Work<R>,
     C: Fn(&R) -> Option<Failure>,
@@ -230,7 +230,7 @@ where
 
 /// A call whose caller makes the attempt.
 struct BegunTask<R, W, C> {
-    task: Arc<Task<R, W, C>>,
+    task: Arc<PendingCall<R, W, C>>,
     payload: Payload<R, W, C>,
 }
 
@@ -246,7 +246,7 @@ where
     }
 }
 
-impl<R, W, C> QueuedCall for Task<R, W, C>
+impl<R, W, C> QueuedCall for PendingCall<R, W, C>
 where
     R: Send + 'static,
     W: Work<R>,
@@ -411,7 +411,7 @@ where
     }
 }
 
-impl<R, W, C> CallHandle<R> for Task<R, W, C>
+impl<R, W, C> CallHandle<R> for PendingCall<R, W, C>
 where
     R: Send + 'static,
     W: Work<R> + 'static,
@@ -479,14 +479,14 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::Task;
+    use super::PendingCall;
     use crate::Failure;
     use crate::lane::call::work::OnceWork;
 
     #[test]
     fn a_queued_call_has_room_for_one_answer_and_not_for_the_result_of_an_attempt_too() {
         type Large = [u64; 256];
-        type LargeTask = Task<Large, OnceWork<fn() -> Large>, fn(&Large) -> Option<Failure>>;
+        type LargeTask = PendingCall<Large, OnceWork<fn() -> Large>, fn(&Large) -> Option<Failure>>;
         assert!(size_of::<LargeTask>() < 2 * size_of::<Large>(), "{}", size_of::<LargeTask>());
     }
 }

@@ -42,11 +42,11 @@ pub(in crate::cache) type FetchFuture<K, V, E> =
     Pin<Box<dyn Future<Output = Fetched<K, V, E>> + Send>>;
 
 /// The fetch function. Its future chooses the keys, as late as it can.
-type TaskFetch<K, V, E> = dyn Fn(Batch<K>) -> FetchFuture<K, V, E> + Send + Sync;
+type FetchFn<K, V, E> = dyn Fn(Batch<K>) -> FetchFuture<K, V, E> + Send + Sync;
 
 /// The tasks that wait.
-pub(super) struct Tasks<K, V, E> {
-    fetch: Arc<TaskFetch<K, V, E>>,
+pub(super) struct TaskFetcher<K, V, E> {
+    fetch: Arc<FetchFn<K, V, E>>,
     clock: Clock,
     timer: Timer,
     state: Mutex<State<K, V, E>>,
@@ -111,7 +111,7 @@ impl<K, V, E> State<K, V, E> {
     }
 }
 
-impl<K, V, E> Tasks<K, V, E> {
+impl<K, V, E> TaskFetcher<K, V, E> {
     pub(super) fn new(
         clock: Clock,
         fetch: impl Fn(Batch<K>) -> FetchFuture<K, V, E> + Send + Sync + 'static,
@@ -257,7 +257,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> TaskWait<K, V, E> {
     /// Notes the waker of this task.
     fn enter(
         &mut self,
-        tasks: &Tasks<K, V, E>,
+        tasks: &TaskFetcher<K, V, E>,
         waker: &Waker,
         request: Option<&Arc<PendingRequest<K, V, E>>>,
     ) {
@@ -284,7 +284,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> TaskWait<K, V, E> {
     fn make_fetches(
         &mut self,
         core: &Arc<Core<K, V, E>>,
-        tasks: &Tasks<K, V, E>,
+        tasks: &TaskFetcher<K, V, E>,
         context: &mut Context<'_>,
         is_late: bool,
     ) -> bool {
@@ -359,7 +359,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> TaskWait<K, V, E> {
 }
 
 /// Ends what a task did with the stage. Returns whether there may be work that no task saw.
-fn put_back<K, V, E>(tasks: &Tasks<K, V, E>, stage: Stage<K, V, E>) -> bool {
+fn put_back<K, V, E>(tasks: &TaskFetcher<K, V, E>, stage: Stage<K, V, E>) -> bool {
     let mut state = tasks.state.lock();
     let is_idle = matches!(stage, Stage::Idle);
     if is_idle {
@@ -372,7 +372,7 @@ fn put_back<K, V, E>(tasks: &Tasks<K, V, E>, stage: Stage<K, V, E>) -> bool {
 /// Recovers after the code of a key panicked. The task is polled once more, and looks for work again.
 fn reset<K: Key, V: Shared, E: Shared + Clone>(
     core: &Arc<Core<K, V, E>>,
-    tasks: &Tasks<K, V, E>,
+    tasks: &TaskFetcher<K, V, E>,
     context: &Context<'_>,
 ) -> bool {
     core.reset_after_panic();
@@ -384,7 +384,7 @@ fn reset<K: Key, V: Shared, E: Shared + Clone>(
 /// Begins a fetch, if there is something to fetch.
 fn begin<K: Key, V: Shared, E: Shared + Clone>(
     core: &Arc<Core<K, V, E>>,
-    tasks: &Tasks<K, V, E>,
+    tasks: &TaskFetcher<K, V, E>,
 ) -> Option<FetchFuture<K, V, E>> {
     let generation = {
         let mut pending = core.pending.lock();
@@ -419,7 +419,7 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
     }
 
     /// Wakes a task to go on with the fetch, if none does, or drops the fetch if none waits.
-    fn pass_on(&self, tasks: &Tasks<K, V, E>) {
+    fn pass_on(&self, tasks: &TaskFetcher<K, V, E>) {
         loop {
             let abandoned = {
                 let mut state = tasks.state.lock();

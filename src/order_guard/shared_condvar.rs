@@ -1,19 +1,19 @@
-//! What threads and tasks wait for alike: a change of a state that a mutex guards.
+//! A condition variable that threads block on and tasks await.
 
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::{Clock, TimedCondvar};
 use crate::quota::Moment;
 
-/// A condition variable for threads and for tasks, used with one mutex. Its own lock is taken under that mutex.
+/// Used with one mutex, under which its own lock is taken.
 #[derive(Debug, Default)]
-pub(super) struct Notice {
+pub(super) struct SharedCondvar {
     threads: TimedCondvar,
     #[cfg(feature = "async")]
     tasks: Mutex<tasks::WaitingTasks>,
 }
 
-impl Notice {
+impl SharedCondvar {
     /// Blocks the thread while `condition` holds, but no longer than until `deadline`; see [`TimedCondvar::wait_while`].
     /// Returns whether the condition ended.
     pub(super) fn wait_while<T>(
@@ -57,11 +57,11 @@ mod tasks {
 
     use parking_lot::Mutex;
 
-    use super::Notice;
+    use super::SharedCondvar;
     use crate::clock::{ActiveGuard, Clock, Timer};
     use crate::quota::Moment;
 
-    /// The tasks that wait for a notice.
+    /// The tasks that wait for a condvar.
     #[derive(Debug, Default)]
     pub(super) struct WaitingTasks {
         tasks: BTreeMap<u64, WaitingTask>,
@@ -93,7 +93,7 @@ mod tasks {
         }
     }
 
-    impl Notice {
+    impl SharedCondvar {
         /// Suspends the task while `condition` holds, but no longer than until `deadline`. Returns whether the condition
         /// ended.
         pub(in crate::order_guard) async fn suspend_while<T>(
@@ -127,20 +127,20 @@ mod tasks {
 
     /// One wait of one task, until it is dropped.
     struct TaskWait<'a> {
-        notice: &'a Notice,
+        condvar: &'a SharedCondvar,
         number: u64,
     }
 
     impl<'a> TaskWait<'a> {
-        fn new(notice: &'a Notice) -> Self {
-            let mut tasks = notice.tasks.lock();
+        fn new(condvar: &'a SharedCondvar) -> Self {
+            let mut tasks = condvar.tasks.lock();
             tasks.next += 1;
-            Self { notice, number: tasks.next }
+            Self { condvar, number: tasks.next }
         }
 
         /// Sets what the task is doing. Returns what it did before, to be dropped without a lock.
         fn replace(&self, task: Option<WaitingTask>) -> Option<WaitingTask> {
-            let mut tasks = self.notice.tasks.lock();
+            let mut tasks = self.condvar.tasks.lock();
             match task {
                 Some(task) => tasks.tasks.insert(self.number, task),
                 None => tasks.tasks.remove(&self.number),

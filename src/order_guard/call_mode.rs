@@ -1,4 +1,4 @@
-//! What the callers of a guard are: threads that block, or tasks.
+//! How a guard makes its calls and waits: it blocks a thread, or it awaits futures.
 //!
 //! What a guard does is written once, as `async fn`s over the two traits here. A guard for threads makes its calls and its
 //! waits on the thread of the caller, so each of its futures is ready when it is first polled, and [`block_on`] polls it
@@ -24,14 +24,14 @@ use crate::broker::{
 use crate::clock::Clock;
 use crate::quota::Moment;
 
-/// The futures of one kind of callers.
+/// The futures of one mode.
 pub(super) trait Futures {
     /// A call or a wait, which may borrow for `'a`.
     type Call<'a, T>: Future<Output = T>;
 }
 
-/// One kind of callers: how they wait.
-pub(super) trait Callers: Futures {
+/// A mode: how a guard waits in it.
+pub(super) trait CallMode: Futures {
     /// Pauses a search until `until`, or until an update comes. Returns whether one came.
     fn pause<'a>(&'a self, watch: &'a UpdateWatch<'a>, until: Moment) -> Self::Call<'a, bool>;
 
@@ -45,7 +45,7 @@ pub(super) trait Callers: Futures {
 }
 
 /// The calls that a guard makes of its broker. A call for threads is made at once, and not when its future is polled.
-pub(super) trait GuardedCalls<C: Callers> {
+pub(super) trait GuardedCalls<C: CallMode> {
     fn send_order<'a>(
         &'a self,
         order: &'a OrderRequest,
@@ -80,18 +80,18 @@ pub(super) trait GuardedCalls<C: Callers> {
     fn look_up_order<'a>(&'a self, id: &'a OrderId) -> C::Call<'a, Result<Order, BrokerError>>;
 }
 
-/// Callers that are threads, and block.
-pub(super) struct Threads {
+/// Calls and waits block the thread of the caller.
+pub(super) struct ThreadMode {
     pub(super) clock: Clock,
     /// The handle of the broker by which the order book is read, if it is another one.
     pub(super) lookup_broker: Option<Arc<dyn Broker>>,
 }
 
-impl Futures for Threads {
+impl Futures for ThreadMode {
     type Call<'a, T> = Ready<T>;
 }
 
-impl Callers for Threads {
+impl CallMode for ThreadMode {
     fn pause<'a>(&'a self, watch: &'a UpdateWatch<'a>, until: Moment) -> Ready<bool> {
         ready(watch.pause(&self.clock, until))
     }
@@ -102,16 +102,16 @@ impl Callers for Threads {
     }
 }
 
-impl<B: Broker> GuardHandle<B, Threads> {
+impl<B: Broker> GuardHandle<B, ThreadMode> {
     fn lookup_broker(&self) -> &dyn Broker {
-        match &self.callers().lookup_broker {
+        match &self.mode().lookup_broker {
             Some(lookup_broker) => &**lookup_broker,
             None => &self.inner,
         }
     }
 }
 
-impl<B: Broker> GuardedCalls<Threads> for GuardHandle<B, Threads> {
+impl<B: Broker> GuardedCalls<ThreadMode> for GuardHandle<B, ThreadMode> {
     fn send_order<'a>(&'a self, order: &'a OrderRequest) -> Ready<Result<OrderId, BrokerError>> {
         ready(self.inner.place_order(order))
     }
