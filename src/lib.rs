@@ -236,6 +236,66 @@ pub mod telemetry;
 #[cfg(feature = "async")]
 #[doc(inline)]
 pub use async_trait::async_trait;
+/// A [`Broker`] whose calls are futures: strategies of tasks are written against it, and a client whose calls are futures
+/// implements it. What it means to drop a future is in the chapter "Asynchronous code" of the book.
+///
+/// ```
+/// use lanekeeper::{AsyncBroker, BrokerError, Instrument, OrderId, OrderRequest, Side};
+///
+/// async fn strategy(broker: &dyn AsyncBroker) -> Result<OrderId, BrokerError> {
+///     let infy = Instrument::new("NSE", "INFY");
+///     let price = broker.ltp(&infy).await?;
+///     broker.place_order(&OrderRequest::limit(infy, Side::Buy, 1, price)).await
+/// }
+/// # let _ = strategy;
+/// ```
+#[cfg(feature = "async")]
+#[doc(inline)]
+pub use broker::AsyncBroker;
+/// The lanes in front of an [`AsyncBroker`], which is one itself. A task waits for its turn, and then polls the future of the
+/// call itself. With `quote_ttl` and `order_guard` its builder makes an [`AsyncStack`].
+///
+/// ```
+/// # #[cfg(feature = "paper")] {
+/// use std::time::Duration;
+/// use lanekeeper::{AsyncBroker, AsyncBrokerProxy, CallOptions, ImmediateBroker, PaperBroker};
+///
+/// // `ImmediateBroker` stands for an adapter with asynchronous calls.
+/// let broker = AsyncBrokerProxy::builder(ImmediateBroker(PaperBroker::builder().build()?)).build()?;
+/// // For each call of this handle: its user, and how long it may wait for its turn.
+/// let alpha = broker.with(CallOptions::new().user("alpha").deadline(Duration::from_secs(5)));
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// let margins = alpha.margins().await?;
+/// # let _ = margins;
+/// # Ok::<(), lanekeeper::BrokerError>(())
+/// # })?;
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(feature = "async")]
+#[doc(inline)]
+pub use broker::AsyncBrokerProxy;
+/// Makes an [`AsyncBroker`] of a [`Broker`] that answers at once, for tests of code that is written for tasks.
+///
+/// ```
+/// # #[cfg(feature = "mock")] {
+/// use lanekeeper::{AsyncBroker, ImmediateBroker, Instrument, MockBroker};
+///
+/// let mut mock = MockBroker::new();
+/// mock.expect_ltp().returning(|_| Ok(1500.into()));
+/// let broker = ImmediateBroker(mock);
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// # runtime.block_on(async {
+/// assert_eq!(broker.ltp(&Instrument::new("NSE", "INFY")).await?, 1500.into());
+/// # Ok::<(), lanekeeper::BrokerError>(())
+/// # })?;
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[cfg(feature = "async")]
+#[doc(inline)]
+pub use broker::ImmediateBroker;
 #[cfg(feature = "mock")]
 #[doc(inline)]
 pub use broker::MockBroker;
@@ -245,9 +305,6 @@ pub use broker::{
     MarketProtection, Order, OrderCancel, OrderChange, OrderId, OrderRequest, OrderStatus, Partial,
     Quote, Side, SlicedOrder,
 };
-#[cfg(feature = "async")]
-#[doc(inline)]
-pub use broker::{AsyncBroker, AsyncBrokerProxy, ImmediateBroker};
 #[cfg(feature = "alpaca")]
 #[doc(inline)]
 pub use brokers::Alpaca;

@@ -3,7 +3,7 @@
 //! placed twice.
 //!
 //! The gateway is the real command, and it is really killed with SIGKILL. The exchange and its ledger live here.
-//! `LANEKEEPER_KILLS=100` sets how often it is killed.
+//! `LANEKEEPER_GATEWAY_KILLS=100` sets how often it is killed.
 // clippy allows `unwrap` in test functions only, and the helpers are outside of them.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
@@ -363,7 +363,8 @@ fn bad_days(seed: u64, kills: u64) -> Totals {
 
 #[test]
 fn killed_at_random_moments_a_gateway_loses_no_order_and_places_none_twice() {
-    let kills = std::env::var("LANEKEEPER_KILLS").map_or(20, |number| number.parse().unwrap());
+    let kills =
+        std::env::var("LANEKEEPER_GATEWAY_KILLS").map_or(20, |number| number.parse().unwrap());
     let accounts = u64::div_ceil(kills, OF_AN_ACCOUNT);
     let next = AtomicU64::new(0);
     let mut totals = Totals::default();

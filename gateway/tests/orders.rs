@@ -400,7 +400,7 @@ fn bad_account(seed: u64, intents: u64) -> Counts {
 #[test]
 fn thousands_of_orders_behind_faults_are_neither_doubled_nor_lost() {
     let intents =
-        std::env::var("LANEKEEPER_INTENTS").map_or(1000, |number| number.parse().unwrap());
+        std::env::var("LANEKEEPER_GATEWAY_INTENTS").map_or(1000, |number| number.parse().unwrap());
     let mut total = Counts::default();
     for account in 0..u64::div_ceil(intents, OF_AN_ACCOUNT) {
         let counts = bad_account(account, (intents - account * OF_AN_ACCOUNT).min(OF_AN_ACCOUNT));

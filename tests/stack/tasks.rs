@@ -165,7 +165,7 @@ fn an_error_names_the_layer() {
     let stack = AsyncBrokerProxy::builder(ImmediateBroker(broker.clone())).order_guard(|it| it);
     let error = stack.build().unwrap_err();
     assert!(matches!(error, StackBuildError::Lanes(_)), "{error:?}");
-    let stack = proxy(&broker, Quota::unlimited()).order_guard(|it| it.settle_time(SETTLE * 0));
+    let stack = proxy(&broker, Quota::unlimited()).order_guard(|it| it.settle_time(Duration::ZERO));
     let error = stack.build().unwrap_err();
     assert!(matches!(error, StackBuildError::OrderGuard(_)), "{error:?}");
 }

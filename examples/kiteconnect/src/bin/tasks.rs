@@ -1,8 +1,8 @@
 //! Trades from tasks: the official client behind `AsyncBroker`, at an exchange or at a gateway that runs already.
 //!
-//! At a simulated exchange it logs in, with made-up keys, and puts lanes in front of the client. While calls wait in the lanes it logs in
-//! again, and they are sent with the new token. A gateway has the account and the lanes itself, so the client is pointed at
-//! it without them. The tasks are the same, because both are an `AsyncBroker`.
+//! At a simulated exchange it logs in, with made-up keys, and puts all layers in front of the client. While calls wait in the
+//! lanes it logs in again, and they are sent with the new token. A gateway has the account and the lanes itself, so the client
+//! is pointed at it without them. The tasks are the same, because both are an `AsyncBroker`.
 //!
 //! ```text
 //! cargo run --release --bin lanekeeper -- exchange
@@ -50,14 +50,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Puts lanes with Kite's limits in front of the client.
+/// Puts lanes with Kite's limits, a quote cache and an order guard in front of the client.
 fn with_lanes(kite: &OfficialKite) -> Result<Arc<dyn AsyncBroker>, Box<dyn Error>> {
-    let proxy = AsyncBrokerProxy::builder(kite.clone())
+    let stack = AsyncBrokerProxy::builder(kite.clone())
         // This exchange is new. At a broker, use `.pace_log(..)` in its place: without either, orders are held for 61 s, which
         // is longer than the deadline.
         .prior_usage(PriorUsage::None)
+        .quote_ttl(Duration::from_secs(1))
+        // At a broker, it gets a journal too: `guard.journal("orders.journal")`, with the feature `journal`.
+        .order_guard(|guard| guard)
         .build()?;
-    Ok(Arc::new(proxy.with(CallOptions::new().user("tasks").deadline(DEADLINE))))
+    Ok(Arc::new(stack.with(CallOptions::new().user("tasks").deadline(DEADLINE))))
 }
 
 /// Logs in with a request token. It comes from the page of `kite.client().login_url()`, and a simulated exchange takes any.
