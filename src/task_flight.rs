@@ -137,7 +137,8 @@ impl<T: Send> Wake for LeaderWaker<T> {
                 }
             }
         };
-        self.waker.wake_by_ref();
+        // A waker is code of the user, and may panic: the others are woken nevertheless.
+        wake_all([self.waker.clone()]);
         wake_all(waiting.into_values());
     }
 }

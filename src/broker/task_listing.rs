@@ -7,8 +7,9 @@ use std::future::pending;
 use std::sync::Arc;
 
 use super::listing::{Listings, fetch_options};
-use super::{AsyncBroker, AsyncBrokerProxy, BrokerError, CandleRequest, Exchange};
+use super::{AsyncBroker, AsyncBrokerProxy, BrokerError, CandleRequest, Exchange, lanes};
 use crate::panic::catch_panic;
+use crate::proxy::LaneCall;
 use crate::quota::Moment;
 use crate::task_flight::{Follower, Leader, TaskFlight};
 
@@ -66,8 +67,15 @@ impl<T: AsyncBroker + 'static> AsyncBrokerProxy<T> {
         let missing = catch_panic(|| self.inner.missing_listing(request)).ok().flatten();
         let Some(missing) = missing else { return Ok(()) };
         let (options, is_shared) = fetch_options(&self.options);
-        let (fetcher, exchange) = (self.with(options), &missing.exchange);
-        let fetch = || async { fetcher.instruments(Some(exchange)).await.map(drop) };
+        let exchange = &missing.exchange;
+        // As the method `instruments`, but past the cache of its answers: only the adapter's own call brings it the listing.
+        let call =
+            LaneCall::read(lanes::TRANSACTIONAL).name("instruments").route_class("instruments");
+        let fetch = || {
+            self.lanes.run(&call, &options, || async {
+                self.inner.instruments(Some(exchange)).await.map(drop)
+            })
+        };
         if !is_shared {
             return fetch().await;
         }

@@ -1,6 +1,7 @@
 //! A call that a task makes itself: it waits for its turn as any other call, and then polls its own future.
 
 use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -20,6 +21,8 @@ pub(crate) struct TaskCall<R, E> {
     /// Dropped last: it detaches from a call that was sent.
     ticket: Ticket<R, E>,
     is_answered: bool,
+    /// Whether it is awaited within the future of another call of the lane, and the lane knows.
+    is_reentrant: bool,
 }
 
 impl<R, E> TaskCall<R, E> {
@@ -29,7 +32,7 @@ impl<R, E> TaskCall<R, E> {
         first: Option<OwnCall>,
         ticket: Ticket<R, E>,
     ) -> Self {
-        Self { call, lane, first, ticket, is_answered: false }
+        Self { call, lane, first, ticket, is_answered: false, is_reentrant: false }
     }
 }
 
@@ -47,7 +50,14 @@ impl<R, E: From<LaneError>> TaskCall<R, E> {
             };
             let attempt = &mut attempt;
             // The closure is code of the caller too. Within the attempt its panic is caught.
-            turn.run(async move { attempt().await }).await;
+            let mut attempt = pin!(turn.run(async move { attempt().await }));
+            let cut_off = poll_fn(|context| match attempt.as_mut().poll(context) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => self.poll_answer(context).map(Some),
+            });
+            if let Some(answer) = cut_off.await {
+                return answer;
+            }
         }
     }
 
@@ -57,7 +67,16 @@ impl<R, E: From<LaneError>> TaskCall<R, E> {
         attempt: impl Future<Output = Result<R, E>>,
     ) -> Result<R, E> {
         match self.next_turn().await {
-            Ok(turn) => turn.run(attempt).await,
+            Ok(turn) => {
+                let mut attempt = pin!(turn.run(attempt));
+                let cut_off = poll_fn(|context| match attempt.as_mut().poll(context) {
+                    Poll::Ready(()) => Poll::Ready(None),
+                    Poll::Pending => self.poll_answer(context).map(Some),
+                });
+                if let Some(answer) = cut_off.await {
+                    return answer;
+                }
+            }
             Err(answer) => return answer,
         }
         loop {
@@ -79,19 +98,34 @@ impl<R, E: From<LaneError>> TaskCall<R, E> {
 
     fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<Result<OwnCall, Result<R, E>>> {
         // First the waker: a turn that is offered after this wakes the task.
-        if let Poll::Ready(answer) = self.ticket.poll_answer(context.waker()) {
+        if let Poll::Ready(answer) = self.poll_answer(context) {
+            return Poll::Ready(Err(answer));
+        }
+        if let Some(own) = self.lane.take_turn(self.call.meta()) {
+            return Poll::Ready(Ok(own));
+        }
+        if !self.is_reentrant {
+            let job = || Arc::clone(&self.call).as_queued_call();
+            self.is_reentrant = self.lane.begin_reentrant_wait(job).is_some();
+        }
+        Poll::Pending
+    }
+
+    /// Takes the answer, if the call has one. While its attempt is under way, it has one only if the lane was closed and has cut it
+    /// off.
+    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<R, E>> {
+        self.ticket.poll_answer(context.waker()).map(|answer| {
             self.is_answered = true;
-            return Poll::Ready(Err(answer.unwrap_or_else(|error| Err(error.into()))));
-        }
-        match self.lane.take_turn(self.call.meta()) {
-            Some(own) => Poll::Ready(Ok(own)),
-            None => Poll::Pending,
-        }
+            answer.unwrap_or_else(|error| Err(error.into()))
+        })
     }
 }
 
 impl<R, E> Drop for TaskCall<R, E> {
     fn drop(&mut self) {
+        if self.is_reentrant {
+            self.lane.awaited_calls.end_wait(self.call.meta().number);
+        }
         if self.is_answered {
             return;
         }

@@ -4,6 +4,8 @@
 //! must be reported. No read is made for this alone: every order book that is read through the guard is scanned for
 //! all pending orders, and those whose callers were answered are reported.
 
+use std::time::Duration;
+
 use super::call_mode::{CallMode, GuardedCalls};
 use super::handle::GuardHandle;
 use super::pending::{Finding, IntentOutcome};
@@ -14,6 +16,10 @@ use super::state::GuardState;
 use crate::broker::{LookupResult, Order};
 use crate::panic::catch_panic_in;
 
+/// How long an order waits for the read of another order before it is sent: several round trips, and short beside the
+/// deadlines of orders.
+const BASELINE_WAIT: Duration = Duration::from_secs(2);
+
 impl<B, C: CallMode> GuardHandle<B, C>
 where
     Self: GuardedCalls<C>,
@@ -23,7 +29,7 @@ where
     /// Concurrent orders share the read. No lock is held, because the callback for a late order may place an order.
     ///
     /// The handle of the order reads, so that its deadline applies: an order must not be sent later than its caller
-    /// wants.
+    /// wants. For the read of another caller it waits for [`BASELINE_WAIT`] at most.
     pub(super) async fn read_baseline(&self) {
         let GuardState { pending_intents, book_history, .. } = self.state();
         let today = pending_intents.today();
@@ -32,7 +38,10 @@ where
             return;
         }
         // A panic of the broker is ignored here; the order itself will meet it.
-        let read = self.read_book(self.read_deadlines(), || self.read_orders());
+        let mut deadlines = self.read_deadlines();
+        let latest = self.state().polling.clock.now() + BASELINE_WAIT;
+        deadlines.caller = deadlines.caller.map_or(Some(latest), |caller| Some(caller.min(latest)));
+        let read = self.read_book(deadlines, || self.read_orders());
         let _ = catch_panic_in(read).await;
         *book_history.baseline_tried_on.lock() = Some(today);
     }

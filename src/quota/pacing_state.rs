@@ -32,7 +32,7 @@ use super::moment::{Moment, nanos};
 use super::pace_snapshot::PaceSnapshot;
 use super::permit::{BlockedBy, NoCapacity, NotYet, Permit, WindowUse};
 use super::quota::Quota;
-use super::quota_state::{QuotaState, SlotRequest};
+use super::quota_state::{OpenCall, QuotaState, SlotRequest};
 use super::reported_room::ReportedRoom;
 use super::round_trip::{RoundTrip, RttCredit};
 use super::share::Restriction;
@@ -79,12 +79,14 @@ pub struct PacingState {
     unanswered_calls: BinaryHeap<Reverse<UnansweredCall>>,
     /// What the broker has reported of its own counts, one for each group of lanes that share one.
     reported: Vec<ReportedRoom>,
+    /// When an urgent call last took slots of hung calls.
+    last_borrowed: Option<Moment>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct UnansweredCall {
     release_at: Moment,
-    taken_at: Moment,
+    call: OpenCall,
     cost: Cost,
 }
 
@@ -133,6 +135,7 @@ impl PacingState {
             budgets: Vec::new(),
             unanswered_calls: BinaryHeap::new(),
             reported: Vec::new(),
+            last_borrowed: None,
         }
     }
 
@@ -402,6 +405,9 @@ impl PacingState {
         let now = self.advance_to(now);
         self.check_room(cost, now).map_err(|refused| refused.not_yet)?;
         let borrowed = if cost.urgent { self.borrowed_slots(cost, now) } else { 0 };
+        if borrowed > 0 {
+            self.last_borrowed = Some(now);
+        }
         self.for_each_quota(cost, |quota| quota.take(cost.slots(), now));
         self.reported.iter_mut().for_each(|reported| reported.take(cost.lane, cost.slots()));
         for index in cost.budgets.iter() {
@@ -415,6 +421,23 @@ impl PacingState {
         let lane = self.lanes.get(cost.lane);
         let warm = lane.is_some_and(|lane| lane.connections.is_warm(in_flight, now));
         Ok(Permit { taken_at: now, sent_at: now, cost, is_warm: warm, borrowed })
+    }
+
+    /// Records that the call of a permit is sent only at `now`. Returns `false` if it must not be sent with this permit: an urgent
+    /// call may have taken its slots meanwhile, as those of a call that hangs. Then [give it back](Self::give_back).
+    ///
+    /// What the call waited with its permit is no part of a round trip: the credit would take the wait of a busy caller for
+    /// distance to the broker.
+    pub(crate) fn postpone(&mut self, permit: &mut Permit, now: Moment) -> bool {
+        let now = self.advance_to(now);
+        let may_be_hung = permit.sent_at + MIN_HUNG_AFTER;
+        if self.last_borrowed.is_some_and(|at| at >= may_be_hung) {
+            return false;
+        }
+        let call = OpenCall::from(&*permit);
+        self.for_each_quota(permit.cost, |quota| quota.postpone(call, now));
+        permit.sent_at = now.max(permit.sent_at);
+        true
     }
 
     /// Ends a call that was answered. Its slots are free one window after `now`, less the credit.
@@ -446,8 +469,8 @@ impl PacingState {
     /// Stamps the slots of a call: they are free one window after `now`, less the credit.
     fn stamp(&mut self, permit: Permit, now: Moment) {
         let (now, wall_clock) = (self.advance_to(now), self.wall_clock);
-        let Permit { taken_at: taken, cost, .. } = permit;
-        self.for_each_quota(cost, |quota| quota.finish(cost.slots(), taken, now, wall_clock));
+        let call = OpenCall::from(&permit);
+        self.for_each_quota(permit.cost, |quota| quota.finish(call, now, wall_clock));
     }
 
     /// Ends a call without an answer: it timed out, or the connection broke. The broker may still count it later, at
@@ -461,6 +484,7 @@ impl PacingState {
     /// Does the same. Returns until when the slots are held.
     pub(crate) fn hold_unanswered(&mut self, permit: Permit, now: Moment) -> Moment {
         let now = self.advance_to(now);
+        let call = OpenCall::from(&permit);
         let Permit { taken_at: taken, sent_at, cost, .. } = permit;
         let mut until = now + now.since(taken);
         if let Some(lane) = self.lanes.get_mut(cost.lane) {
@@ -468,11 +492,7 @@ impl PacingState {
             until = until.max(sent_at + lane.longest_travel());
             until = until + lane.round_trip.min().unwrap_or_default();
         }
-        self.unanswered_calls.push(Reverse(UnansweredCall {
-            release_at: until,
-            taken_at: taken,
-            cost,
-        }));
+        self.unanswered_calls.push(Reverse(UnansweredCall { release_at: until, call, cost }));
         until
     }
 
@@ -485,8 +505,8 @@ impl PacingState {
 
     /// Returns the permit of a call of which surely nothing was sent. Its slots are free at once.
     pub fn give_back(&mut self, permit: Permit) {
-        let Permit { taken_at: taken, cost, .. } = permit;
-        self.for_each_quota(cost, |quota| quota.give_back(cost.slots(), taken));
+        let (call, cost) = (OpenCall::from(&permit), permit.cost);
+        self.for_each_quota(cost, |quota| quota.give_back(call));
         self.reported.iter_mut().for_each(|reported| reported.give_back(cost.lane, cost.slots()));
     }
 
@@ -622,11 +642,11 @@ impl PacingState {
             .filter(|unanswered| unanswered.0.release_at <= now)
         {
             self.unanswered_calls.pop();
-            let UnansweredCall { release_at: until, taken_at: taken, cost } = unanswered;
+            let UnansweredCall { release_at: until, call, cost } = unanswered;
             if let Some(lane) = self.lanes.get_mut(cost.lane) {
                 lane.unanswered = lane.unanswered.saturating_sub(1);
             }
-            self.for_each_quota(cost, |quota| quota.finish(cost.slots(), taken, until, wall_clock));
+            self.for_each_quota(cost, |quota| quota.finish(call, until, wall_clock));
         }
         now
     }

@@ -28,15 +28,10 @@ impl Permit {
         self.taken_at
     }
 
-    /// Returns when the call was sent: when it was taken, unless that was [postponed](Self::postpone).
+    /// Returns when the call was sent: when it was taken, unless that was
+    /// [postponed](super::PacingState::postpone).
     pub(crate) fn sent_at(&self) -> Moment {
         self.sent_at
-    }
-
-    /// Records that the call is sent only at `now`. What it waited with its permit is no part of a round trip: the credit
-    /// would take the wait of a busy caller for distance to the broker.
-    pub(crate) fn postpone(&mut self, now: Moment) {
-        self.sent_at = now.max(self.taken_at);
     }
 
     /// Returns the cost that it was taken for.

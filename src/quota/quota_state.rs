@@ -16,6 +16,10 @@
 //! `j` by more than `hung_after - W`. In that case the broker counts more than it allows, by at most the borrowed
 //! weight, and may refuse a call. Only the urgent call takes this risk: `i` keeps its slots as well, so every other
 //! call needs room beside both.
+//!
+//! `sent_i` may be long after the permit of `i` was taken: its task has to be polled first, or its record is written to a file. So
+//! a call that has waited with its permit is asked about before it is sent ([`PacingState::postpone`](super::PacingState::postpone)).
+//! If an urgent call has taken slots since `i` could count as hung, `i` is not sent with this permit. Otherwise `sent_i` is then.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,7 +28,7 @@ use super::budget::Reserve;
 use super::completion_log::CompletionLog;
 use super::moment::{Moment, nanos};
 use super::pace_snapshot::{CallUsage, MAX_TRANSIT, RestoredCall};
-use super::permit::{NotYet, WindowUse};
+use super::permit::{NotYet, Permit, WindowUse};
 use super::query::{EstimateQuery, QueueAhead, WindowQuery};
 use super::share::{Restriction, SharedPart};
 use super::sliding_log::SlidingLog;
@@ -55,6 +59,21 @@ pub(super) struct QuotaState {
     blocked_until: Moment,
     /// What this process may use of it, while the processes that share it cannot agree.
     shared_part: Option<SharedPart>,
+}
+
+/// A call that holds its slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct OpenCall {
+    weight: u64,
+    taken: Moment,
+    sent: Moment,
+}
+
+impl From<&Permit> for OpenCall {
+    fn from(permit: &Permit) -> Self {
+        let Permit { taken_at: taken, sent_at: sent, cost, .. } = *permit;
+        Self { weight: cost.slots(), taken, sent }
+    }
 }
 
 /// What a call asks of a quota.
@@ -295,29 +314,39 @@ impl QuotaState {
         self.open_calls.push_back((now, weight));
     }
 
-    /// Takes back a call of which nothing was sent.
-    pub(super) fn give_back(&mut self, weight: u64, taken: Moment) {
-        self.spacing.take_back(taken, weight);
-        self.end_call(weight, taken);
-    }
-
-    fn end_call(&mut self, weight: u64, taken: Moment) {
-        self.in_flight = self.in_flight.saturating_sub(weight);
-        self.calls_in_flight = self.calls_in_flight.saturating_sub(1);
-        self.dispatched_at_sum = self.dispatched_at_sum.saturating_sub(taken.as_nanos().into());
-        if let Some(index) = self.open_calls.iter().position(|call| *call == (taken, weight)) {
-            self.open_calls.remove(index);
+    /// Records that a call is sent only now. The gap to the next one counts from here.
+    pub(super) fn postpone(&mut self, call: OpenCall, now: Moment) {
+        if self.remove_open(call) {
+            let index = self.open_calls.partition_point(|(at, _)| *at <= now);
+            self.open_calls.insert(index, (now, call.weight));
         }
+        self.spacing.take_back(call.sent, call.weight);
+        self.spacing.depart(now, call.weight);
     }
 
-    pub(super) fn finish(
-        &mut self,
-        weight: u64,
-        taken: Moment,
-        now: Moment,
-        wall_clock: WallClockSample,
-    ) {
-        self.end_call(weight, taken);
+    fn remove_open(&mut self, call: OpenCall) -> bool {
+        let known = (call.sent, call.weight);
+        let index = self.open_calls.iter().position(|open| *open == known);
+        index.is_some_and(|index| self.open_calls.remove(index).is_some())
+    }
+
+    /// Takes back a call of which nothing was sent.
+    pub(super) fn give_back(&mut self, call: OpenCall) {
+        self.spacing.take_back(call.sent, call.weight);
+        self.end_call(call);
+    }
+
+    fn end_call(&mut self, call: OpenCall) {
+        self.in_flight = self.in_flight.saturating_sub(call.weight);
+        self.calls_in_flight = self.calls_in_flight.saturating_sub(1);
+        self.dispatched_at_sum =
+            self.dispatched_at_sum.saturating_sub(call.taken.as_nanos().into());
+        self.remove_open(call);
+    }
+
+    pub(super) fn finish(&mut self, call: OpenCall, now: Moment, wall_clock: WallClockSample) {
+        let OpenCall { weight, taken, .. } = call;
+        self.end_call(call);
         self.log.push(taken, now, weight);
         for (_, state) in &mut self.windows {
             state.finish(weight, taken, now, wall_clock);

@@ -26,6 +26,10 @@ pub fn broker_error(effect: Effect, error: &Error) -> BrokerError {
         (Error::InvalidInput(_) | Error::InvalidUrl(_) | Error::NoAccessToken, _) => {
             BrokerError::NotSent(detail.local())
         }
+        // A limiter knows no order.
+        (Error::Api(answer), Some(429)) if effect == Effect::Write && names_an_order(answer) => {
+            unknown(effect, detail.throttled(None))
+        }
         // A limiter refuses before the broker executes. The client drops the header `Retry-After`, which Kite does not
         // send.
         (_, Some(429)) => BrokerError::Throttled { retry_after: None, detail },
@@ -40,15 +44,19 @@ pub fn broker_error(effect: Effect, error: &Error) -> BrokerError {
     }
 }
 
+/// Returns whether an answer names an order, which may have been made.
+fn names_an_order(answer: &ApiError) -> bool {
+    let id = answer.data.as_ref().and_then(|data| data.get("order_id"));
+    id.is_some_and(|id| *id != Value::Null)
+}
+
 /// Returns the class of an error that the broker itself worded. `kind` alone decides nothing: `NetworkException` is a
 /// throttle, an order system that does not answer, and a permanent refusal.
 fn of_kite(effect: Effect, answer: &ApiError, detail: ErrorDetail) -> BrokerError {
     let words = answer.message.to_ascii_lowercase();
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| words.contains(phrase));
     let too_fast = says(&["too many requests"]);
-    let names_an_order = answer.data.as_ref().and_then(|data| data.get("order_id"));
-    let may_be_executed =
-        effect == Effect::Write && names_an_order.is_some_and(|id| *id != Value::Null);
+    let may_be_executed = effect == Effect::Write && names_an_order(answer);
 
     // "Order request timed out. Please check the order book and confirm before placing again" has the status 400, and
     // its order may appear seconds later. 408, 425 and 499 are those of gateways, and a 5xx may be anything.

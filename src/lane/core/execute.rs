@@ -52,6 +52,8 @@ pub(super) struct BegunAttempt {
     /// The time from submission to dispatch.
     queued: Duration,
     record: Option<UsageRecord>,
+    /// Another call may have taken its slots meanwhile: it must not be sent with this permit.
+    is_late: bool,
 }
 
 /// An attempt that has ended, and whose slots are released.
@@ -125,7 +127,7 @@ impl LaneCore {
             #[cfg(feature = "tracing")]
             let _entered = span.enter();
             let begun = self.begin_attempt(dispatch, meta);
-            if self.is_stale(begun.shared.as_ref()) && job.recall() {
+            if (begun.is_late || self.is_stale(begun.shared.as_ref())) && job.recall() {
                 return self.send_back(job, begun, in_flight);
             }
             match job.execute() {
@@ -142,11 +144,16 @@ impl LaneCore {
     /// Reports that a call was dispatched.
     pub(super) fn begin_attempt(&self, dispatch: Dispatch, meta: &CallMeta) -> BegunAttempt {
         let queued = dispatch.queued(meta);
-        let Dispatch { permit, shared, context } = dispatch;
+        let Dispatch { mut permit, shared, context } = dispatch;
         self.report_breakers(context.breaker_change);
         self.observer.notify(|observer| observer.dispatched(&meta.to_call_info(), queued));
         let record = self.pacing.record_start(permit.cost(), &self.observer);
-        BegunAttempt { permit, shared, context, queued, record }
+        // The disk may have taken its time.
+        let is_late = self.pacing.is_recorded() && {
+            let (mut pacing_state, now) = self.pacing.lock();
+            !pacing_state.postpone(&mut permit, now)
+        };
+        BegunAttempt { permit, shared, context, queued, record, is_late }
     }
 
     /// Returns whether this process stood still for so long since it asked for the permit that others may use it.
@@ -198,7 +205,7 @@ impl LaneCore {
         attempt: Attempt,
         meta: &CallMeta,
     ) -> EndedAttempt {
-        let BegunAttempt { permit, shared, context, queued, mut record } = begun;
+        let BegunAttempt { permit, shared, context, queued, mut record, .. } = begun;
         let (sent_at, cost) = (permit.sent_at(), permit.cost());
         // First the slots: their windows count from here.
         let (ended_at, arrives_by, result) =

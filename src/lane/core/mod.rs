@@ -259,7 +259,8 @@ impl LaneCore {
         scheduler.push(job, overdue);
     }
 
-    /// Puts a call back into the scheduler after a failed attempt, to be retried from `at` on.
+    /// Puts a call back into the scheduler: after a failed attempt to be retried from `at` on, or at its place, if no attempt was
+    /// made.
     pub(super) fn requeue(&self, job: Job, at: Moment) {
         self.requeue_in(&mut self.queue.lock().scheduler, &job, at);
     }
@@ -267,10 +268,14 @@ impl LaneCore {
     /// Does the same under the lock of the queue.
     pub(super) fn requeue_in(&self, scheduler: &mut Scheduler, job: &Job, at: Moment) {
         // A caller that cancelled before found nothing to remove here. One that cancels later waits for this lock.
-        if job.is_queued() {
-            let overdue = self.overdue_at(scheduler, job.meta(), at);
-            scheduler.push_retry(Job::clone(job), at, overdue);
+        if !job.is_queued() {
+            return;
         }
+        if job.meta().attempts() == 0 {
+            return self.enqueue(scheduler, Job::clone(job));
+        }
+        let overdue = self.overdue_at(scheduler, job.meta(), at);
+        scheduler.push_retry(Job::clone(job), at, overdue);
     }
 
     /// Changes the state of the lane, if that transition is allowed.

@@ -9,13 +9,15 @@
 //! grows old. So an offer ends after [`OFFERED_FOR`], and the slots go back unused. The call is then *parked*: it is in no
 //! queue until its task is polled again. So tasks that are never polled cost the lane one offer each. A task that comes too late
 //! for its turn finds its call parked, and queues it again. Its next offer lasts twice as long, so a task that is always late
-//! gets its turn too.
+//! gets its turn too. Until its first attempt it has its place in the queue by its number.
+//!
+//! An offer also ends if an urgent call waits for its slots. That one goes first, and the task finds its call parked.
 //!
 //! An offer ends with the deadline of its call, and a parked call is rejected at its deadline. A turn is not used either if the
 //! lane would hold the call back by now: it was paused, the broker throttles, a breaker has opened, or the session has expired.
 //!
-//! An offer is taken by one of four: the task, the drop of its future, a poll of a worker that finds it ended, or the shutdown of
-//! the lane or the proxy. So a call is never both sent and queued again.
+//! An offer is taken by one of four: the task, the drop of its future, a poll of a worker that finds it ended or takes it back, or
+//! the shutdown of the lane or the proxy. So a call is never both sent and queued again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,7 +35,7 @@ use crate::lane::attachment::Attachment;
 use crate::lane::call::CallMeta;
 use crate::lane::queue::priority_level::Job;
 use crate::panic::{catch_panic, wake_all};
-use crate::quota::Moment;
+use crate::quota::{Cost, Moment};
 
 /// How long a task has to take its turn: longer than a busy runtime needs to poll a task, and short beside the windows of a lane,
 /// whose slots it holds.
@@ -107,6 +109,14 @@ impl Offers {
     /// Takes the offers that have ended.
     pub(super) fn take_ended(&self, now: Moment) -> Vec<OwnCall> {
         self.take_if(|offer| offer.until <= now)
+    }
+
+    /// Takes the offers of calls that are not urgent, if their cost is meant.
+    pub(super) fn take_normal(&self, is_meant: impl Fn(Cost) -> bool) -> Vec<OwnCall> {
+        self.take_if(|offer| {
+            let meta = offer.own.meta();
+            !meta.is_urgent() && is_meant(meta.cost)
+        })
     }
 
     /// Returns when the first offer ends, or the first deadline of a parked call passes.
@@ -202,7 +212,7 @@ impl LaneCore {
             let now = self.clock.now();
             if now >= until {
                 own.miss();
-            } else if own.resume(now) {
+            } else if own.resume() {
                 return Some(own);
             }
             own.take_back(|job| {
@@ -232,12 +242,11 @@ impl LaneCore {
         self.reject_if_shut(attachment);
     }
 
-    /// Parks the calls whose tasks did not take their turns. Returns the wakers of tasks that were polled meanwhile: they
+    /// Parks the calls whose turns were taken back. Returns the wakers of tasks that were polled meanwhile: they
     /// found no turn and no parked call.
     pub(super) fn end_offers(&self, ended: Vec<OwnCall>) -> Vec<Waker> {
         let mut wakers = Vec::new();
         for own in ended {
-            own.miss();
             own.take_back(|job| wakers.extend(self.park(job)));
         }
         wakers

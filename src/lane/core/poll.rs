@@ -67,6 +67,8 @@ pub(in crate::lane) struct Deferred {
     due_alarms: Vec<Waker>,
     /// Turns that were not taken in time.
     ended_offers: Vec<OwnCall>,
+    /// Turns that were taken back for an urgent call.
+    revoked_offers: Vec<OwnCall>,
 }
 
 impl WorkSource for LaneCore {
@@ -89,6 +91,9 @@ impl WorkSource for LaneCore {
             }
             deferred.due_alarms = self.take_due_alarms(&mut queue);
             self.end_timed_turns(&mut deferred);
+            if matches!(work, NextWork::Sleep(_)) {
+                self.take_turns_for_urgent(&queue.scheduler, &mut deferred);
+            }
             let next = match &mut work {
                 NextWork::Sleep(until) => {
                     let timed = queue.next_alarm().into_iter().chain(self.offers.next_end());
@@ -393,6 +398,25 @@ impl LaneCore {
         }
     }
 
+    /// Takes back the turns for whose slots an urgent call waits. No task has taken them, so nothing was sent.
+    fn take_turns_for_urgent(&self, scheduler: &Scheduler, deferred: &mut Deferred) {
+        if self.offers.is_empty() {
+            return;
+        }
+        let Some(urgent) = scheduler.next_urgent_cost() else { return };
+        let blocked = {
+            let (mut pacing_state, now) = self.pacing.lock();
+            pacing_state.check(urgent, now).err()
+        };
+        deferred.revoked_offers = self.offers.take_normal(|cost| match &blocked {
+            // Slots of the lane, or too many calls in flight.
+            None | Some(NoCapacity { by: BlockedBy::Lane, .. }) => true,
+            Some(blocked) => {
+                blocked.budgets().any(|budget| cost.budgets.iter().any(|it| it == budget))
+            }
+        });
+    }
+
     /// Takes the turns that were not taken in time, and rejects the parked calls whose deadline has passed.
     fn end_timed_turns(&self, deferred: &mut Deferred) {
         if self.offers.is_empty() {
@@ -407,7 +431,9 @@ impl LaneCore {
     fn complete_deferred(&self, deferred: Vec<Deferred>) {
         let (mut rejected, mut dropped, mut due_alarms) = (Vec::new(), Vec::new(), Vec::new());
         for calls in deferred {
+            calls.ended_offers.iter().for_each(OwnCall::miss);
             due_alarms.extend(self.end_offers(calls.ended_offers));
+            due_alarms.extend(self.end_offers(calls.revoked_offers));
             rejected.extend(calls.rejected);
             dropped.extend(calls.to_drop);
             due_alarms.extend(calls.due_alarms);
@@ -422,11 +448,12 @@ impl LaneCore {
 
 impl Deferred {
     fn is_empty(&self) -> bool {
-        let Self { rejected, to_drop, due_alarms, ended_offers } = self;
+        let Self { rejected, to_drop, due_alarms, ended_offers, revoked_offers } = self;
         rejected.is_empty()
             && to_drop.is_empty()
             && due_alarms.is_empty()
             && ended_offers.is_empty()
+            && revoked_offers.is_empty()
     }
 
     fn reject(

@@ -5,7 +5,9 @@
 //! lane, none of them can ever end. Then one of the waiting calls is refused. A call carries the chain of calls that
 //! led to it, because the way back may go through another lane.
 //!
-//! Not detected: calls through another thread or awaited as a future, two calls that wait for each other's lanes
+//! A task that awaits a call within the future of another one waits in the same way. Both futures are polled on one thread.
+//!
+//! Not detected: calls through another thread or another task, tickets that are awaited as futures, two calls that wait for each other's lanes
 //! without one having led to the other, and lanes that hold a budget against each other.
 
 use std::cell::RefCell;
@@ -34,10 +36,15 @@ thread_local! {
     static CURRENT: RefCell<Option<CallerChain>> = const { RefCell::new(None) };
 }
 
+/// Reads the call that runs on this thread. In a destructor of a thread that ends there is none.
+fn with_current<T>(read: impl FnOnce(&Option<CallerChain>) -> Option<T>) -> Option<T> {
+    CURRENT.try_with(|here| read(&here.borrow())).ok().flatten()
+}
+
 /// Returns the chain of calls within which this thread makes another call. It has only the last call of each lane, so
 /// that it does not grow with calls that queue each other without waiting.
 pub(in crate::lane) fn current_chain() -> Option<Arc<CallerChain>> {
-    CURRENT.with_borrow(|here| {
+    with_current(|here| {
         let CallerChain { lane_id: lane, call_number: call, outer } = here.as_ref()?;
         let outer = outer.as_ref().and_then(|outer| outer.without_lane(*lane));
         Some(Arc::new(CallerChain { lane_id: *lane, call_number: *call, outer }))
@@ -46,7 +53,7 @@ pub(in crate::lane) fn current_chain() -> Option<Arc<CallerChain>> {
 
 /// Returns whether this thread executes a call of some lane.
 pub(crate) fn is_within_call() -> bool {
-    CURRENT.with_borrow(Option::is_some)
+    with_current(|here| here.as_ref().map(drop)).is_some()
 }
 
 impl CallerChain {
@@ -87,13 +94,16 @@ impl CurrentCallGuard {
     pub(super) fn enter(lane: &LaneCore, meta: &CallMeta) -> Self {
         let (call, outer) = (meta.number, meta.caller_chain.clone());
         let current = CallerChain { lane_id: lane_id(lane), call_number: call, outer };
-        Self { outer: CURRENT.replace(Some(current)) }
+        // Without it, in a destructor of a thread that ends, calls within calls are not recognized.
+        let outer = CURRENT.try_with(|here| here.replace(Some(current)));
+        Self { outer: outer.unwrap_or_default() }
     }
 }
 
 impl Drop for CurrentCallGuard {
     fn drop(&mut self) {
-        CURRENT.set(self.outer.take());
+        let outer = self.outer.take();
+        let _ = CURRENT.try_with(|here| here.replace(outer));
     }
 }
 
@@ -112,36 +122,31 @@ impl<'a> ReentrantWait<'a> {
     /// calls, and so never will be, that call is refused. It need not be this one, because the order of the waits is
     /// not defined.
     pub(in crate::lane) fn begin(lane: &'a LaneCore, job: impl FnOnce() -> Job) -> Option<Self> {
-        let caller = ancestor_call(lane)?;
-        let job = job();
-        let waiting = Self { awaited: &lane.awaited_calls, number: job.meta().number };
-        lane.awaited_calls.0.lock().push((job, caller));
-        let has_none = |job: &Job, waiting: usize| {
-            waiting
-                >= job.meta().worker_class().max_in_flight(lane.max_in_flight, lane.urgent_workers)
-        };
-        if let Some(job) = lane.find_starved(has_none) {
-            lane.reject_reentrant(&job);
-        }
-        // The waiting calls may also hold all slots of the quota. The next poll checks that.
-        lane.wake_one();
-        Some(waiting)
+        let number = lane.begin_reentrant_wait(job)?;
+        Some(Self { awaited: &lane.awaited_calls, number })
+    }
+}
+
+impl AwaitedCalls {
+    /// Ends the wait for a call.
+    pub(in crate::lane) fn end_wait(&self, number: u64) {
+        let mut awaited = self.0.lock();
+        let ended = awaited.iter().position(|(job, _)| job.meta().number == number);
+        let ended = ended.map(|index| awaited.swap_remove(index));
+        drop(awaited);
+        let _ = catch_panic(|| drop(ended));
     }
 }
 
 impl Drop for ReentrantWait<'_> {
     fn drop(&mut self) {
-        let mut awaited = self.awaited.0.lock();
-        let mine = awaited.iter().position(|(job, _)| job.meta().number == self.number);
-        let mine = mine.map(|mine| awaited.swap_remove(mine));
-        drop(awaited);
-        let _ = catch_panic(|| drop(mine));
+        self.awaited.end_wait(self.number);
     }
 }
 
 /// Returns the call of the lane that this thread executes, or that led to it.
 fn ancestor_call(lane: &LaneCore) -> Option<u64> {
-    CURRENT.with_borrow(|here| here.as_ref()?.call_number_in(lane_id(lane)))
+    with_current(|here| here.as_ref()?.call_number_in(lane_id(lane)))
 }
 
 /// Returns whether this thread executes a call of the lane, or one that led from it.
@@ -150,6 +155,24 @@ pub(super) fn is_reentrant(lane: &LaneCore) -> bool {
 }
 
 impl LaneCore {
+    /// Does the same, and returns the number of the awaited call. End it with [`AwaitedCalls::end_wait`].
+    pub(in crate::lane) fn begin_reentrant_wait(&self, job: impl FnOnce() -> Job) -> Option<u64> {
+        let caller = ancestor_call(self)?;
+        let job = job();
+        let number = job.meta().number;
+        self.awaited_calls.0.lock().push((job, caller));
+        let has_none = |job: &Job, waiting: usize| {
+            let class = job.meta().worker_class();
+            waiting >= class.max_in_flight(self.max_in_flight, self.urgent_workers)
+        };
+        if let Some(job) = self.find_starved(has_none) {
+            self.reject_reentrant(&job);
+        }
+        // The waiting calls may also hold all slots of the quota. The next poll checks that.
+        self.wake_one();
+        Some(number)
+    }
+
     /// Returns the last awaited call that is still queued and for which `has_none` returns `true`. The second argument
     /// of `has_none` is how many calls in flight wait for other calls.
     fn find_starved(&self, mut has_none: impl FnMut(&Job, usize) -> bool) -> Option<Job> {

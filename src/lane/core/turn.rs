@@ -21,7 +21,6 @@ use crate::lane::error::LaneErrorKind;
 use crate::lane::queue::priority_level::Job;
 use crate::lane::state::LaneState;
 use crate::panic::catch_panic;
-use crate::quota::Moment;
 
 /// A call that its caller makes. It is in flight until it is ended, or dropped.
 pub(in crate::lane) struct OwnCall {
@@ -105,14 +104,18 @@ impl OwnCall {
 
     /// Prepares a turn that was offered for an attempt that begins now. Returns whether that may be: the permit is fresh, and
     /// nothing has happened since the dispatch for which the lane would hold the call back.
-    pub(super) fn resume(&mut self, now: Moment) -> bool {
+    pub(super) fn resume(&mut self) -> bool {
         let (lane, meta) = (&self.lane, self.job.meta());
         let (permit, shared, context) = match &mut self.stage {
             Stage::Dispatched(it) => (&mut it.permit, &it.shared, &it.context),
             Stage::Begun(it, _) => (&mut it.permit, &it.shared, &it.context),
             Stage::Over => return false,
         };
-        permit.postpone(now);
+        let (mut pacing_state, now) = lane.pacing.lock();
+        if !pacing_state.postpone(permit, now) {
+            return false;
+        }
+        drop(pacing_state);
         lane.state() != LaneState::Paused
             && (meta.is_urgent() || !lane.session.is_expired())
             && lane.health().may_still_go(context, meta, now)
@@ -173,8 +176,8 @@ impl OwnCall {
         let Stage::Begun(begun, mut span) = stage else { return self.stage = stage };
         let (lane, job, meta) = (&self.lane, &self.job, self.job.meta());
         let follow_up = catch_panic(|| {
-            let _current = CurrentCallGuard::enter(lane, meta);
             let in_flight = InFlightGuard { lane, meta, by: AttemptBy::Caller };
+            let _current = CurrentCallGuard::enter(lane, meta);
             let Some(attempt) = attempt else { return lane.give_up_attempt(*begun, meta) };
             let ended = span.scope(|| lane.release_attempt(*begun, attempt, meta));
             span.finish(attempt);

@@ -195,6 +195,12 @@ impl Scheduler {
         waiting > 0
     }
 
+    /// Returns the cost of the urgent call that is next, if one is queued.
+    pub(in crate::lane) fn next_urgent_cost(&self) -> Option<Cost> {
+        let heads = self.levels[Priority::URGENT.index()].heads();
+        heads.first().map(|job| job.meta().cost)
+    }
+
     /// Returns the load of the queued calls, without held calls and delayed retries.
     pub(crate) fn load(&self) -> &QueueLoad {
         &self.load
