@@ -1,7 +1,7 @@
 //! A call that a task makes itself: it waits for its turn as any other call, and then polls its own future.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -51,10 +51,7 @@ impl<R, E: From<LaneError>> TaskCall<R, E> {
             let attempt = &mut attempt;
             // The closure is code of the caller too. Within the attempt its panic is caught.
             let mut attempt = pin!(turn.run(async move { attempt().await }));
-            let cut_off = poll_fn(|context| match attempt.as_mut().poll(context) {
-                Poll::Ready(()) => Poll::Ready(None),
-                Poll::Pending => self.poll_answer(context).map(Some),
-            });
+            let cut_off = poll_fn(|context| self.poll_attempt(attempt.as_mut(), context));
             if let Some(answer) = cut_off.await {
                 return answer;
             }
@@ -69,10 +66,7 @@ impl<R, E: From<LaneError>> TaskCall<R, E> {
         match self.next_turn().await {
             Ok(turn) => {
                 let mut attempt = pin!(turn.run(attempt));
-                let cut_off = poll_fn(|context| match attempt.as_mut().poll(context) {
-                    Poll::Ready(()) => Poll::Ready(None),
-                    Poll::Pending => self.poll_answer(context).map(Some),
-                });
+                let cut_off = poll_fn(|context| self.poll_attempt(attempt.as_mut(), context));
                 if let Some(answer) = cut_off.await {
                     return answer;
                 }
@@ -111,8 +105,20 @@ impl<R, E: From<LaneError>> TaskCall<R, E> {
         Poll::Pending
     }
 
-    /// Takes the answer, if the call has one. While its attempt is under way, it has one only if the lane was closed and has cut it
-    /// off.
+    /// Polls an attempt to its end. Returns the answer, if the call has one before: the lane was closed, and has cut it off. Drop the
+    /// attempt then.
+    fn poll_attempt(
+        &mut self,
+        attempt: Pin<&mut impl Future<Output = ()>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<R, E>>> {
+        match attempt.poll(context) {
+            Poll::Ready(()) => Poll::Ready(None),
+            Poll::Pending => self.poll_answer(context).map(Some),
+        }
+    }
+
+    /// Takes the answer, if the call has one.
     fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<Result<R, E>> {
         self.ticket.poll_answer(context.waker()).map(|answer| {
             self.is_answered = true;
