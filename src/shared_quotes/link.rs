@@ -52,6 +52,18 @@ struct Heard {
     now: u64,
     /// When the answer was here.
     at: Moment,
+    #[cfg(feature = "async")]
+    epoch: Arc<str>,
+}
+
+impl Heard {
+    /// Returns the earliest time that it can be for Redis at a moment, which is not before the answer was here: the script of
+    /// that answer ran before then.
+    fn earliest(&self, moment: Moment) -> u64 {
+        let passed = moment.since(self.at);
+        let least = passed.saturating_sub(passed / 1000).saturating_sub(SLACK);
+        self.now.saturating_add(micros(least))
+    }
 }
 
 /// An answer, and a moment before it was asked for.
@@ -99,12 +111,8 @@ impl<K: Display + FromStr + Clone + Eq + Hash, V> Link<K, V> {
             if asked_at < state.paused_until {
                 return None;
             }
-            head.earliest = state.heard.as_ref().map(|heard| {
-                // The script of that answer ran before the answer was here, and the next one runs after this moment.
-                let passed = asked_at.since(heard.at);
-                let least = passed.saturating_sub(passed / 1000).saturating_sub(SLACK);
-                heard.now.saturating_add(micros(least))
-            });
+            // The next script runs after this moment.
+            head.earliest = state.heard.as_ref().map(|heard| heard.earliest(asked_at));
         }
         if !self.clock.is_system() {
             let timestamp = self.clock.wall_clock().timestamp;
@@ -123,7 +131,12 @@ impl<K: Display + FromStr + Clone + Eq + Hash, V> Link<K, V> {
             state.paused_until = now + PAUSE;
             return None;
         };
-        state.heard = Some(Heard { now: answer.now, at: now });
+        state.heard = Some(Heard {
+            now: answer.now,
+            at: now,
+            #[cfg(feature = "async")]
+            epoch: answer.epoch.as_str().into(),
+        });
         Some(Trip { asked_at, answer })
     }
 
@@ -253,6 +266,14 @@ where
         let Some(Value::Array(wanted)) = rest.into_iter().next() else { return None };
         let wanted = wanted.into_iter().filter_map(|key| text(key)?.parse().ok()).collect();
         Some(Departure { stamp: Stamp { epoch: epoch.into(), micros: now }, wanted })
+    }
+
+    #[cfg(feature = "async")]
+    fn stamp(&self) -> Option<Stamp> {
+        let now = self.clock.now();
+        let state = self.state.lock();
+        let heard = state.heard.as_ref()?;
+        Some(Stamp { epoch: Arc::clone(&heard.epoch), micros: heard.earliest(now) })
     }
 
     fn keep(&self, values: &[(&K, &V)], stamp: &Stamp) {

@@ -15,8 +15,11 @@
 //! `look.lua` at its time `t`. That is at `a` or later. So from the request until `a` there pass at most `t - s`, and the reader
 //! takes `a - (t - s)` as the moment at which the request was sent. Both ways make the value look older, never younger.
 //!
+//! A task cannot wait for an answer where it sends its request: that would block its executor. It takes as `s` the time of the last
+//! answer, and adds what has passed since by its steady clock, less 2 ms and 0.1 %.
+//!
 //! This holds if the clock of Redis's host loses no more than 2 ms and 0.1 % against the reader's, by which each age is taken as
-//! longer. (`ntpd` slews by 0.05 %. A clock that loses more is found below like one that was set back.) If the clock is set
+//! longer, and against that of a task. (`ntpd` slews by 0.05 %. A clock that loses more is found below like one that was set back.) If the clock is set
 //! *forward*, values look older. If it is set *back*, they would look younger. `clock.lua` finds that in two ways, and begins a
 //! new *epoch*, in which values of earlier ones count for nothing:
 //!

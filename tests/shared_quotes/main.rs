@@ -7,8 +7,19 @@
 #[allow(dead_code, reason = "other tests use more of it")]
 mod redis;
 
+#[cfg(feature = "mock")]
+#[path = "../support/quote_layers.rs"]
+#[macro_use]
+mod quote_layers;
+
+#[cfg(all(feature = "async", feature = "mock"))]
+#[path = "../support/mod.rs"]
+mod support;
+
 mod ages;
 mod claims;
 mod failures;
 mod process;
 mod quotes;
+#[cfg(all(feature = "async", feature = "mock"))]
+mod tasks;

@@ -41,7 +41,7 @@ pub struct Source {
 }
 
 impl Source {
-    fn request(&self, process: usize, mut keys: Vec<u32>, sent: Moment) -> Result<u64, String> {
+    pub fn request(&self, process: usize, mut keys: Vec<u32>, sent: Moment) -> Result<u64, String> {
         keys.sort_unstable();
         let mut requests = self.requests.lock().unwrap();
         requests.push(Request { process, keys, sent });
@@ -102,7 +102,7 @@ pub fn process(
     during: During,
 ) -> Cache {
     // A machine that runs other tests may be slow.
-    let quota = SharedQuota::redis(url, "a").unwrap().timeout(secs(2));
+    let quota = SharedQuota::redis(url, "a").unwrap().timeout(secs(4));
     let values = SharedValues::new(&quota, "test", encode, decode).unwrap();
     let (source, clock): (_, Clock) = (Arc::clone(source), settings.clock.clone());
     BatchBuilder::new(settings).build_shared(values, move |batch| {

@@ -7,12 +7,20 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "redis")]
+use lanekeeper::SharedQuota;
 use lanekeeper::broker::{Broker, BrokerError, BrokerProxy, Instrument, MockBroker, Quotes};
 use lanekeeper::cache::{BatchConfig, CacheStats, GetOptions, QuoteCache};
 use lanekeeper::clock::ManualClock;
 use lanekeeper::lane::{Lane, Shutdown};
 use lanekeeper::quota::Limits;
+#[cfg(feature = "redis")]
+use lanekeeper::quota::PriorUsage;
 use lanekeeper::{CallOptions, LaneConfig};
+
+/// For how long a quote is fresh in a cache in front of lanes with a shared quota: longer than a test takes.
+#[cfg(feature = "redis")]
+const TTL: Duration = Duration::from_secs(600);
 
 /// How the lanes and the cache are set.
 pub struct Setup<'a> {
@@ -31,6 +39,22 @@ pub trait Kind {
     fn paced(mock: MockBroker, setup: Setup<'_>) -> Self::Paced;
     /// Returns a cache without a proxy.
     fn bare(mock: MockBroker, clock: &ManualClock, configure: fn(&mut BatchConfig)) -> Self::Bare;
+    /// Returns a cache without a proxy that shares its quotes.
+    #[cfg(feature = "redis")]
+    fn sharing(
+        mock: MockBroker,
+        clock: &ManualClock,
+        quota: &SharedQuota,
+        configure: impl FnOnce(&mut BatchConfig),
+    ) -> Self::Bare;
+    /// Returns a cache in front of lanes that share their quota, in real time.
+    #[cfg(feature = "redis")]
+    fn paced_by(
+        mock: MockBroker,
+        limits: Limits,
+        quota: SharedQuota,
+        configure: impl FnOnce(&mut BatchConfig),
+    ) -> Self::Paced;
 }
 
 /// A quote cache.
@@ -38,6 +62,7 @@ pub trait Quoted: Broker + Clone + Send + Sync + 'static {
     fn with_options(&self, options: GetOptions) -> Self;
     fn stats(&self) -> CacheStats;
     fn subscribe(&self, instruments: &[Instrument]) -> impl News;
+    fn invalidate(&self, instrument: &Instrument);
 }
 
 /// A subscription.
@@ -73,6 +98,28 @@ impl Kind for Threads {
     fn bare(mock: MockBroker, clock: &ManualClock, configure: fn(&mut BatchConfig)) -> Self::Bare {
         QuoteCache::builder(mock).configure(configure).clock(clock.clone()).build()
     }
+
+    #[cfg(feature = "redis")]
+    fn sharing(
+        mock: MockBroker,
+        clock: &ManualClock,
+        quota: &SharedQuota,
+        configure: impl FnOnce(&mut BatchConfig),
+    ) -> Self::Bare {
+        let cache = QuoteCache::builder(mock).configure(configure).clock(clock.clone());
+        cache.shared_quotes(quota).build()
+    }
+
+    #[cfg(feature = "redis")]
+    fn paced_by(
+        mock: MockBroker,
+        limits: Limits,
+        quota: SharedQuota,
+        configure: impl FnOnce(&mut BatchConfig),
+    ) -> Self::Paced {
+        let proxy = BrokerProxy::builder(mock).limits(limits).prior_usage(PriorUsage::None);
+        proxy.shared(quota).quote_ttl(TTL).configure(configure).build().unwrap()
+    }
 }
 
 impl<B: Broker + 'static> Quoted for QuoteCache<B> {
@@ -86,6 +133,10 @@ impl<B: Broker + 'static> Quoted for QuoteCache<B> {
 
     fn subscribe(&self, instruments: &[Instrument]) -> impl News {
         Self::subscribe(self, instruments)
+    }
+
+    fn invalidate(&self, instrument: &Instrument) {
+        Self::invalidate(self, instrument);
     }
 }
 
@@ -117,7 +168,7 @@ impl PacedQuotes for QuoteCache<BrokerProxy<MockBroker>> {
 pub use tasks::Tasks;
 
 #[cfg(feature = "async")]
-mod tasks {
+pub mod tasks {
     use std::future::Future;
     use std::pin::pin;
     use std::sync::Arc;
@@ -163,6 +214,29 @@ mod tasks {
         ) -> Self::Bare {
             let cache = AsyncQuoteCache::builder(ImmediateBroker(mock)).configure(configure);
             Awaited(cache.clock(clock.clone()).build_async())
+        }
+
+        #[cfg(feature = "redis")]
+        fn sharing(
+            mock: MockBroker,
+            clock: &ManualClock,
+            quota: &SharedQuota,
+            configure: impl FnOnce(&mut BatchConfig),
+        ) -> Self::Bare {
+            let cache = AsyncQuoteCache::builder(ImmediateBroker(mock)).configure(configure);
+            Awaited(cache.clock(clock.clone()).shared_quotes(quota).build_async())
+        }
+
+        #[cfg(feature = "redis")]
+        fn paced_by(
+            mock: MockBroker,
+            limits: Limits,
+            quota: SharedQuota,
+            configure: impl FnOnce(&mut BatchConfig),
+        ) -> Self::Paced {
+            let proxy = AsyncBrokerProxy::builder(ImmediateBroker(mock)).limits(limits);
+            let proxy = proxy.prior_usage(PriorUsage::None).shared(quota);
+            Awaited(proxy.quote_ttl(TTL).configure(configure).build().unwrap())
         }
     }
 
@@ -282,6 +356,10 @@ mod tasks {
 
         fn subscribe(&self, instruments: &[Instrument]) -> impl News {
             AwaitedNews(self.0.subscribe(instruments))
+        }
+
+        fn invalidate(&self, instrument: &Instrument) {
+            self.0.invalidate(instrument);
         }
     }
 

@@ -114,7 +114,8 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
         self.build_with(store, fetch)
     }
 
-    pub(super) fn build_with<V: Shared>(
+    /// Builds a cache that shares its values through a store, if there is one.
+    pub(in crate::cache) fn build_with<V: Shared>(
         self,
         shared: Option<Box<dyn SharedStore<K, V>>>,
         fetch: impl Fn(&Batch<K>) -> Result<HashMap<K, Result<V, E>>, E> + Send + Sync + 'static,

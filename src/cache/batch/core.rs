@@ -50,10 +50,11 @@ pub(super) struct Core<K, V, E> {
     pub(super) pending: Mutex<PendingRequests<K, V, E>>,
     /// Wakes the fetcher when a request or a refresh is pending.
     pub(super) work_available: TimedCondvar,
-    /// Wakes the callers that wait for newer values when a fetch ends. Used with `pending`.
+    /// Wakes the callers that wait for newer values when a fetch ends, and the thread that shares what tasks fetch. Used with
+    /// `pending`.
     pub(super) fetch_ended: TimedCondvar,
-    /// The fetcher thread, if one was started.
-    pub(super) fetcher: Mutex<Option<JoinHandle<()>>>,
+    /// The thread of the cache, if one was started: it fetches, or shares what tasks fetch.
+    pub(super) thread: Mutex<Option<JoinHandle<()>>>,
     pub(super) counters: Counters,
     /// The moment, in nanoseconds, before which no further refresh request is accepted.
     next_refresh_request: AtomicU64,
@@ -105,7 +106,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             pending: Mutex::new(PendingRequests::new()),
             work_available: TimedCondvar::default(),
             fetch_ended: TimedCondvar::default(),
-            fetcher: Mutex::default(),
+            thread: Mutex::default(),
             counters: Counters::default(),
             next_refresh_request: AtomicU64::new(0),
             seed: std::hash::RandomState::new(),
@@ -342,7 +343,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         if let Err(message) = catch_panic(|| self.complete_fetch(outcome)) {
             let _ = catch_panic(|| self.complete_fetch(Err(FetchError::Panicked { message })));
         }
-        self.announce_fetch_end(self.pending.lock());
+        self.announce_fetch_end(self.pending.lock(), true);
         request
     }
 
@@ -359,7 +360,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         // Requests may have been lost.
         let mut pending = self.pending.lock();
         pending.retry_at = self.now() + self.retry_pause();
-        self.announce_fetch_end(pending);
+        self.announce_fetch_end(pending, true);
     }
 
     /// Completes a fetch: stores its results and completes the waiters.
@@ -541,11 +542,16 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         self.pending.lock().may_be_sent(&waiter.request)
     }
 
-    /// Wakes the callers that wait for newer values, after a fetch, and the tasks whose requests were completed.
-    pub(super) fn announce_fetch_end(&self, mut pending: MutexGuard<'_, PendingRequests<K, V, E>>) {
+    /// Wakes the callers that wait for newer values, after a fetch, and the tasks whose requests were completed. `is_by_task`: the
+    /// task calls this that is busy with the fetch, if tasks make it.
+    pub(super) fn announce_fetch_end(
+        &self,
+        mut pending: MutexGuard<'_, PendingRequests<K, V, E>>,
+        is_by_task: bool,
+    ) {
         pending.fetches_ended += 1;
         self.fetch_ended.notify_all(pending);
-        self.wake_tasks(true);
+        self.wake_tasks(is_by_task);
     }
 
     /// Returns whether a caller waits for a request that is not sent yet.
@@ -561,9 +567,27 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         let unawaited = {
             let mut pending = self.pending.lock();
             pending.fetching = false;
-            pending.reopen_in_flight()
+            let unawaited = pending.reopen_in_flight();
+            self.fetch_ended.notify_all(pending);
+            unawaited
         };
+        // A thread that shares the fetch waits for one or the other.
+        self.work_available.notify_all(self.pending.lock());
         drop(unawaited);
+    }
+
+    /// Returns a stamp for a request that is about to be sent, and the keys that other processes wait for. None of both if nothing
+    /// is shared, or without an answer.
+    fn depart(&self) -> (Option<Stamp>, Vec<K>) {
+        let Some(store) = &self.shared else { return (None, Vec::new()) };
+        #[cfg(feature = "async")]
+        if let FetchSource::Tasks(_) = &self.source {
+            return (store.stamp(), self.pending.lock().of_tasks.wanted.clone());
+        }
+        match store.depart() {
+            Some(Departure { stamp, wanted }) => (Some(stamp), wanted),
+            None => (None, Vec::new()),
+        }
     }
 
     /// Returns whether a refresh is made that no caller waits for.
@@ -596,12 +620,12 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         };
         self.fetch_ended.notify_all(self.pending.lock());
         self.wake_tasks(false);
-        // Do not wait for a request in flight: the thread ends after it.
-        let fetcher = self.fetcher.lock().take();
-        if let Some(fetcher) = fetcher.filter(|_| !is_fetching) {
-            if fetcher.thread().id() != std::thread::current().id() {
+        // Do not wait for a request in flight: the thread ends after it. After a request, it may still be sharing what that brought.
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread.filter(|_| !is_fetching) {
+            if thread.thread().id() != std::thread::current().id() {
                 // The thread ends on its own, and has caught any panic.
-                let _ = fetcher.join();
+                let _ = thread.join();
             }
         }
     }
@@ -616,11 +640,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> KeySource<K> for Core<K, V, E> {
             return Vec::new();
         }
         // With no lock held: the store may be on another machine. The request is sent after its stamp.
-        let departure = self.shared.as_ref().and_then(|store| store.depart());
-        let (stamp, wanted) = match departure {
-            Some(Departure { stamp, wanted }) => (Some(stamp), wanted),
-            None => (None, Vec::new()),
-        };
+        let (stamp, wanted) = self.depart();
         let weigh = |key: K| {
             let weight = (self.hooks.weigher)(&key);
             (key, weight)
@@ -656,6 +676,10 @@ impl<K: Key, V: Shared, E: Shared + Clone> KeySource<K> for Core<K, V, E> {
         let keys = keys.unwrap_or_default();
         // Set this last: if user code above panicked, no keys were taken.
         pending.keys_taken = true;
+        #[cfg(feature = "async")]
+        if self.shared.is_some() && matches!(self.source, FetchSource::Tasks(_)) {
+            self.note_sent(pending);
+        }
         if !keys.is_empty() {
             self.counters.record_batch(keys.len());
         }

@@ -46,7 +46,7 @@ impl<K: Key, V: Shared, E: Shared> Drop for FailPendingOnExit<'_, K, V, E> {
     fn drop(&mut self) {
         let requests = self.0.pending.lock().take_all();
         let _ = catch_panic(|| drop(requests));
-        self.0.announce_fetch_end(self.0.pending.lock());
+        self.0.announce_fetch_end(self.0.pending.lock(), false);
     }
 }
 
@@ -56,7 +56,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         if !matches!(self.source, FetchSource::Thread(_)) {
             return Ok(());
         }
-        let mut fetcher = self.fetcher.lock();
+        let mut fetcher = self.thread.lock();
         if fetcher.as_ref().is_none_or(JoinHandle::is_finished) {
             let started = spawn(self);
             let thread =
@@ -87,13 +87,13 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     /// Runs one fetch: calls the source and handles its result.
     fn run_fetch(self: &Arc<Self>, fetch: &Fetch<K, V, E>, generation: u64) {
         // The code of a key or a value may panic. The request is then sent without the others.
-        let sharing = catch_panic(|| self.take_shared_or_claim());
+        let sharing = catch_panic(|| self.take_shared_or_claim(generation));
         let is_claimed = match sharing.unwrap_or(Sharing::Fetch { is_claimed: false }) {
             Sharing::Fetch { is_claimed } => is_claimed,
             Sharing::Satisfied => {
                 let mut pending = self.pending.lock();
                 pending.fetching = false;
-                return self.announce_fetch_end(pending);
+                return self.announce_fetch_end(pending, false);
             }
         };
         let batch = self.batch(generation);

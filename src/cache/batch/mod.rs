@@ -11,7 +11,8 @@
 //! - `store.rs` holds the entries: one snapshot, read without a lock.
 //! - `pending.rs` assigns keys to requests. `request.rs` is one request, `keys.rs` its keys, and
 //!   `quarantine.rs` keeps the keys of refused requests.
-//! - `sharing.rs` takes values that other processes fetched, from a store that `shared_store.rs` describes.
+//! - `sharing.rs` takes values that other processes fetched, from a store that `shared_store.rs` describes. For tasks, a thread
+//!   does that: `task_sharing.rs`.
 //! - `builder.rs` and `config.rs` set the cache up, `stats.rs` counts, `bounds.rs` names the bounds
 //!   on key and value types.
 
@@ -36,6 +37,8 @@ pub(super) mod subscription;
 mod task_cache;
 #[cfg(feature = "async")]
 pub(super) mod task_fetcher;
+#[cfg(feature = "async")]
+mod task_sharing;
 mod wait;
 mod watch;
 

@@ -26,6 +26,8 @@ use super::lookup::FetchError;
 use super::quarantine::Quarantine;
 use super::request::{PendingRequest, RequestOutcome, ResponseGuard, SplitRequests};
 use super::shared_store::Stamp;
+#[cfg(feature = "async")]
+use super::task_sharing::SharedFetch;
 use crate::quota::Moment;
 
 /// The request in flight.
@@ -74,7 +76,24 @@ pub(super) struct PendingRequests<K, V, E> {
     /// The fetch function has taken the keys of this generation.
     pub(super) keys_taken: bool,
     pub(super) closed: bool,
+    #[cfg(feature = "async")]
+    pub(super) of_tasks: OfTasks<K, V, E>,
 }
+
+/// What tasks and the thread that shares their fetches tell each other.
+#[cfg(feature = "async")]
+pub(super) struct OfTasks<K, V, E> {
+    /// The fetch that the thread is to go along with.
+    pub(super) to_share: Option<SharedFetch>,
+    /// The keys that other processes want, as far as is known.
+    pub(super) wanted: Vec<K>,
+    /// What the last fetch sent that took its keys.
+    pub(super) sent: Option<SentRequest<K, V, E>>,
+}
+
+/// The generation of a fetch, and its request.
+#[cfg(feature = "async")]
+type SentRequest<K, V, E> = (u64, Arc<PendingRequest<K, V, E>>);
 
 impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
     pub(super) fn new() -> Self {
@@ -92,6 +111,8 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
             fetching: false,
             keys_taken: false,
             closed: false,
+            #[cfg(feature = "async")]
+            of_tasks: OfTasks { to_share: None, wanted: Vec::new(), sent: None },
         }
     }
 
@@ -350,6 +371,23 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
         let queue = &mut self.queues[batch_keys.queue as usize];
         queue.push_front(OpenBatch { response, batch_keys, other_half: None });
         None
+    }
+
+    /// Returns whether a fetch is under way that has not taken its keys.
+    pub(super) fn is_to_be_sent(&self, generation: u64) -> bool {
+        self.generation == generation && self.fetching && !self.keys_taken && !self.closed
+    }
+
+    /// Takes out which request a fetch sent, if it sent one.
+    #[cfg(feature = "async")]
+    pub(super) fn take_sent(&mut self, generation: u64) -> Option<Arc<PendingRequest<K, V, E>>> {
+        let (of, request) = self.of_tasks.sent.take()?;
+        (of == generation).then_some(request)
+    }
+
+    #[cfg(feature = "async")]
+    pub(super) fn is_in_flight(&self, request: &Arc<PendingRequest<K, V, E>>) -> bool {
+        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.response.guards(request))
     }
 
     /// Returns whether a caller that waits for newer values has to look again: more than this number of fetches have ended, or

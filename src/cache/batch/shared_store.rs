@@ -70,8 +70,8 @@ pub(crate) struct Departure<K> {
     pub(crate) wanted: Vec<K>,
 }
 
-/// Values that several processes share. Each method may wait for another machine, for a limited time: call it with no lock held.
-/// `None` means that there was no answer.
+/// Values that several processes share. Each method, unless it says otherwise, may wait for another machine, for a limited time:
+/// call it with no lock held, and on no thread of a task. `None` means that there was no answer.
 pub(crate) trait SharedStore<K, V>: Send + Sync {
     /// Returns the values of `needed`. Those of `due` are returned as well, unless they were before in this version of the store.
     fn look(&self, needed: &[K], due: &[K]) -> Option<FoundValues<K, V>>;
@@ -79,6 +79,10 @@ pub(crate) trait SharedStore<K, V>: Send + Sync {
     fn claim(&self, needed: &[K], version: &Version) -> Option<Claim>;
     /// Returns a stamp for a request that is sent after this call.
     fn depart(&self) -> Option<Departure<K>>;
+    /// Returns such a stamp by the last answer of the store. It is earlier than that of [`depart`](Self::depart) would be, and
+    /// waits for nothing.
+    #[cfg(feature = "async")]
+    fn stamp(&self) -> Option<Stamp>;
     /// Keeps values of a request, and ends the claim.
     fn keep(&self, values: &[(&K, &V)], stamp: &Stamp);
     /// Ends the claim.

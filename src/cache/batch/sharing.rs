@@ -45,26 +45,26 @@ type Needed<K> = Vec<(K, Moment)>;
 
 impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     /// Completes the next request with values of other processes, if they satisfy it. Otherwise returns whether this process
-    /// has the claim to fetch.
-    pub(super) fn take_shared_or_claim(&self) -> Sharing {
+    /// has the claim to fetch. Ends once the fetch of `generation` is not under way any more.
+    pub(super) fn take_shared_or_claim(&self, generation: u64) -> Sharing {
         let alone = Sharing::Fetch { is_claimed: false };
         let Some(store) = &self.shared else { return alone };
         let until = self.now() + LEASE;
         let mut pause = FIRST_PAUSE;
         loop {
-            let Some((needed, due)) = self.needed() else { return alone };
+            let Some((needed, due)) = self.needed(generation) else { return alone };
             if needed.is_empty() {
                 return Sharing::Satisfied;
             }
             let Some(FoundValues { values, version }) = store.look(&needed, &due) else {
                 return alone;
             };
-            if self.take_values(&values) {
+            if self.take_values(generation, &values) {
                 return Sharing::Satisfied;
             }
             let looked: HashSet<K> = needed.into_iter().collect();
             loop {
-                let Some((needed, _)) = self.needed() else { return alone };
+                let Some((needed, _)) = self.needed(generation) else { return alone };
                 if needed.is_empty() {
                     return Sharing::Satisfied;
                 }
@@ -77,9 +77,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
                     Some(Claim::Busy) if self.now() < until => {}
                     Some(Claim::Busy) | None => return alone,
                 }
-                if !self.pause_unless_closed((self.now() + pause).min(until)) {
-                    return Sharing::Satisfied;
-                }
+                self.pause(generation, (self.now() + pause).min(until));
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
@@ -87,9 +85,9 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
 
     /// Returns the keys that the next request has to answer, and those that it would carry because they are due. Returns `None`
     /// if it is for keys that are not trusted.
-    fn needed(&self) -> Option<(Vec<K>, Vec<K>)> {
+    fn needed(&self, generation: u64) -> Option<(Vec<K>, Vec<K>)> {
         let mut pending = self.pending.lock();
-        let needed = self.needed_newer_than(&mut pending)?;
+        let needed = self.needed_newer_than(generation, &mut pending)?;
         let due = self.due_keys(&pending, self.now());
         let is_needed: HashSet<&K> = needed.iter().map(|(key, _)| key).collect();
         let due = due.into_iter().map(|(key, _)| key).filter(|key| !is_needed.contains(key));
@@ -97,9 +95,14 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         Some((needed.into_iter().map(|(key, _)| key).collect(), due))
     }
 
-    /// Returns the keys that the next request has to answer, and than which moment the value of each must be newer.
-    fn needed_newer_than(&self, pending: &mut PendingRequests<K, V, E>) -> Option<Needed<K>> {
-        if pending.closed {
+    /// Returns the keys that the next request has to answer, and than which moment the value of each must be newer. None if the
+    /// fetch has ended: tasks may have dropped it.
+    fn needed_newer_than(
+        &self,
+        generation: u64,
+        pending: &mut PendingRequests<K, V, E>,
+    ) -> Option<Needed<K>> {
+        if !pending.is_to_be_sent(generation) {
             return Some(Vec::new());
         }
         let awaited = pending.awaited_by_next()?;
@@ -124,9 +127,9 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
     }
 
     /// Completes the next request with `values`, if they satisfy all of its waiters.
-    fn take_values(&self, values: &HashMap<K, SharedValue<V>>) -> bool {
+    fn take_values(&self, generation: u64, values: &HashMap<K, SharedValue<V>>) -> bool {
         let mut pending = self.pending.lock();
-        let Some(needed) = self.needed_newer_than(&mut pending) else { return false };
+        let Some(needed) = self.needed_newer_than(generation, &mut pending) else { return false };
         let (now, snapshot) = (self.now(), self.store.snapshot());
         let is_acceptable = |key: &K, newer_than: Moment| {
             values.get(key).is_some_and(|value| {
@@ -159,8 +162,8 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         self.store_results(contents)
     }
 
-    /// Sleeps until a moment. Returns `false` if the cache is closed.
-    fn pause_unless_closed(&self, until: Moment) -> bool {
+    /// Sleeps until a moment, or until the fetch has ended.
+    fn pause(&self, generation: u64, until: Moment) {
         let mut pending = self.pending.lock();
         let clock = &self.config.clock;
         // Another process takes real time, even while a manual clock stands still. A wait by such a clock looks at its condition
@@ -168,10 +171,9 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         let mut has_waited = clock.is_system();
         let is_waiting = |pending: &mut PendingRequests<K, V, E>| {
             let ends = std::mem::replace(&mut has_waited, true) && !clock.is_system();
-            !pending.closed && !ends
+            pending.is_to_be_sent(generation) && !ends
         };
         self.work_available.wait_while(&mut pending, clock, Some(until), is_waiting);
-        !pending.closed
     }
 
     /// Shares what a request brought, and ends the claim.

@@ -12,6 +12,7 @@ use super::cache::BatchCache;
 use super::core::Core;
 use super::fetch::{Batch, FetchSource};
 use super::lookup::{BatchResult, Cached, FetchError, GetOptions};
+use super::shared_store::SharedStore;
 use super::subscription::BatchSubscription;
 use super::task_fetcher::{FetchFuture, TaskFetcher, TaskWait};
 use super::wait::{Query, QueryStep};
@@ -23,10 +24,11 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
     /// would fetch them.
     pub(in crate::cache) fn build_for_tasks<V: Shared>(
         self,
+        shared: Option<Box<dyn SharedStore<K, V>>>,
         fetch: impl Fn(Batch<K>) -> FetchFuture<K, V, E> + Send + Sync + 'static,
     ) -> BatchCache<K, V, E> {
         let source = FetchSource::Tasks(TaskFetcher::new(self.config.clock.clone(), fetch));
-        BatchCache::from_core(Core::new(self.config, self.hooks, source, None))
+        BatchCache::from_core(Core::new(self.config, self.hooks, source, shared))
     }
 }
 

@@ -11,6 +11,10 @@
 //! fetch begins with the first of them that is polled again: an executor has polled all others by then that were ready to run.
 //! So a hundred tasks that begin together make one request.
 //!
+//! # Sharing
+//!
+//! If the cache shares its values with other processes, the future of a fetch first waits for `task_sharing.rs`.
+//!
 //! # A task that is not polled
 //!
 //! A task that waits, is woken, and is not polled holds up those that wait already, until their deadlines. The next task that
@@ -33,6 +37,7 @@ use super::bounds::{Key, Shared};
 use super::core::Core;
 use super::fetch::{Batch, FetchSource, Fetched};
 use super::request::PendingRequest;
+use super::task_sharing;
 use crate::clock::{ActiveGuard, Clock, Sleep, Timer};
 use crate::panic::{catch_panic, wake_all};
 use crate::quota::Moment;
@@ -40,6 +45,9 @@ use crate::quota::Moment;
 /// A fetch under way.
 pub(in crate::cache) type FetchFuture<K, V, E> =
     Pin<Box<dyn Future<Output = Fetched<K, V, E>> + Send>>;
+
+/// A fetch under way, or the wait for values of other processes. Ready with `None` if those have completed the request.
+type PresentFetch<K, V, E> = Pin<Box<dyn Future<Output = Option<Fetched<K, V, E>>> + Send>>;
 
 /// The fetch function. Its future chooses the keys, as late as it can.
 type FetchFn<K, V, E> = dyn Fn(Batch<K>) -> FetchFuture<K, V, E> + Send + Sync;
@@ -73,7 +81,7 @@ enum Stage<K, V, E> {
     /// It begins when a task is polled that has waited for others to come.
     Gathering,
     /// It was begun.
-    Running(FetchFuture<K, V, E>),
+    Running(PresentFetch<K, V, E>),
     /// A task is busy with it at this moment, with no lock held.
     Taken,
 }
@@ -339,11 +347,13 @@ impl<K: Key, V: Shared, E: Shared + Clone> TaskWait<K, V, E> {
                         put_back(tasks, Stage::Running(future));
                         return false;
                     }
-                    Ok(Poll::Ready(fetched)) => Ok(fetched),
-                    Err(message) => Err(message),
+                    Ok(Poll::Ready(fetched)) => fetched.map(Ok),
+                    Err(message) => Some(Err(message)),
                 };
                 let _ = catch_panic(|| drop(future));
-                core.end_fetch(fetched);
+                if let Some(fetched) = fetched {
+                    core.end_fetch(fetched);
+                }
                 put_back(tasks, Stage::Idle);
                 true
             }
@@ -385,21 +395,27 @@ fn reset<K: Key, V: Shared, E: Shared + Clone>(
 fn begin<K: Key, V: Shared, E: Shared + Clone>(
     core: &Arc<Core<K, V, E>>,
     tasks: &TaskFetcher<K, V, E>,
-) -> Option<FetchFuture<K, V, E>> {
+) -> Option<PresentFetch<K, V, E>> {
     let generation = {
         let mut pending = core.pending.lock();
         if core.has_work(&mut pending) { core.begin_fetch(&mut pending)? } else { return None }
     };
     let (batch, fetch) = (core.batch(generation), Arc::clone(&tasks.fetch));
     let linger = core.config.linger;
-    if !core.config.clock.is_system() || linger.is_zero() {
-        // The function is code of the source too: it runs, and its panic is caught, where the future is polled.
-        return Some(Box::pin(async move { fetch(batch).await }));
-    }
-    let lingered = tasks.timer.sleep_until(core.now() + linger);
+    let lingers = core.config.clock.is_system() && !linger.is_zero();
+    let lingered = lingers.then(|| tasks.timer.sleep_until(core.now() + linger));
+    let sharing = core.shared.is_some().then(|| (Arc::downgrade(core), tasks.timer.clone()));
     Some(Box::pin(async move {
-        lingered.await;
-        fetch(batch).await
+        if let Some(lingered) = lingered {
+            lingered.await;
+        }
+        if let Some((core, timer)) = sharing {
+            if task_sharing::is_satisfied(core, generation, timer).await {
+                return None;
+            }
+        }
+        // The function is code of the source too: it runs, and its panic is caught, where the future is polled.
+        Some(fetch(batch).await)
     }))
 }
 

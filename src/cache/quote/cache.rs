@@ -18,10 +18,12 @@ use crate::cache::batch::builder::BatchBuilder;
 use crate::cache::batch::config::BatchConfig;
 use crate::cache::batch::fetch::Batch;
 use crate::cache::batch::lookup::{BatchResult, Cached, FetchError, GetOptions, Origin};
+use crate::cache::batch::shared_store::SharedStore;
 use crate::cache::batch::stats::CacheStats;
 use crate::cache::batch::store::CacheFull;
 use crate::clock::Clock;
 use crate::proxy::{HasLanes, Lanes};
+use crate::quota::Moment;
 #[cfg(feature = "redis")]
 use crate::shared_quota::SharedQuota;
 
@@ -219,16 +221,29 @@ impl<B> QuoteCache<B> {
         let began = self.cache.now();
         let known = self.seen_batch(instrument, seen);
         let mut newer = self.cache.get_after_with(instrument, known, &self.options);
-        // A quote that another process fetched is new to this cache, and yet the caller may have it, by way of another one.
-        if let Ok(Some(Cached { value, batch, origin: Origin::Shared, .. })) = &newer {
-            if is_seen(value, seen) {
-                let passed = self.cache.now().since(began);
-                let deadline = self.options.deadline.map(|limit| limit.saturating_sub(passed));
-                let options = GetOptions { deadline, ..self.options };
-                newer = self.cache.get_after_with(instrument, Some(*batch), &options);
-            }
+        if let Some((known, options)) = self.wait_again(&newer, seen, began) {
+            newer = self.cache.get_after_with(instrument, Some(known), &options);
         }
         made_of(instrument, newer, |quoted| Some(quoted.to_quote()))
+    }
+
+    /// Returns how a caller that began to wait at a moment waits for the next quote, if it has seen this one. A quote that another
+    /// process fetched is new to this cache, and yet the caller may have it, by way of another one.
+    pub(super) fn wait_again(
+        &self,
+        newer: &QuoteAnswer,
+        seen: Option<Timestamp>,
+        began: Moment,
+    ) -> Option<(u64, GetOptions)> {
+        let Ok(Some(Cached { value, batch, origin: Origin::Shared, .. })) = newer else {
+            return None;
+        };
+        if !is_seen(value, seen) {
+            return None;
+        }
+        let passed = self.cache.now().since(began);
+        let deadline = self.options.deadline.map(|limit| limit.saturating_sub(passed));
+        Some((*batch, GetOptions { deadline, ..self.options }))
     }
 
     /// Returns the number of the request that brought the quote in the cache, if its caller has seen that.
@@ -255,7 +270,7 @@ fn none(instrument: &Instrument) -> BrokerError {
 }
 
 /// The answer of the cache for one instrument.
-type QuoteAnswer = Result<Option<Cached<Quote>>, FetchError<QuoteFetchError>>;
+pub(super) type QuoteAnswer = Result<Option<Cached<Quote>>, FetchError<QuoteFetchError>>;
 
 /// Returns the result of `make` for the answer of the cache.
 pub(super) fn made_of<R>(
@@ -465,6 +480,47 @@ impl<B> QuoteCacheBuilder<B> {
         self
     }
 
+    /// Shares the quotes with the other processes of the account of `quota`, through its Redis. A cache in front of a proxy
+    /// with a shared quota does that by itself, unless [`BatchConfig::share`] is off.
+    ///
+    /// ```
+    /// # #[cfg(feature = "mock")] {
+    /// use lanekeeper::SharedQuota;
+    /// use lanekeeper::broker::MockBroker;
+    /// use lanekeeper::cache::QuoteCache;
+    ///
+    /// let quota = SharedQuota::redis("redis://127.0.0.1:6379", "account-1")?;
+    /// let broker = QuoteCache::builder(MockBroker::new()).shared_quotes(&quota).build();
+    /// # }
+    /// # Ok::<(), lanekeeper::shared_quota::SharedQuotaError>(())
+    /// ```
+    #[cfg(feature = "redis")]
+    pub fn shared_quotes(mut self, quota: &SharedQuota) -> Self {
+        self.shared_quota = Some(quota.clone());
+        self
+    }
+
+    /// Shares the quotes like `shared_quotes`, if the lanes share their quota.
+    pub(super) fn shared_by(self, lanes: &Lanes) -> Self {
+        #[cfg(feature = "redis")]
+        if let Some(quota) = lanes.shared_quota() {
+            return self.shared_quotes(quota);
+        }
+        #[cfg(not(feature = "redis"))]
+        let _ = lanes;
+        self
+    }
+
+    /// Returns the store of quotes that are shared, if they are.
+    pub(super) fn shared_store(&self) -> Option<Box<dyn SharedStore<Instrument, Quote>>> {
+        #[cfg(feature = "redis")]
+        if let Some(quota) = self.shared_quota.as_ref().filter(|_| self.config.share) {
+            let values = shared_quotes(quota, &self.config.clock)?;
+            return Some(values.into_store(&self.config.clock, self.config.ttl));
+        }
+        None
+    }
+
     /// Returns the builder of the batch cache of a broker with this limit, and the broker twice: for all calls, and for the
     /// requests.
     pub(super) fn into_parts(self, limit: QuoteBatchLimit) -> (QuoteBatchBuilder, Arc<B>, Arc<B>) {
@@ -485,42 +541,13 @@ impl<B> QuoteCacheBuilder<B> {
 type QuoteBatchBuilder = BatchBuilder<Instrument, QuoteFetchError>;
 
 impl<B: Broker + 'static> QuoteCacheBuilder<B> {
-    /// Shares the quotes with the other processes of the account of `quota`, through its Redis. A cache in front of a proxy
-    /// with a shared quota does that by itself, unless [`BatchConfig::share`] is off. An `AsyncQuoteCache` shares no quotes, so
-    /// this does not compile for an `AsyncBroker`.
-    ///
-    /// ```
-    /// # #[cfg(feature = "mock")] {
-    /// use lanekeeper::SharedQuota;
-    /// use lanekeeper::broker::MockBroker;
-    /// use lanekeeper::cache::QuoteCache;
-    ///
-    /// let quota = SharedQuota::redis("redis://127.0.0.1:6379", "account-1")?;
-    /// let broker = QuoteCache::builder(MockBroker::new()).shared_quotes(&quota).build();
-    /// # }
-    /// # Ok::<(), lanekeeper::shared_quota::SharedQuotaError>(())
-    /// ```
-    #[cfg(feature = "redis")]
-    pub fn shared_quotes(mut self, quota: &SharedQuota) -> Self {
-        self.shared_quota = Some(quota.clone());
-        self
-    }
-
     /// Builds the cache.
     pub fn build(self) -> QuoteCache<B> {
-        let clock = self.config.clock.clone();
-        #[cfg(feature = "redis")]
-        let shared = self.shared_quota.as_ref().and_then(|quota| shared_quotes(quota, &clock));
+        let (clock, shared) = (self.config.clock.clone(), self.shared_store());
         let limit = self.inner.quote_batch_limit();
         let (builder, inner, fetch_broker) = self.into_parts(limit);
         let fetch = move |batch: &Batch<Instrument>| fetch_quotes(&*fetch_broker, batch, &clock);
-        #[cfg(feature = "redis")]
-        let cache = match shared {
-            Some(values) => builder.build_shared(values, fetch),
-            None => builder.build_each(fetch),
-        };
-        #[cfg(not(feature = "redis"))]
-        let cache = builder.build_each(fetch);
+        let cache = builder.build_with(shared, fetch);
         QuoteCache::from_parts(inner, cache)
     }
 }

@@ -124,15 +124,9 @@ impl<T: Broker + Send + Sync + 'static> CachedProxyBuilder<T> {
         let is_idle = is_quote_lane_idle(proxy.lanes());
         let options = CallOptions { deadline, ..CallOptions::new() };
         let fetch_broker = proxy.with(options);
-        let clock = proxy.lanes().clock().clone();
-        #[cfg(feature = "redis")]
-        let shared_quota = proxy.lanes().shared_quota().cloned();
-        let cache = QuoteCache::builder(proxy).configure(|own| *own = settings).clock(clock);
-        #[cfg(feature = "redis")]
-        let cache = match shared_quota {
-            Some(quota) => cache.shared_quotes(&quota),
-            None => cache,
-        };
+        let lanes = proxy.lanes().clone();
+        let cache = QuoteCache::builder(proxy).configure(|own| *own = settings);
+        let cache = cache.clock(lanes.clock().clone()).shared_by(&lanes);
         Ok(cache.fetch_with(fetch_broker).refresh_if(is_idle).build())
     }
 }

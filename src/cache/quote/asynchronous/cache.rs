@@ -36,8 +36,9 @@ use crate::proxy::{HasLanes, Lanes};
 /// [`stale_while_revalidate`](crate::cache::BatchConfig::stale_while_revalidate) counts as zero, and
 /// [`refresh_ahead`](crate::cache::BatchConfig::refresh_ahead) waits for the next request.
 ///
-/// **Several processes** share no quotes through it, even if the lanes share their quota: a trip to Redis would block the
-/// thread of a task.
+/// **Several processes** share quotes through it as through a [`QuoteCache`], if the lanes share their quota. A trip to Redis would
+/// block the executor, so a thread of the cache makes those. The drop of the last handle waits for one that is under way, so that
+/// quotes which have just come are shared.
 ///
 /// ```
 /// # #[cfg(feature = "mock")] {
@@ -129,9 +130,10 @@ impl<B: AsyncBroker + 'static> QuoteCacheBuilder<B> {
     /// Builds a cache whose requests take `deadline` at most.
     pub(super) fn build_with_deadline(self, deadline: Option<Duration>) -> AsyncQuoteCache<B> {
         let (clock, limit) = (self.config.clock.clone(), self.inner.quote_batch_limit());
+        let shared = self.shared_store();
         let (builder, inner, fetch_broker) = self.into_parts(limit);
         let requests = Requests::new(fetch_broker, clock, deadline);
-        let cache = builder.build_for_tasks(move |batch| requests.send(batch));
+        let cache = builder.build_for_tasks(shared, move |batch| requests.send(batch));
         AsyncQuoteCache::from_cache(QuoteCache::from_parts(inner, cache))
     }
 }
@@ -252,8 +254,12 @@ impl<B> AsyncQuoteCache<B> {
         instrument: &Instrument,
         seen: Option<Timestamp>,
     ) -> Result<Quote, BrokerError> {
+        let (began, cache) = (self.cache.cache.now(), &self.cache.cache);
         let known = self.cache.seen_batch(instrument, seen);
-        let newer = self.cache.cache.task_get_after(instrument, known, &self.cache.options).await;
+        let mut newer = cache.task_get_after(instrument, known, &self.cache.options).await;
+        if let Some((known, options)) = self.cache.wait_again(&newer, seen, began) {
+            newer = cache.task_get_after(instrument, Some(known), &options).await;
+        }
         made_of(instrument, newer, |quoted| Some(quoted.to_quote()))
     }
 }

@@ -12,7 +12,8 @@ use crate::proxy::BuildError;
 
 impl<T: AsyncBroker + 'static> AsyncBrokerProxyBuilder<T> {
     /// Puts an [`AsyncQuoteCache`] in front of the proxy, in which quotes are fresh for `ttl`. Configure the lanes before this
-    /// call.
+    /// call. If the lanes share their quota with other processes, the quotes are shared as well, unless
+    /// [`BatchConfig::share`] is off.
     ///
     /// ```
     /// # #[cfg(feature = "paper")] {
@@ -66,8 +67,9 @@ impl<T: AsyncBroker + 'static> AsyncCachedProxyBuilder<T> {
         let proxy = proxy.build()?;
         let is_idle = is_quote_lane_idle(proxy.lanes());
         let fetch_broker = proxy.with(CallOptions { deadline, ..CallOptions::new() });
-        let clock = proxy.lanes().clock().clone();
-        let cache = AsyncQuoteCache::builder(proxy).configure(|own| *own = settings).clock(clock);
+        let lanes = proxy.lanes().clone();
+        let cache = AsyncQuoteCache::builder(proxy).configure(|own| *own = settings);
+        let cache = cache.clock(lanes.clock().clone()).shared_by(&lanes);
         Ok(cache.fetch_with(fetch_broker).refresh_if(is_idle).build_with_deadline(deadline))
     }
 }
