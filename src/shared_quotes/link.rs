@@ -40,7 +40,7 @@ pub(super) struct Link<K, V> {
 
 #[derive(Default)]
 struct State {
-    heard: Option<Heard>,
+    last_answer: Option<LastAnswer>,
     /// Redis is not asked before.
     paused_until: Moment,
     /// The version in which the due keys were read last.
@@ -48,7 +48,7 @@ struct State {
 }
 
 /// The last answer.
-struct Heard {
+struct LastAnswer {
     now: u64,
     /// When the answer was here.
     at: Moment,
@@ -56,9 +56,8 @@ struct Heard {
     epoch: Arc<str>,
 }
 
-impl Heard {
-    /// Returns the earliest time that it can be for Redis at a moment, which is not before the answer was here: the script of
-    /// that answer ran before then.
+impl LastAnswer {
+    /// Returns a lower bound of the time of Redis at `moment`, which is not before `at`: the script of the answer ran before `at`.
     fn earliest(&self, moment: Moment) -> u64 {
         let passed = moment.since(self.at);
         let least = passed.saturating_sub(passed / 1000).saturating_sub(SLACK);
@@ -112,7 +111,8 @@ impl<K: Display + FromStr + Clone + Eq + Hash, V> Link<K, V> {
                 return None;
             }
             // The next script runs after this moment.
-            head.earliest = state.heard.as_ref().map(|heard| heard.earliest(asked_at));
+            head.earliest =
+                state.last_answer.as_ref().map(|last_answer| last_answer.earliest(asked_at));
         }
         if !self.clock.is_system() {
             let timestamp = self.clock.wall_clock().timestamp;
@@ -131,7 +131,7 @@ impl<K: Display + FromStr + Clone + Eq + Hash, V> Link<K, V> {
             state.paused_until = now + PAUSE;
             return None;
         };
-        state.heard = Some(Heard {
+        state.last_answer = Some(LastAnswer {
             now: answer.now,
             at: now,
             #[cfg(feature = "async")]
@@ -272,8 +272,8 @@ where
     fn stamp(&self) -> Option<Stamp> {
         let now = self.clock.now();
         let state = self.state.lock();
-        let heard = state.heard.as_ref()?;
-        Some(Stamp { epoch: Arc::clone(&heard.epoch), micros: heard.earliest(now) })
+        let last_answer = state.last_answer.as_ref()?;
+        Some(Stamp { epoch: Arc::clone(&last_answer.epoch), micros: last_answer.earliest(now) })
     }
 
     fn keep(&self, values: &[(&K, &V)], stamp: &Stamp) {

@@ -18,10 +18,10 @@
 //! A task cannot wait for an answer where it sends its request: that would block its executor. It takes as `s` the time of the last
 //! answer, and adds what has passed since by its steady clock, less 2 ms and 0.1 %.
 //!
-//! This holds if the clock of Redis's host loses no more than 2 ms and 0.1 % against the reader's, by which each age is taken as
-//! longer, and against that of a task. (`ntpd` slews by 0.05 %. A clock that loses more is found below like one that was set back.) If the clock is set
-//! *forward*, values look older. If it is set *back*, they would look younger. `clock.lua` finds that in two ways, and begins a
-//! new *epoch*, in which values of earlier ones count for nothing:
+//! This holds if the clock of Redis's host loses no more than 2 ms and 0.1 % against the reader's clock, by which each age is taken
+//! as longer, and for tasks against the sender's. (`ntpd` slews by 0.05 %. A clock that loses more is found below like one that was
+//! set back.) If the clock is set *forward*, values look older. If it is set *back*, they would look younger. `clock.lua` finds that
+//! in two ways, and begins a new *epoch*, in which values of earlier ones count for nothing:
 //!
 //! - the time is before the latest that any process saw; or
 //! - it is before what this process expects by its last answer and its steady clock, by more than 2 ms and 0.1 %.

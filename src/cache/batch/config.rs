@@ -44,8 +44,9 @@ pub struct BatchConfig {
     /// which is about the time that a group of threads takes to wake up. With a manual clock the
     /// fetcher does not wait.
     pub linger: Duration,
-    /// Whether to share values with the caches of other processes, if the cache is built with what that needs: a quote cache
-    /// in front of lanes with a shared quota (feature `redis`), or [`BatchBuilder::build_shared`]. True by default.
+    /// Whether to share values with the caches of other processes, if the cache is built with what that needs (feature `redis`):
+    /// a quote cache from `quote_ttl` on a proxy with a shared quota, `QuoteCacheBuilder::shared_quotes`, or
+    /// [`BatchBuilder::build_shared`]. True by default.
     ///
     /// [`BatchBuilder::build_shared`]: crate::cache::BatchBuilder
     pub share: bool,

@@ -48,10 +48,11 @@ pub(super) struct Core<K, V, E> {
     pub(super) shared: Option<Box<dyn SharedStore<K, V>>>,
     pub(super) store: Store<K, V, E>,
     pub(super) pending: Mutex<PendingRequests<K, V, E>>,
-    /// Wakes the fetcher when a request or a refresh is pending.
+    /// Wakes the thread of the cache: a request or a refresh is pending, or a task has handed over a fetch or dropped one. Used
+    /// with `pending`.
     pub(super) work_available: TimedCondvar,
-    /// Wakes the callers that wait for newer values when a fetch ends, and the thread that shares what tasks fetch. Used with
-    /// `pending`.
+    /// Wakes the callers that wait for newer values when a fetch ends, and the thread that shares what tasks fetch when one ends or
+    /// has taken its keys. Used with `pending`.
     pub(super) fetch_ended: TimedCondvar,
     /// The thread of the cache, if one was started: it fetches, or shares what tasks fetch.
     pub(super) thread: Mutex<Option<JoinHandle<()>>>,
@@ -111,6 +112,26 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             next_refresh_request: AtomicU64::new(0),
             seed: std::hash::RandomState::new(),
         }
+    }
+
+    /// Starts the thread of the cache, if none is running. It participates in a manual clock: an auto-advancing one does not
+    /// advance while a request that is to be sent is not yet in its lane.
+    pub(super) fn ensure_thread_running(
+        self: &Arc<Self>,
+        name: &str,
+        run: fn(&Arc<Self>),
+    ) -> std::io::Result<()> {
+        let mut thread = self.thread.lock();
+        if thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            let (core, active_guard) = (Arc::clone(self), self.config.clock.active_guard());
+            let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+                let active_guard = active_guard;
+                active_guard.bind_to_thread();
+                run(&core);
+            });
+            *thread = Some(started?);
+        }
+        Ok(())
     }
 
     pub(super) fn now(&self) -> Moment {
@@ -571,7 +592,7 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
             self.fetch_ended.notify_all(pending);
             unawaited
         };
-        // A thread that shares the fetch waits for one or the other.
+        // The sharing thread waits on `work_available` while another process has the claim, and on `fetch_ended` otherwise.
         self.work_available.notify_all(self.pending.lock());
         drop(unawaited);
     }
@@ -582,7 +603,7 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         let Some(store) = &self.shared else { return (None, Vec::new()) };
         #[cfg(feature = "async")]
         if let FetchSource::Tasks(_) = &self.source {
-            return (store.stamp(), self.pending.lock().of_tasks.wanted.clone());
+            return (store.stamp(), self.pending.lock().sharing.wanted.clone());
         }
         match store.depart() {
             Some(Departure { stamp, wanted }) => (Some(stamp), wanted),
@@ -620,7 +641,8 @@ impl<K: Key, V: Shared, E: Shared> Core<K, V, E> {
         };
         self.fetch_ended.notify_all(self.pending.lock());
         self.wake_tasks(false);
-        // Do not wait for a request in flight: the thread ends after it. After a request, it may still be sharing what that brought.
+        // Do not wait for a request in flight. A fetcher ends after it, and a sharing thread ends its claim. If none is in flight,
+        // the join waits until the thread has kept what the last one brought.
         let thread = self.thread.lock().take();
         if let Some(thread) = thread.filter(|_| !is_fetching) {
             if thread.thread().id() != std::thread::current().id() {
@@ -639,7 +661,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> KeySource<K> for Core<K, V, E> {
         if !is_valid(&self.pending.lock()) {
             return Vec::new();
         }
-        // With no lock held: the store may be on another machine. The request is sent after its stamp.
+        // With no lock held: for a fetcher this is a trip to another machine. The request is sent after its stamp.
         let (stamp, wanted) = self.depart();
         let weigh = |key: K| {
             let weight = (self.hooks.weigher)(&key);

@@ -4,7 +4,6 @@
 //! refresh needs no caller. `cache.rs` starts it with the first miss, and it ends with the cache.
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use super::bounds::{Key, Shared};
 use super::core::Core;
@@ -13,30 +12,21 @@ use super::lookup::FetchError;
 use super::sharing::Sharing;
 use crate::panic::catch_panic;
 
-/// Starts the fetcher thread. It participates in a manual clock: an auto-advancing one does not advance while a request
-/// that is to be sent is not yet in its lane.
-fn spawn<K: Key, V: Shared, E: Shared + Clone>(
-    core: &Arc<Core<K, V, E>>,
-) -> std::io::Result<JoinHandle<()>> {
-    let core = Arc::clone(core);
-    let active_guard = core.config.clock.active_guard();
-    thread::Builder::new().name("batch-cache".to_owned()).spawn(move || {
-        let active_guard = active_guard;
-        active_guard.bind_to_thread();
-        let _fail_pending = FailPendingOnExit(&core);
-        loop {
-            // Tasks need no thread, so none was started for them.
-            #[cfg(feature = "async")]
-            let FetchSource::Thread(fetch) = &core.source else { return };
-            #[cfg(not(feature = "async"))]
-            let FetchSource::Thread(fetch) = &core.source;
-            match catch_panic(|| core.next_fetch()) {
-                Ok(Some(generation)) => core.run_fetch(fetch, generation),
-                Ok(None) => return,
-                Err(_) => core.reset_after_panic(),
-            }
+/// Fetches until the cache is closed.
+fn run<K: Key, V: Shared, E: Shared + Clone>(core: &Arc<Core<K, V, E>>) {
+    let _fail_pending = FailPendingOnExit(core);
+    loop {
+        // Tasks need no fetcher, so none was started for them.
+        #[cfg(feature = "async")]
+        let FetchSource::Thread(fetch) = &core.source else { return };
+        #[cfg(not(feature = "async"))]
+        let FetchSource::Thread(fetch) = &core.source;
+        match catch_panic(|| core.next_fetch()) {
+            Ok(Some(generation)) => core.run_fetch(fetch, generation),
+            Ok(None) => return,
+            Err(_) => core.reset_after_panic(),
         }
-    })
+    }
 }
 
 /// Completes all pending requests with an error when the thread ends, for whatever reason.
@@ -56,14 +46,8 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         if !matches!(self.source, FetchSource::Thread(_)) {
             return Ok(());
         }
-        let mut fetcher = self.thread.lock();
-        if fetcher.as_ref().is_none_or(JoinHandle::is_finished) {
-            let started = spawn(self);
-            let thread =
-                started.map_err(|error| FetchError::NoThread { error: error.to_string() })?;
-            *fetcher = Some(thread);
-        }
-        Ok(())
+        self.ensure_thread_running("batch-cache", run)
+            .map_err(|error| FetchError::NoThread { error: error.to_string() })
     }
 
     /// Waits until there is something to fetch, and returns the generation of the fetch. Returns
@@ -86,15 +70,9 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
 
     /// Runs one fetch: calls the source and handles its result.
     fn run_fetch(self: &Arc<Self>, fetch: &Fetch<K, V, E>, generation: u64) {
-        // The code of a key or a value may panic. The request is then sent without the others.
-        let sharing = catch_panic(|| self.take_shared_or_claim(generation));
-        let is_claimed = match sharing.unwrap_or(Sharing::Fetch { is_claimed: false }) {
+        let is_claimed = match self.decide(generation) {
             Sharing::Fetch { is_claimed } => is_claimed,
-            Sharing::Satisfied => {
-                let mut pending = self.pending.lock();
-                pending.fetching = false;
-                return self.announce_fetch_end(pending, false);
-            }
+            Sharing::Satisfied => return self.end_satisfied(generation),
         };
         let batch = self.batch(generation);
         let request = self.end_fetch(catch_panic(|| fetch(&batch)));

@@ -11,8 +11,8 @@
 //! - `store.rs` holds the entries: one snapshot, read without a lock.
 //! - `pending.rs` assigns keys to requests. `request.rs` is one request, `keys.rs` its keys, and
 //!   `quarantine.rs` keeps the keys of refused requests.
-//! - `sharing.rs` takes values that other processes fetched, from a store that `shared_store.rs` describes. For tasks, a thread
-//!   does that: `task_sharing.rs`.
+//! - `sharing.rs` takes values that other processes fetched, from a store that `shared_store.rs` describes. The fetcher calls it,
+//!   and for tasks the thread of `task_sharing.rs`.
 //! - `builder.rs` and `config.rs` set the cache up, `stats.rs` counts, `bounds.rs` names the bounds
 //!   on key and value types.
 

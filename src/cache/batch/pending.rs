@@ -77,17 +77,17 @@ pub(super) struct PendingRequests<K, V, E> {
     pub(super) keys_taken: bool,
     pub(super) closed: bool,
     #[cfg(feature = "async")]
-    pub(super) of_tasks: OfTasks<K, V, E>,
+    pub(super) sharing: SharingState<K, V, E>,
 }
 
-/// What tasks and the thread that shares their fetches tell each other.
+/// What tasks and the thread that shares their fetches (`task_sharing.rs`) hand over to each other.
 #[cfg(feature = "async")]
-pub(super) struct OfTasks<K, V, E> {
-    /// The fetch that the thread is to go along with.
+pub(super) struct SharingState<K, V, E> {
+    /// The fetch that the thread takes next.
     pub(super) to_share: Option<SharedFetch>,
     /// The keys that other processes want, as far as is known.
     pub(super) wanted: Vec<K>,
-    /// What the last fetch sent that took its keys.
+    /// The request of the last fetch that took its keys, and the generation of that fetch.
     pub(super) sent: Option<SentRequest<K, V, E>>,
 }
 
@@ -112,7 +112,7 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
             keys_taken: false,
             closed: false,
             #[cfg(feature = "async")]
-            of_tasks: OfTasks { to_share: None, wanted: Vec::new(), sent: None },
+            sharing: SharingState { to_share: None, wanted: Vec::new(), sent: None },
         }
     }
 
@@ -381,7 +381,7 @@ impl<K: Clone + Eq + Hash, V, E> PendingRequests<K, V, E> {
     /// Takes out which request a fetch sent, if it sent one.
     #[cfg(feature = "async")]
     pub(super) fn take_sent(&mut self, generation: u64) -> Option<Arc<PendingRequest<K, V, E>>> {
-        let (of, request) = self.of_tasks.sent.take()?;
+        let (of, request) = self.sharing.sent.take()?;
         (of == generation).then_some(request)
     }
 

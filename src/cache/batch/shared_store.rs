@@ -79,8 +79,8 @@ pub(crate) trait SharedStore<K, V>: Send + Sync {
     fn claim(&self, needed: &[K], version: &Version) -> Option<Claim>;
     /// Returns a stamp for a request that is sent after this call.
     fn depart(&self) -> Option<Departure<K>>;
-    /// Returns such a stamp by the last answer of the store. It is earlier than that of [`depart`](Self::depart) would be, and
-    /// waits for nothing.
+    /// Returns a stamp computed from the last answer, without a trip. It is not later than that of [`depart`](Self::depart) would
+    /// be. `None` if there was no answer yet.
     #[cfg(feature = "async")]
     fn stamp(&self) -> Option<Stamp>;
     /// Keeps values of a request, and ends the claim.

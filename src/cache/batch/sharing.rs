@@ -1,9 +1,9 @@
 //! How a cache shares its values with the caches of other processes.
 //!
-//! Before a request the fetcher looks in the [store](super::shared_store::SharedStore). If that has a value for each awaited key
-//! which satisfies all of its waiters, these values complete the request, and nothing is sent. Otherwise the fetcher claims the
-//! fetch. One process at a time has the claim. The others wait for its values, for [`LEASE`] at most, and tell it which keys they
-//! want. It takes them along, and keeps what it got.
+//! Before a request the thread of the cache (the fetcher, or for tasks that of `task_sharing.rs`) looks in the
+//! [store](super::shared_store::SharedStore). If that has a value for each awaited key which satisfies all of its waiters, these
+//! values complete the request, and nothing is sent. Otherwise the thread claims the fetch. One process at a time has the claim. The
+//! others wait for its values, for [`LEASE`] at most, and tell it which keys they want. It takes them along, and keeps what it got.
 //!
 //! The waiters decide which age is acceptable. Each states a moment when it joins (`keys.rs`), and a value must be newer than the
 //! latest of them. Only trusted keys are taken from the store.
@@ -19,6 +19,7 @@ use super::pending::PendingRequests;
 use super::request::{PendingRequest, RequestOutcome};
 use super::shared_store::{Claim, FoundValues, LEASE, SharedValue};
 use super::store::{CacheEntry, EntryContent};
+use crate::panic::catch_panic;
 use crate::quota::Moment;
 
 /// The pauses between two claims while another process fetches.
@@ -44,9 +45,26 @@ type FetchedRequest<K, V, E> = Option<Arc<PendingRequest<K, V, E>>>;
 type Needed<K> = Vec<(K, Moment)>;
 
 impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
+    /// Decides what a fetch has to do, after some trips to the store.
+    pub(super) fn decide(&self, generation: u64) -> Sharing {
+        // The code of a key or a value may panic. The request is then sent without the others.
+        catch_panic(|| self.take_shared_or_claim(generation))
+            .unwrap_or(Sharing::Fetch { is_claimed: false })
+    }
+
+    /// Ends a fetch that has nothing to do. The callers have their values.
+    pub(super) fn end_satisfied(&self, generation: u64) {
+        let mut pending = self.pending.lock();
+        // Tasks may have dropped it, and begun another one.
+        if pending.generation == generation {
+            pending.fetching = false;
+        }
+        self.announce_fetch_end(pending, false);
+    }
+
     /// Completes the next request with values of other processes, if they satisfy it. Otherwise returns whether this process
     /// has the claim to fetch. Ends once the fetch of `generation` is not under way any more.
-    pub(super) fn take_shared_or_claim(&self, generation: u64) -> Sharing {
+    fn take_shared_or_claim(&self, generation: u64) -> Sharing {
         let alone = Sharing::Fetch { is_claimed: false };
         let Some(store) = &self.shared else { return alone };
         let until = self.now() + LEASE;
@@ -95,8 +113,9 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         Some((needed.into_iter().map(|(key, _)| key).collect(), due))
     }
 
-    /// Returns the keys that the next request has to answer, and than which moment the value of each must be newer. None if the
-    /// fetch has ended: tasks may have dropped it.
+    /// Returns the keys that the next request has to answer, and the moment that the value of each must be newer than. The list is
+    /// empty if the fetch has ended, was dropped, or has taken its keys. Returns `None` if the request is for keys that are not
+    /// trusted.
     fn needed_newer_than(
         &self,
         generation: u64,

@@ -1,6 +1,6 @@
 //! The tasks that wait for a cache of an asynchronous source, and that make its fetches themselves.
 //!
-//! There is no thread. The future of the fetch is kept here, and each task that is polled while it waits polls that future too, so
+//! No thread polls a fetch. The future of the fetch is kept here, and each task that is polled while it waits polls that future too, so
 //! the one that was polled last is woken when it can go on. If that task leaves, because it was dropped or its deadline has
 //! passed, another one is woken and goes on with the **same** fetch: a caller with a short deadline does not cost the others
 //! their request. Once no task waits, the future is dropped.
@@ -37,7 +37,8 @@ use super::bounds::{Key, Shared};
 use super::core::Core;
 use super::fetch::{Batch, FetchSource, Fetched};
 use super::request::PendingRequest;
-use super::task_sharing;
+use super::sharing::Sharing;
+use super::task_sharing::wait_for_decision;
 use crate::clock::{ActiveGuard, Clock, Sleep, Timer};
 use crate::panic::{catch_panic, wake_all};
 use crate::quota::Moment;
@@ -410,7 +411,7 @@ fn begin<K: Key, V: Shared, E: Shared + Clone>(
             lingered.await;
         }
         if let Some((core, timer)) = sharing {
-            if task_sharing::is_satisfied(core, generation, timer).await {
+            if wait_for_decision(core, generation, timer).await == Sharing::Satisfied {
                 return None;
             }
         }

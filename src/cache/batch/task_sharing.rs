@@ -4,14 +4,14 @@
 //! makes those steps, and the future of a fetch waits for what they decide, and then makes the request itself. A cache that shares
 //! nothing has no such thread.
 //!
-//! The thread goes along with one fetch at a time, in three parts:
+//! The thread handles one fetch at a time, in three parts:
 //!
 //! 1. It takes values that other processes fetched, or claims the fetch.
-//! 2. Until the request is sent, for [`LEASE`] at most, it looks what other processes want, so that the request can take that along.
+//! 2. Until the request is sent, for [`LEASE`] at most, it asks which keys other processes want, so that the request can take them
+//!    along.
 //! 3. It waits until the fetch has ended, keeps what it brought, and ends the claim. A fetch that was dropped brought nothing.
 
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::MutexGuard;
@@ -25,10 +25,10 @@ use crate::clock::{ActiveGuard, Timer};
 use crate::panic::catch_panic;
 use crate::task_flight::{Leader, TaskFlight};
 
-/// The pause between two looks at what other processes want.
+/// The pause between two trips of a fetch that waits to be sent.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A fetch that the thread is to go along with.
+/// A fetch that is to be shared.
 pub(super) struct SharedFetch {
     generation: u64,
     decision: Leader<Decision>,
@@ -42,102 +42,78 @@ struct Decision {
     _active: Arc<ActiveGuard>,
 }
 
-/// Starts the thread. It participates in a manual clock, like the thread of a fetcher.
-fn spawn<K: Key, V: Shared, E: Shared + Clone>(
-    core: &Arc<Core<K, V, E>>,
-) -> std::io::Result<JoinHandle<()>> {
-    let core = Arc::clone(core);
-    let active_guard = core.config.clock.active_guard();
-    thread::Builder::new().name("batch-cache-sharing".to_owned()).spawn(move || {
-        let active_guard = active_guard;
-        active_guard.bind_to_thread();
-        while let Some(fetch) = core.next_shared_fetch() {
-            // The code of a key may panic when it is dropped.
-            let _ = catch_panic(|| core.go_along(fetch));
-        }
-    })
+/// Shares fetches until the cache is closed.
+fn run<K: Key, V: Shared, E: Shared + Clone>(core: &Arc<Core<K, V, E>>) {
+    while let Some(fetch) = core.next_shared_fetch() {
+        // The code of a key may panic when it is dropped.
+        let _ = catch_panic(|| core.run_shared_fetch(fetch));
+    }
 }
 
-/// Waits until it is decided what a fetch has to do. Returns `true` if that is nothing, because values of other processes have
-/// completed its request.
-pub(super) async fn is_satisfied<K: Key, V: Shared, E: Shared + Clone>(
+/// Hands a fetch to the thread, and waits until it is decided what the fetch has to do.
+pub(super) async fn wait_for_decision<K: Key, V: Shared, E: Shared + Clone>(
     core: Weak<Core<K, V, E>>,
     generation: u64,
     timer: Timer,
-) -> bool {
+) -> Sharing {
     // Weak while it waits: the cache keeps this future.
     let flight = core.upgrade().and_then(|core| core.share_fetch(generation));
-    let Some(flight) = flight else { return false };
-    let decision = flight.follow().wait(&timer).await;
-    decision.is_some_and(|decision| decision.sharing == Sharing::Satisfied)
+    let decision = match flight {
+        Some(flight) => flight.follow().wait(&timer).await,
+        None => None,
+    };
+    decision.map_or(Sharing::Fetch { is_claimed: false }, |decision| decision.sharing)
 }
 
 impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
-    /// Hands a fetch to the thread. Returns `None` if nothing is shared, or if no thread can be started: then the fetch is made for
-    /// this process alone.
+    /// Hands a fetch to the thread. Returns `None` if no thread can be started: then the fetch is made for this process alone.
     fn share_fetch(self: &Arc<Self>, generation: u64) -> Option<Arc<TaskFlight<Decision>>> {
-        self.shared.as_ref()?;
-        {
-            let mut thread = self.thread.lock();
-            if thread.as_ref().is_none_or(JoinHandle::is_finished) {
-                *thread = Some(spawn(self).ok()?);
-            }
-        }
+        self.ensure_thread_running("batch-cache-sharing", run).ok()?;
         let decision = TaskFlight::begin();
         let flight = Arc::clone(decision.flight());
         let mut pending = self.pending.lock();
-        let replaced = pending.of_tasks.to_share.replace(SharedFetch { generation, decision });
+        let replaced = pending.sharing.to_share.replace(SharedFetch { generation, decision });
         self.work_available.notify_all(pending);
         // It wakes a task.
         drop(replaced);
         Some(flight)
     }
 
-    /// Waits for a fetch to go along with. Returns `None` if the cache is closed.
+    /// Waits for a fetch that is to be shared. Returns `None` if the cache is closed.
     fn next_shared_fetch(&self) -> Option<SharedFetch> {
         let mut pending = self.pending.lock();
         loop {
             if pending.closed {
                 return None;
             }
-            if let Some(fetch) = pending.of_tasks.to_share.take() {
+            if let Some(fetch) = pending.sharing.to_share.take() {
                 return Some(fetch);
             }
             self.work_available.wait(&mut pending, &self.config.clock);
         }
     }
 
-    fn go_along(&self, SharedFetch { generation, decision }: SharedFetch) {
-        // The code of a key or a value may panic. The request is then sent without the others.
-        let sharing = catch_panic(|| self.take_shared_or_claim(generation));
-        let sharing = sharing.unwrap_or(Sharing::Fetch { is_claimed: false });
+    fn run_shared_fetch(&self, SharedFetch { generation, decision }: SharedFetch) {
+        let sharing = self.decide(generation);
         match sharing {
             // The tasks have their values, also if none polls the future of the fetch any more.
-            Sharing::Satisfied => self.announce_shared(generation),
-            Sharing::Fetch { .. } => self.look_what_others_want(),
+            Sharing::Satisfied => self.end_satisfied(generation),
+            Sharing::Fetch { .. } => self.renew_claim(),
         }
         let active = Arc::new(self.config.clock.active_guard());
         decision.complete(Decision { sharing, _active: active });
         drop(decision);
         if let Sharing::Fetch { is_claimed } = sharing {
-            self.see_to_its_end(generation, is_claimed);
+            self.finish_shared_fetch(generation, is_claimed);
         }
     }
 
-    /// Wakes the tasks whose requests were completed by values of other processes.
-    fn announce_shared(&self, generation: u64) {
-        let mut pending = self.pending.lock();
-        if pending.generation == generation {
-            pending.fetching = false;
-        }
-        self.announce_fetch_end(pending, false);
-    }
-
-    /// Notes which keys other processes want. This process has the fetch for another lease, if it has it.
-    fn look_what_others_want(&self) {
+    /// Asks the store which keys other processes want, and notes them for the next request. The trip also extends the claim of this
+    /// process, if it has one, and its answer is what stamps are computed from.
+    fn renew_claim(&self) {
         let departure = catch_panic(|| self.shared.as_ref()?.depart()).unwrap_or_default();
         let wanted = departure.map(|departure| departure.wanted).unwrap_or_default();
-        let replaced = std::mem::replace(&mut self.pending.lock().of_tasks.wanted, wanted);
+        let replaced = std::mem::replace(&mut self.pending.lock().sharing.wanted, wanted);
         drop(replaced);
     }
 
@@ -146,13 +122,13 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         let generation = pending.generation;
         let request = pending.in_flight.as_ref().map(|it| Arc::clone(it.response.request()));
         let sent = request.map(|request| (generation, request));
-        let replaced = std::mem::replace(&mut pending.of_tasks.sent, sent);
+        let replaced = std::mem::replace(&mut pending.sharing.sent, sent);
         self.fetch_ended.notify_all(pending);
         drop(replaced);
     }
 
     /// Waits until a request was sent and has ended, and keeps what it brought.
-    fn see_to_its_end(&self, generation: u64, is_claimed: bool) {
+    fn finish_shared_fetch(&self, generation: u64, is_claimed: bool) {
         let clock = &self.config.clock;
         let is_to_be_sent =
             |pending: &mut PendingRequests<K, V, E>| pending.is_to_be_sent(generation);
@@ -161,12 +137,12 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         let mut pending = self.pending.lock();
         while is_to_be_sent(&mut pending) {
             let now = self.now();
-            let next_look = (is_claimed && now < claimed_until).then(|| now + PAUSE);
+            let next_trip = (is_claimed && now < claimed_until).then(|| now + PAUSE);
             let has_ended =
-                self.fetch_ended.wait_while(&mut pending, clock, next_look, is_to_be_sent);
+                self.fetch_ended.wait_while(&mut pending, clock, next_trip, is_to_be_sent);
             if !has_ended {
                 drop(pending);
-                self.look_what_others_want();
+                self.renew_claim();
                 pending = self.pending.lock();
             }
         }
@@ -175,7 +151,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             if is_claimed {
                 // Its answer may take as long again.
                 drop(pending);
-                self.look_what_others_want();
+                self.renew_claim();
                 pending = self.pending.lock();
             }
             let is_in_flight = |pending: &mut PendingRequests<K, V, E>| {
@@ -183,7 +159,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             };
             self.fetch_ended.wait_while(&mut pending, clock, None, is_in_flight);
         }
-        let wanted = std::mem::take(&mut pending.of_tasks.wanted);
+        let wanted = std::mem::take(&mut pending.sharing.wanted);
         drop(pending);
         drop(wanted);
         self.keep_fetched(request, is_claimed);

@@ -480,8 +480,9 @@ impl<B> QuoteCacheBuilder<B> {
         self
     }
 
-    /// Shares the quotes with the other processes of the account of `quota`, through its Redis. A cache in front of a proxy
-    /// with a shared quota does that by itself, unless [`BatchConfig::share`] is off.
+    /// Shares the quotes with the other processes of the account of `quota`, through its Redis. The cache that
+    /// `quote_ttl` puts in front of a proxy with a shared quota does that by itself. Nothing is shared if [`BatchConfig::share`] is
+    /// off.
     ///
     /// ```
     /// # #[cfg(feature = "mock")] {
