@@ -1,9 +1,8 @@
 //! Single flight for tasks: one task does the work, the others wait for its result.
 //!
-//! The task that leads polls the work itself, so no thread is needed. (A thread may lead too: it calls `complete`, and is never
-//! taken for stuck.) If it leaves before the work is done, the flight is
+//! The task that leads polls the work itself, so no thread is needed. If it leaves before the work is done, the flight is
 //! abandoned: all that wait are woken, and the first of them begins another one. Where the work has to outlive the task that
-//! began it, see `cache/batch/task_fetcher.rs`.
+//! began it, see `cache/batch/task_fetcher.rs`. A thread may lead too: it calls `complete`, and is never taken for stuck.
 //!
 //! # A leader that is not polled
 //!

@@ -47,7 +47,7 @@ struct State {
     due_read_in: String,
 }
 
-/// The last answer.
+/// The time of Redis, as its last answer told it.
 struct LastAnswer {
     now: u64,
     /// When the answer was here.
@@ -111,8 +111,7 @@ impl<K: Display + FromStr + Clone + Eq + Hash, V> Link<K, V> {
                 return None;
             }
             // The next script runs after this moment.
-            head.earliest =
-                state.last_answer.as_ref().map(|last_answer| last_answer.earliest(asked_at));
+            head.earliest = state.last_answer.as_ref().map(|answer| answer.earliest(asked_at));
         }
         if !self.clock.is_system() {
             let timestamp = self.clock.wall_clock().timestamp;

@@ -26,9 +26,9 @@
 //! - the time is before the latest that any process saw; or
 //! - it is before what this process expects by its last answer and its steady clock, by more than 2 ms and 0.1 %.
 //!
-//! The second way finds every step beyond that slack, if a process with an earlier answer calls. The rest is a step back that
-//! comes before the first call of a process, by less than the time since any process called. Until a process with an earlier
-//! answer calls, values may look younger by that step to that new process.
+//! The second way finds every step beyond that slack, once a process calls whose last answer came after the last step *forward*.
+//! To any other process, a new one or one that has not called since a step forward, values may look younger until then: by the step
+//! back, which is shorter than the time since the last call of any process. A longer one is found in the first way.
 
 mod link;
 mod protocol;

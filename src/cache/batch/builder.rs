@@ -110,11 +110,10 @@ impl<K: Key, E: Shared + Clone> BatchBuilder<K, E> {
         K: fmt::Display + std::str::FromStr,
     {
         let store = values.into_store(&self.config.clock, self.config.ttl);
-        let store = self.config.share.then_some(store);
-        self.build_with(store, fetch)
+        self.build_with(Some(store), fetch)
     }
 
-    /// Builds a cache that shares its values through a store, if there is one.
+    /// Builds a cache that shares its values through a store, if there is one and [`BatchConfig::share`] is on.
     pub(in crate::cache) fn build_with<V: Shared>(
         self,
         shared: Option<Box<dyn SharedStore<K, V>>>,

@@ -99,10 +99,10 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
         let store = Store::new(settings.time_to_idle, settings.max_capacity);
         Self {
             age_policy: AgePolicy::new(&settings),
+            shared: shared.filter(|_| settings.share),
             config: settings,
             hooks,
             source,
-            shared,
             store,
             pending: Mutex::new(PendingRequests::new()),
             work_available: TimedCondvar::default(),

@@ -52,7 +52,7 @@ impl<K: Key, V: Shared, E: Shared + Clone> Core<K, V, E> {
             .unwrap_or(Sharing::Fetch { is_claimed: false })
     }
 
-    /// Ends a fetch that has nothing to do. The callers have their values.
+    /// Ends a fetch that has nothing to do: its callers have their values, or it was dropped.
     pub(super) fn end_satisfied(&self, generation: u64) {
         let mut pending = self.pending.lock();
         // Tasks may have dropped it, and begun another one.

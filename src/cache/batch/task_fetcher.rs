@@ -1,8 +1,8 @@
 //! The tasks that wait for a cache of an asynchronous source, and that make its fetches themselves.
 //!
-//! No thread polls a fetch. The future of the fetch is kept here, and each task that is polled while it waits polls that future too, so
-//! the one that was polled last is woken when it can go on. If that task leaves, because it was dropped or its deadline has
-//! passed, another one is woken and goes on with the **same** fetch: a caller with a short deadline does not cost the others
+//! No thread polls a fetch. The future of the fetch is kept here, and each task that is polled while it waits polls that future
+//! too, so the one that was polled last is woken when it can go on. If that task leaves, because it was dropped or its deadline
+//! has passed, another one is woken and goes on with the **same** fetch: a caller with a short deadline does not cost the others
 //! their request. Once no task waits, the future is dropped.
 //!
 //! # Gathering

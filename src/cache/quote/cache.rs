@@ -512,10 +512,10 @@ impl<B> QuoteCacheBuilder<B> {
         self
     }
 
-    /// Returns the store of quotes that are shared, if they are.
+    /// Returns the store through which the quotes can be shared, if there is one.
     pub(super) fn shared_store(&self) -> Option<Box<dyn SharedStore<Instrument, Quote>>> {
         #[cfg(feature = "redis")]
-        if let Some(quota) = self.shared_quota.as_ref().filter(|_| self.config.share) {
+        if let Some(quota) = &self.shared_quota {
             let values = shared_quotes(quota, &self.config.clock)?;
             return Some(values.into_store(&self.config.clock, self.config.ttl));
         }

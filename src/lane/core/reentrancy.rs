@@ -7,8 +7,8 @@
 //!
 //! A task that awaits a call within the future of another one waits in the same way. Both futures are polled on one thread.
 //!
-//! Not detected: calls through another thread or another task, tickets that are awaited as futures, two calls that wait for each other's lanes
-//! without one having led to the other, and lanes that hold a budget against each other.
+//! Not detected: calls through another thread or another task, tickets that are awaited as futures, two calls that wait
+//! for each other's lanes without one having led to the other, and lanes that hold a budget against each other.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -118,9 +118,7 @@ pub(in crate::lane) struct ReentrantWait<'a> {
 }
 
 impl<'a> ReentrantWait<'a> {
-    /// Registers the wait, if this thread executes a call of the lane. If there is no worker for one of the awaited
-    /// calls, and so never will be, that call is refused. It need not be this one, because the order of the waits is
-    /// not defined.
+    /// Registers the wait, as [`LaneCore::begin_reentrant_wait`] does.
     pub(in crate::lane) fn begin(lane: &'a LaneCore, job: impl FnOnce() -> Job) -> Option<Self> {
         let number = lane.begin_reentrant_wait(job)?;
         Some(Self { awaited: &lane.awaited_calls, number })
@@ -155,7 +153,11 @@ pub(super) fn is_reentrant(lane: &LaneCore) -> bool {
 }
 
 impl LaneCore {
-    /// Does the same, and returns the number of the awaited call. End it with [`AwaitedCalls::end_wait`].
+    /// Registers the wait for a call, if this thread executes another call of the lane. Returns the number of the awaited
+    /// call, for [`AwaitedCalls::end_wait`].
+    ///
+    /// If there is no worker for one of the awaited calls, and so never will be, that call is refused. It need not be this
+    /// one, because the order of the waits is not defined.
     pub(in crate::lane) fn begin_reentrant_wait(&self, job: impl FnOnce() -> Job) -> Option<u64> {
         let caller = ancestor_call(self)?;
         let job = job();

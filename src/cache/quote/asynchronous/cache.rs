@@ -36,11 +36,12 @@ use crate::proxy::{HasLanes, Lanes};
 /// [`stale_while_revalidate`](crate::cache::BatchConfig::stale_while_revalidate) counts as zero, and
 /// [`refresh_ahead`](crate::cache::BatchConfig::refresh_ahead) waits for the next request.
 ///
-/// **Several processes** share quotes through it as through a [`QuoteCache`], if `quote_ttl` has put it in front of lanes that share
-/// their quota, or with `QuoteCacheBuilder::shared_quotes`, unless [`BatchConfig::share`](crate::cache::BatchConfig::share) is off. A
-/// thread of the cache makes the trips to Redis. It starts with the first request, and ends with the last handle. A lookup waits for
-/// Redis as a task does, until its deadline at most. **The drop of the last handle blocks** until quotes that have just come are
-/// shared: for the time limits of two trips, if Redis hangs.
+/// **Several processes** share quotes through it as through a [`QuoteCache`]: if `quote_ttl` has put it in front of lanes that
+/// share their quota, or with `QuoteCacheBuilder::shared_quotes`, unless
+/// [`BatchConfig::share`](crate::cache::BatchConfig::share) is off. A thread of the cache makes the trips to Redis. It starts with
+/// the first request, and ends with the last handle. A lookup that waits for Redis blocks no executor, and ends at its deadline.
+/// **The drop of the last handle blocks** until quotes that have just come are shared: for the time limits of two trips, if Redis
+/// hangs.
 ///
 /// ```
 /// # #[cfg(feature = "mock")] {
