@@ -292,11 +292,15 @@ fn two_calls_of_a_spaced_quota_leave_a_gap() {
     until(|| one.is_woken());
     clock.advance(ms(99));
     assert!(one.poll().is_pending());
-    while !two.is_woken() {
-        clock.advance(ms(1));
-        thread::yield_now();
+    // The clock may advance past an offer before its task is woken. Then there is another one.
+    while arrivals.lock().unwrap().len() < 2 {
+        if two.is_woken() {
+            assert!(two.poll().is_pending());
+        } else {
+            clock.advance(ms(1));
+            thread::yield_now();
+        }
     }
-    assert!(two.poll().is_pending());
     assert!(gap(&arrivals) >= ms(100));
 }
 

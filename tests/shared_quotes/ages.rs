@@ -10,7 +10,9 @@ use lanekeeper::jiff::Timestamp;
 use lanekeeper::quota::Moment;
 use proptest::prelude::*;
 
-use super::process::{Cache, During, Source, millis, process, processes, secs, settings, value};
+use super::process::{
+    Cache, During, Source, millis, process, processes, secs, settings, value, wait_until_unclaimed,
+};
 use super::redis::RedisServer;
 
 /// The hard limit: no value may be older.
@@ -320,6 +322,13 @@ impl<'a, P: Process> World<'a, P> {
         known.seen.insert(key, answer);
     }
 
+    /// Lets each process have an answer of Redis.
+    fn let_all_hear(&self) {
+        for cache in &self.caches {
+            cache.ask(&[900], &GetOptions::new().max_age(secs(0)));
+        }
+    }
+
     fn run(&mut self, step: &Step) {
         match step {
             Step::Wait(time) => self.clock.advance(millis(*time)),
@@ -328,24 +337,20 @@ impl<'a, P: Process> World<'a, P> {
             Step::SetClock(by) => {
                 // A process that has not heard the last answer yet would not notice a step back, as a new one. So the answers to
                 // what was kept have to be there.
-                let is_claimed = format!("HGET lanekeeper:{{a}}:{}-state fetcher", P::KIND);
-                for _ in 0..1000 {
-                    std::thread::sleep(millis(2));
-                    if matches!(self.server.send(&is_claimed).lines().next(), Some("$0" | "$-1")) {
-                        break;
-                    }
-                }
+                wait_until_unclaimed(self.server, P::KIND);
                 let wall = Clock::from(self.clock.clone()).wall_clock().timestamp;
                 let by = lanekeeper::jiff::SignedDuration::from_millis(*by);
                 self.clock.set_wall_clock(wall + by);
                 self.is_clock_set = true;
+                // Nor would one notice it whose last answer is from before a step forward.
+                if by.is_positive() {
+                    self.let_all_hear();
+                }
             }
             Step::Flush => drop(self.server.send("FLUSHALL")),
             Step::Restart(process) => {
                 // The first call of a process cannot know whether the clock was set back since the last call of any.
-                for cache in &self.caches {
-                    cache.ask(&[900], &GetOptions::new().max_age(secs(0)));
-                }
+                self.let_all_hear();
                 self.caches[*process] = self.process(*process);
                 self.known[*process] = Known::default();
             }

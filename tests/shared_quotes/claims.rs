@@ -7,7 +7,9 @@ use std::thread;
 use lanekeeper::cache::{GetOptions, Origin};
 use lanekeeper::clock::ManualClock;
 
-use super::process::{Cache, Source, millis, process, processes, secs, settings, value};
+use super::process::{
+    Cache, Source, millis, process, processes, secs, settings, value, wait_until_unclaimed,
+};
 use super::redis::RedisServer;
 
 #[test]
@@ -19,6 +21,7 @@ fn three_processes_that_ask_for_the_same_make_one_request_in_each_ttl() {
         for turn in 0..3 {
             let cache = &caches[(round + turn) % 3];
             assert_eq!(value(cache, 1), round as u64);
+            wait_until_unclaimed(&server, "test");
             clock.advance(millis(10));
         }
         clock.advance(secs(5));
@@ -37,6 +40,7 @@ fn a_value_of_another_process_has_its_age_and_origin() {
     clock.advance(secs(100));
     let own = first.get(&1).unwrap().unwrap();
     assert_eq!((own.origin, own.age), (Origin::Fetched, secs(0)));
+    wait_until_unclaimed(&server, "test");
     clock.advance(secs(2));
     let shared = second.get(&1).unwrap().unwrap();
     assert_eq!((shared.origin, *shared.value), (Origin::Shared, 1));
@@ -130,6 +134,8 @@ fn what_a_waiting_process_wants_is_in_the_next_request_of_another() {
     // The fetch is claimed, and its process says nothing.
     let [silent, fetching] = processes(&server.url(), &clock, &source);
     assert_eq!(value(&silent, 9), 1);
+    // Otherwise the next process may have to wait for it, and tells what it wants itself.
+    wait_until_unclaimed(&server, "test");
     let (claimed_tx, claimed_rx) = mpsc::channel::<()>();
     let (go_tx, go_rx) = mpsc::channel::<()>();
     let gate = std::sync::Mutex::new((claimed_tx, go_rx));

@@ -134,6 +134,20 @@ pub fn wait_until_kept(server: &RedisServer, key: &str) {
     }
 }
 
+/// Waits until no process has the fetch, for 2 s at most. What a process kept is in Redis then.
+///
+/// The test gives the time to the scripts. If it advances the clock while a script is on its way, that script seems to be of a
+/// clock that was set back.
+pub fn wait_until_unclaimed(server: &RedisServer, kind: &str) {
+    let fetcher = format!("HGET lanekeeper:{{a}}:{kind}-state fetcher");
+    for _ in 0..1000 {
+        std::thread::sleep(millis(2));
+        if matches!(server.send(&fetcher).lines().next(), Some("$0" | "$-1")) {
+            return;
+        }
+    }
+}
+
 /// Returns the value of a key.
 pub fn value(cache: &Cache, key: u32) -> u64 {
     *cache.get(&key).unwrap().unwrap().value
